@@ -1,0 +1,3 @@
+//! A distributed async mutex on Kubernetes Leases.
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -1,0 +1,1 @@
+//! An in-process Lease API server behind a real `kube::Client`.
