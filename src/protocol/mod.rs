@@ -1,0 +1,58 @@
+//! The rules of the lock as pure state machines: `(state, event, now) -> action`.
+//!
+//! No I/O, no clock, no runtime: time is an argument, randomness is an argument. What drives these
+//! machines against a Kubernetes API server also drives them in tests and in a model checker.
+//!
+//! - [`Contender`] judges a Lease that somebody else may hold.
+//! - [`Holder`] keeps a Lease that this process holds, and knows when it no longer does.
+//! - [`Release`] gives a held Lease back.
+
+mod contender;
+mod holder;
+mod release;
+mod time;
+
+pub(crate) use contender::{Contender, Verdict};
+pub(crate) use holder::{Holder, Loss, Step};
+pub(crate) use release::{Release, ReleaseStep, Released};
+pub(crate) use time::{Moment, Stamp};
+
+use std::time::Duration;
+
+use crate::record::{Record, Snapshot, Version};
+
+/// The largest relative rate error assumed of any clock: 1 %. NTP keeps real clocks within 0.05 %.
+pub(crate) const CLOCK_RATE_ERROR: f64 = 0.01;
+
+/// The timings that a holder lives by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// How long a contender waits after the last change of the record before it takes over.
+    pub lease_duration: Duration,
+    /// How long the holder trusts the Lease after sending the last write that succeeded.
+    pub renew_deadline: Duration,
+    /// The time from sending one successful write to sending the next.
+    pub renew_interval: Duration,
+}
+
+/// One write: this record, and only if the Lease is still in this version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Write {
+    /// `None` creates the Lease if it is absent.
+    pub on: Option<Version>,
+    pub record: Record,
+}
+
+/// What a request brought to light.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The write was definitely made; this is the object it left.
+    Written(Snapshot),
+    /// A read: the Lease as it is now, or `None` where there is none.
+    Seen(Option<Snapshot>),
+    /// The write was refused because the Lease is not in the expected version.
+    Conflict,
+    /// Nobody knows: no answer, an error that may hide a commit, or a refusal that may pass. Nothing
+    /// further is sent for `pause`.
+    Unknown { pause: Duration },
+}

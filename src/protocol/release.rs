@@ -1,0 +1,351 @@
+//! Giving a Lease back: a finished hold, or a claim that nobody waits for any more.
+
+use super::{Answer, Loss, Moment, Stamp, Write};
+use crate::record::{Snapshot, Version};
+
+/// Empties the holder of a Lease that is ours, or may be.
+///
+/// Conditional like every write, so it never touches a successor. Nothing is written past the deadline:
+/// from then on expiry does the job.
+#[derive(Debug, Clone)]
+pub(crate) struct Release {
+    me: String,
+    /// The state to overwrite; `None` where there is no Lease.
+    on: Option<Snapshot>,
+    origin: Origin,
+    deadline: Moment,
+    due: Moment,
+    doubt: bool,
+    /// A release may have been made without our knowing it.
+    maybe_released: bool,
+    under_way: bool,
+    end: Option<Released>,
+}
+
+/// What is given back.
+#[derive(Debug, Clone)]
+enum Origin {
+    Hold,
+    /// A claim never answered, conditional on `on` (`None`: on there being no Lease). It may yet be made,
+    /// unless something else is written over that state first.
+    Claim {
+        on: Option<Version>,
+    },
+}
+
+/// How a release ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Released {
+    /// The Lease is no longer ours, by our own doing; the state we left, where that is known.
+    Done(Option<Snapshot>),
+    /// The Lease was no longer ours to release.
+    Lost(Loss),
+    /// The deadline came first: the Lease is released, or it expires.
+    Unconfirmed,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ReleaseStep {
+    Write(Write),
+    Look,
+    Wait(Moment),
+    End(Released),
+}
+
+impl Release {
+    /// Ends a hold by `me` that was last seen in `current`; in doubt, it looks first.
+    pub(super) fn of_hold(me: String, current: Snapshot, doubt: bool, deadline: Moment) -> Self {
+        Self::new(me, Some(current), Origin::Hold, doubt, deadline)
+    }
+
+    /// Withdraws a claim by `me`, conditional on `on`, that was never answered.
+    pub(crate) fn of_claim(me: String, on: Option<Version>, deadline: Moment) -> Self {
+        Self::new(me, None, Origin::Claim { on }, true, deadline)
+    }
+
+    fn new(
+        me: String,
+        on: Option<Snapshot>,
+        origin: Origin,
+        doubt: bool,
+        deadline: Moment,
+    ) -> Self {
+        Self {
+            me,
+            on,
+            origin,
+            deadline,
+            due: Moment::ORIGIN,
+            doubt,
+            maybe_released: false,
+            under_way: false,
+            end: None,
+        }
+    }
+
+    /// The end of trying.
+    pub(crate) fn deadline(&self) -> Moment {
+        self.deadline
+    }
+
+    /// Decides. A returned [`ReleaseStep::Write`] or [`ReleaseStep::Look`] counts as sent.
+    pub(crate) fn step(&mut self, now: Moment, wall: Stamp) -> ReleaseStep {
+        if now >= self.deadline {
+            self.end.get_or_insert(Released::Unconfirmed);
+        }
+        if let Some(end) = &self.end {
+            return ReleaseStep::End(end.clone());
+        }
+        if self.under_way || now < self.due {
+            return ReleaseStep::Wait(if self.under_way {
+                self.deadline
+            } else {
+                self.due.min(self.deadline)
+            });
+        }
+        self.under_way = true;
+        if self.doubt {
+            ReleaseStep::Look
+        } else {
+            ReleaseStep::Write(self.write(wall))
+        }
+    }
+
+    /// Takes the answer to the request under way.
+    pub(crate) fn answered(&mut self, answer: Answer, now: Moment) {
+        self.under_way = false;
+        match answer {
+            Answer::Written(snapshot) => self.end(Released::Done(Some(snapshot))),
+            Answer::Seen(seen) => self.saw(seen),
+            Answer::Conflict => self.unsettle(),
+            Answer::Unknown { pause } => {
+                self.unsettle();
+                self.due = now + pause;
+            }
+        }
+    }
+
+    fn saw(&mut self, seen: Option<Snapshot>) {
+        let version = seen.as_ref().map(|snapshot| &snapshot.version);
+        let holder = seen
+            .as_ref()
+            .and_then(|snapshot| snapshot.record.holder.clone());
+        let claim_pending = matches!(&self.origin, Origin::Claim { on } if on.as_ref() == version);
+        if claim_pending || holder.as_ref() == Some(&self.me) {
+            self.on = seen;
+            self.doubt = false;
+        } else if self.maybe_released || matches!(self.origin, Origin::Claim { .. }) {
+            self.end(Released::Done(None));
+        } else {
+            self.end(Released::Lost(match (seen, holder) {
+                (None, _) => Loss::Deleted,
+                (Some(_), None) => Loss::Cleared,
+                (Some(_), Some(by)) => Loss::TakenOver { by },
+            }));
+        }
+    }
+
+    fn write(&self, wall: Stamp) -> Write {
+        let Some(on) = &self.on else {
+            return Write {
+                on: None,
+                record: crate::record::Record::free(wall),
+            };
+        };
+        let stamp = wall.distinct_from(on.record.renewed.as_slice());
+        Write {
+            on: Some(on.version.clone()),
+            record: on.record.release(stamp),
+        }
+    }
+
+    fn unsettle(&mut self) {
+        // A look that failed leaves nothing behind; a write might have been made.
+        self.maybe_released |= !self.doubt;
+        self.doubt = true;
+    }
+
+    fn end(&mut self, end: Released) {
+        self.end.get_or_insert(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::record::Record;
+
+    const NOW: Moment = Moment::ORIGIN;
+    const WALL: Stamp = Stamp(1_000_000_000);
+
+    fn state(holder: &str, revision: u64) -> Snapshot {
+        let record = Record::claim(holder, Duration::from_secs(15), None, Stamp(0));
+        let record = if holder.is_empty() {
+            record.release(Stamp(0))
+        } else {
+            record
+        };
+        Snapshot {
+            version: Version {
+                uid: "u".into(),
+                revision,
+            },
+            record,
+        }
+    }
+
+    fn deadline() -> Moment {
+        NOW + Duration::from_secs(10)
+    }
+
+    fn of_hold(doubt: bool) -> Release {
+        Release::of_hold("me".into(), state("me", 10), doubt, deadline())
+    }
+
+    fn of_claim(on: Option<u64>) -> Release {
+        Release::of_claim(
+            "me".into(),
+            on.map(|revision| state("", revision).version),
+            deadline(),
+        )
+    }
+
+    fn write(release: &mut Release) -> Write {
+        match release.step(NOW, WALL) {
+            ReleaseStep::Write(write) => write,
+            other => panic!("expected a write, not {other:?}"),
+        }
+    }
+
+    fn look(release: &mut Release, seen: Option<Snapshot>) {
+        assert_eq!(release.step(NOW, WALL), ReleaseStep::Look);
+        release.answered(Answer::Seen(seen), NOW);
+    }
+
+    #[test]
+    fn a_hold_is_released_in_one_write() {
+        let mut release = of_hold(false);
+        let write = write(&mut release);
+        assert_eq!(write.on, Some(state("me", 10).version));
+        assert_eq!(
+            (write.record.holder, write.record.duration),
+            (None, Some(Duration::from_secs(1)))
+        );
+        release.answered(Answer::Written(state("", 11)), NOW);
+        assert_eq!(
+            release.step(NOW, WALL),
+            ReleaseStep::End(Released::Done(Some(state("", 11))))
+        );
+    }
+
+    #[test]
+    fn in_doubt_it_looks_first_and_leaves_a_successor_alone() {
+        let mut release = of_hold(true);
+        look(&mut release, Some(state("them", 12)));
+        let lost = Released::Lost(Loss::TakenOver { by: "them".into() });
+        assert_eq!(release.step(NOW, WALL), ReleaseStep::End(lost));
+
+        let mut release = of_hold(true);
+        look(&mut release, None);
+        assert_eq!(
+            release.step(NOW, WALL),
+            ReleaseStep::End(Released::Lost(Loss::Deleted))
+        );
+
+        let mut release = of_hold(true);
+        look(&mut release, Some(state("me", 12)));
+        assert_eq!(
+            write(&mut release).on,
+            Some(state("me", 12).version),
+            "it builds on what it has just seen"
+        );
+    }
+
+    #[test]
+    fn an_unknown_release_is_settled_by_looking() {
+        for answer in [
+            Answer::Conflict,
+            Answer::Unknown {
+                pause: Duration::ZERO,
+            },
+        ] {
+            let mut release = of_hold(false);
+            write(&mut release);
+            release.answered(answer.clone(), NOW);
+            look(&mut release, Some(state("them", 13)));
+            assert_eq!(
+                release.step(NOW, WALL),
+                ReleaseStep::End(Released::Done(None))
+            );
+
+            let mut release = of_hold(false);
+            write(&mut release);
+            release.answered(answer, NOW);
+            look(&mut release, Some(state("me", 10)));
+            write(&mut release);
+        }
+    }
+
+    #[test]
+    fn past_the_deadline_nothing_is_written() {
+        let mut release = of_hold(false);
+        assert_eq!(
+            release.step(deadline(), WALL),
+            ReleaseStep::End(Released::Unconfirmed)
+        );
+    }
+
+    #[test]
+    fn a_failed_look_is_no_release() {
+        let mut release = of_hold(true);
+        assert_eq!(release.step(NOW, WALL), ReleaseStep::Look);
+        release.answered(
+            Answer::Unknown {
+                pause: Duration::from_secs(1),
+            },
+            NOW,
+        );
+        assert_eq!(
+            release.step(NOW, WALL),
+            ReleaseStep::Wait(NOW + Duration::from_secs(1))
+        );
+    }
+
+    #[test]
+    fn a_claim_that_was_made_after_all_is_released() {
+        let mut release = of_claim(Some(10));
+        look(&mut release, Some(state("me", 11)));
+        assert_eq!(write(&mut release).on, Some(state("me", 11).version));
+    }
+
+    #[test]
+    fn a_claim_that_may_yet_be_made_is_forestalled() {
+        let mut release = of_claim(Some(10));
+        look(&mut release, Some(state("", 10)));
+        assert_eq!(
+            write(&mut release).on,
+            Some(state("", 10).version),
+            "the version it waits for goes away"
+        );
+
+        let mut release = of_claim(None);
+        look(&mut release, None);
+        let write = write(&mut release);
+        assert_eq!((write.on, write.record.holder), (None, None));
+    }
+
+    #[test]
+    fn a_claim_that_can_no_longer_be_made_needs_nothing() {
+        for seen in [Some(state("them", 11)), Some(state("", 12)), None] {
+            let mut release = of_claim(Some(10));
+            look(&mut release, seen);
+            assert_eq!(
+                release.step(NOW, WALL),
+                ReleaseStep::End(Released::Done(None))
+            );
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Lease object <-> [`Record`]: the one place that knows `LeaseSpec` and what other writers make of it.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::protocol::Stamp;
+
+/// The part of a Lease's spec that says who holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Record {
+    /// `None` where the holder is absent or empty: the Lease is free.
+    pub holder: Option<String>,
+    /// `None` where the writer left it out.
+    pub duration: Option<Duration>,
+    pub acquired: Option<Stamp>,
+    pub renewed: Option<Stamp>,
+    pub transitions: i32,
+}
+
+/// What identifies one state of one object, and what every write is conditional on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Version {
+    pub uid: String,
+    /// `metadata.resourceVersion`, which orders all states of all objects of one API server.
+    pub revision: u64,
+}
+
+/// A Lease as it was in one version.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Snapshot {
+    pub version: Version,
+    pub record: Record,
+}
+
+/// The answer was no Lease that an API server could have sent.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum Malformed {
+    #[error("the object has no metadata.uid")]
+    NoUid,
+    #[error("metadata.resourceVersion is {0:?}, not an unsigned 64-bit integer")]
+    Revision(String),
+}
+
+impl Record {
+    /// The record of a new holder that follows `previous`, counting transitions as client-go does.
+    pub(crate) fn claim(
+        holder: &str,
+        duration: Duration,
+        previous: Option<&Record>,
+        now: Stamp,
+    ) -> Self {
+        let transitions = match previous {
+            None => 0,
+            Some(record) if record.holder.as_deref() == Some(holder) => record.transitions,
+            Some(record) => record.transitions.saturating_add(1),
+        };
+        Self {
+            holder: Some(holder.to_owned()),
+            duration: Some(duration),
+            acquired: Some(now),
+            renewed: Some(now),
+            transitions,
+        }
+    }
+
+    /// The same holding, renewed at `now`.
+    pub(crate) fn renewal(&self, duration: Duration, now: Stamp) -> Self {
+        Self {
+            duration: Some(duration),
+            renewed: Some(now),
+            ..self.clone()
+        }
+    }
+
+    /// The record of a Lease that nobody holds or has held.
+    pub(crate) fn free(now: Stamp) -> Self {
+        Self {
+            holder: None,
+            duration: None,
+            acquired: None,
+            renewed: None,
+            transitions: 0,
+        }
+        .release(now)
+    }
+
+    /// The record that gives the Lease back: no holder and a duration of one second, as client-go leaves it.
+    pub(crate) fn release(&self, now: Stamp) -> Self {
+        Self {
+            holder: None,
+            duration: Some(Duration::from_secs(1)),
+            acquired: Some(now),
+            renewed: Some(now),
+            transitions: self.transitions,
+        }
+    }
+
+    /// The spec as it goes over the wire: all five fields, so that every write owns all of them.
+    pub(crate) fn to_spec(&self) -> Value {
+        json!({
+            "holderIdentity": self.holder.as_deref().unwrap_or_default(),
+            "leaseDurationSeconds": self.duration.map_or(1, |d| d.as_secs()),
+            "acquireTime": self.acquired.map(micro_time),
+            "renewTime": self.renewed.map(micro_time),
+            "leaseTransitions": self.transitions,
+        })
+    }
+}
+
+impl TryFrom<&Lease> for Snapshot {
+    type Error = Malformed;
+
+    fn try_from(lease: &Lease) -> Result<Self, Malformed> {
+        let uid = lease
+            .metadata
+            .uid
+            .clone()
+            .filter(|uid| !uid.is_empty())
+            .ok_or(Malformed::NoUid)?;
+        let revision = lease
+            .metadata
+            .resource_version
+            .as_deref()
+            .unwrap_or_default();
+        let revision = revision
+            .parse()
+            .map_err(|_| Malformed::Revision(revision.to_owned()))?;
+        Ok(Self {
+            version: Version { uid, revision },
+            record: record_of(lease),
+        })
+    }
+}
+
+fn record_of(lease: &Lease) -> Record {
+    let spec = lease.spec.as_ref();
+    let seconds = spec.and_then(|s| s.lease_duration_seconds);
+    Record {
+        holder: spec
+            .and_then(|s| s.holder_identity.clone())
+            .filter(|holder| !holder.is_empty()),
+        duration: seconds
+            .and_then(|s| u64::try_from(s).ok())
+            .map(Duration::from_secs),
+        acquired: spec.and_then(|s| s.acquire_time.as_ref()).map(stamp),
+        renewed: spec.and_then(|s| s.renew_time.as_ref()).map(stamp),
+        transitions: spec.and_then(|s| s.lease_transitions).unwrap_or(0).max(0),
+    }
+}
+
+fn stamp(time: &MicroTime) -> Stamp {
+    Stamp(time.0.as_microsecond())
+}
+
+/// The wire form of a stamp; the range of years that a Lease can carry is wider than any clock's.
+pub(crate) fn micro_time(stamp: Stamp) -> MicroTime {
+    MicroTime(Timestamp::from_microsecond(stamp.0).unwrap_or(Timestamp::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const D: Duration = Duration::from_secs(15);
+
+    fn lease(spec: &Value) -> Lease {
+        serde_json::from_value(json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": { "name": "x", "uid": "u", "resourceVersion": "7" },
+            "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let claim = Record::claim("me", D, None, Stamp(1_700_000_000_123_456));
+        let snapshot = Snapshot::try_from(&lease(&claim.to_spec())).unwrap();
+        assert_eq!(snapshot.record, claim);
+        assert_eq!(
+            snapshot.version,
+            Version {
+                uid: "u".into(),
+                revision: 7
+            }
+        );
+
+        let released = claim.release(Stamp(1_700_000_001_000_000));
+        assert_eq!(released.to_spec()["holderIdentity"], "");
+        assert_eq!(released.to_spec()["leaseDurationSeconds"], 1);
+        assert_eq!(
+            Snapshot::try_from(&lease(&released.to_spec()))
+                .unwrap()
+                .record,
+            released
+        );
+    }
+
+    #[test]
+    fn partial_foreign_specs_are_read_for_what_they_say() {
+        for spec in [
+            json!(null),
+            json!({}),
+            json!({ "holderIdentity": null }),
+            json!({ "holderIdentity": "" }),
+        ] {
+            let record = Snapshot::try_from(&lease(&spec)).unwrap().record;
+            assert_eq!(record.holder, None, "{spec} is free");
+        }
+        let spec =
+            json!({ "holderIdentity": "them", "leaseTransitions": -3, "leaseDurationSeconds": -1 });
+        let record = Snapshot::try_from(&lease(&spec)).unwrap().record;
+        assert_eq!(record.holder.as_deref(), Some("them"));
+        assert_eq!(
+            (record.duration, record.renewed, record.transitions),
+            (None, None, 0)
+        );
+    }
+
+    #[test]
+    fn objects_without_identity_are_refused() {
+        let mut no_uid = lease(&json!({}));
+        no_uid.metadata.uid = None;
+        assert_eq!(Snapshot::try_from(&no_uid), Err(Malformed::NoUid));
+        let mut odd = lease(&json!({}));
+        odd.metadata.resource_version = Some("12x".into());
+        assert_eq!(
+            Snapshot::try_from(&odd),
+            Err(Malformed::Revision("12x".into()))
+        );
+    }
+
+    #[test]
+    fn transitions_count_holders_and_never_overflow() {
+        let free = |transitions| Record {
+            holder: None,
+            duration: None,
+            acquired: None,
+            renewed: None,
+            transitions,
+        };
+        assert_eq!(Record::claim("me", D, None, Stamp(0)).transitions, 0);
+        assert_eq!(
+            Record::claim("me", D, Some(&free(4)), Stamp(0)).transitions,
+            5
+        );
+        assert_eq!(
+            Record::claim("me", D, Some(&free(i32::MAX)), Stamp(0)).transitions,
+            i32::MAX
+        );
+        let mine = Record::claim("me", D, Some(&free(4)), Stamp(0));
+        assert_eq!(
+            Record::claim("me", D, Some(&mine), Stamp(1)).transitions,
+            5,
+            "a repeated claim counts once"
+        );
+    }
+}
