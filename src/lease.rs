@@ -1,0 +1,122 @@
+//! What a Lease tells the outside: its name, its holder, and the fencing token of a claim.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::protocol::Stamp;
+use crate::record::Snapshot;
+
+/// Which Lease; displays as `namespace/name`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LeaseName(Arc<(String, String)>);
+
+impl LeaseName {
+    pub(crate) fn new(namespace: String, name: String) -> Self {
+        Self(Arc::new((namespace, name)))
+    }
+
+    /// The namespace of the Lease.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.0.0
+    }
+
+    /// The name of the Lease.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.1
+    }
+}
+
+impl fmt::Display for LeaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace(), self.name())
+    }
+}
+
+/// Who holds a Lease, in the words of the Lease itself.
+///
+/// For people and logs. The times were written by the holder's wall clock: never decide by them whether a
+/// Lease is free, acquire it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseHolder {
+    /// `holderIdentity`.
+    pub identity: String,
+    /// `acquireTime`: since when, where the holder wrote it.
+    pub since: Option<SystemTime>,
+    /// `renewTime` plus `leaseDurationSeconds`: until when unless renewed, where the holder wrote both.
+    pub until: Option<SystemTime>,
+    /// `leaseTransitions`: how often the Lease has changed hands.
+    pub transitions: i32,
+    /// The version of the Lease this was read from.
+    pub resource_version: u64,
+}
+
+impl LeaseHolder {
+    /// `None` where the Lease is free.
+    pub(crate) fn of(snapshot: &Snapshot) -> Option<Self> {
+        let record = &snapshot.record;
+        let until = record
+            .renewed
+            .zip(record.duration)
+            .and_then(|(renewed, duration)| time(renewed)?.checked_add(duration));
+        Some(Self {
+            identity: record.holder.clone()?,
+            since: record.acquired.and_then(time),
+            until,
+            transitions: record.transitions,
+            resource_version: snapshot.version.revision,
+        })
+    }
+}
+
+fn time(stamp: Stamp) -> Option<SystemTime> {
+    let span = Duration::from_micros(stamp.0.unsigned_abs());
+    if stamp.0 < 0 {
+        UNIX_EPOCH.checked_sub(span)
+    } else {
+        UNIX_EPOCH.checked_add(span)
+    }
+}
+
+/// A number that rises with every claim of a Lease, by anyone: what the guarded resource compares to refuse
+/// writes of a holder that has been replaced.
+///
+/// It is the `resourceVersion` of the claiming write. Kubernetes orders these as integers across all changes
+/// of all objects, also across deletion of the Lease ([KEP-5504], promised since Kubernetes 1.35 and true
+/// before). One thing repeats numbers: an etcd restored from a backup without bumping its revision; after such
+/// a restore, reset what the resource remembers.
+///
+/// ```
+/// use kube_lease_lock::FencingToken;
+///
+/// let (older, newer) = (FencingToken::from(41), FencingToken::from(42));
+/// assert!(older < newer);
+/// assert_eq!(u64::from(newer), 42);
+/// assert_eq!(newer.to_string(), "42");
+/// ```
+///
+/// [KEP-5504]: https://github.com/kubernetes/enhancements/issues/5504
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FencingToken(u64);
+
+impl From<u64> for FencingToken {
+    /// A token read back from where the guarded resource keeps it.
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl From<FencingToken> for u64 {
+    fn from(token: FencingToken) -> Self {
+        token.0
+    }
+}
+
+impl fmt::Display for FencingToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,477 @@
+//! Everything that can be set about a lock, with defaults, and the one place that validates it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use crate::error::BuildError;
+use crate::lease::LeaseName;
+use crate::protocol::{CLOCK_RATE_ERROR, Terms};
+
+/// What to do about the Lease object itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CreateMode {
+    /// Create the Lease if it is missing.
+    #[default]
+    IfMissing,
+    /// Never create it: acquiring fails with [`AcquireError::LeaseMissing`](crate::AcquireError::LeaseMissing)
+    /// where there is none.
+    MustExist,
+    /// The first acquisition has to create it: it fails with
+    /// [`AcquireError::LeaseExists`](crate::AcquireError::LeaseExists) where there is one. Later acquisitions
+    /// of the same lock use the Lease that it created.
+    MustNotExist,
+}
+
+/// The settings as they were given; `None` means "the default".
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Given {
+    pub namespace: Option<String>,
+    pub identity: Option<String>,
+    pub lease_duration: Option<Duration>,
+    pub renew_deadline: Option<Duration>,
+    pub renew_interval: Option<Duration>,
+    pub request_timeout: Option<Duration>,
+    pub max_clock_skew: Option<Duration>,
+    pub field_manager: Option<String>,
+    pub creation: Creation,
+}
+
+/// How a Lease that the lock creates looks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Creation {
+    pub mode: CreateMode,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub owner: Option<OwnerReference>,
+}
+
+/// Settings that work together.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub lease: LeaseName,
+    pub identity: String,
+    pub terms: Terms,
+    pub request_timeout: Duration,
+    pub max_clock_skew: Option<Duration>,
+    pub field_manager: String,
+    pub creation: Creation,
+}
+
+const DEFAULT_LEASE_DURATION: Duration = Duration::from_secs(15);
+const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+const SECOND: Duration = Duration::from_secs(1);
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
+
+impl Given {
+    pub(crate) fn validate(
+        self,
+        name: String,
+        default_namespace: &str,
+    ) -> Result<Settings, BuildError> {
+        let namespace = self
+            .namespace
+            .unwrap_or_else(|| default_namespace.to_owned());
+        check("name", &name, is_subdomain, SUBDOMAIN_RULE)?;
+        check("namespace", &namespace, is_label, LABEL_RULE)?;
+        let identity = self.identity.unwrap_or_else(default_identity);
+        check(
+            "identity",
+            &identity,
+            |s| is_printable(s, 200),
+            "1 to 200 characters, none of them a control character",
+        )?;
+        let field_manager = self
+            .field_manager
+            .unwrap_or_else(|| "kube-lease-lock".to_owned());
+        check(
+            "field_manager",
+            &field_manager,
+            |s| is_printable(s, 128),
+            "1 to 128 characters, none of them a control character",
+        )?;
+
+        let lease_duration = self.lease_duration.unwrap_or(DEFAULT_LEASE_DURATION);
+        let renew_deadline = self.renew_deadline.unwrap_or(lease_duration * 2 / 3);
+        let renew_interval = self
+            .renew_interval
+            .unwrap_or_else(|| (renew_deadline / 2).max(SECOND));
+        let request_timeout = self
+            .request_timeout
+            .unwrap_or_else(|| (renew_deadline * 3 / 10).max(SHORTEST_TIMEOUT));
+        let terms = Terms {
+            lease_duration,
+            renew_deadline,
+            renew_interval,
+        };
+        check_timings(terms, request_timeout)?;
+
+        Ok(Settings {
+            lease: LeaseName::new(namespace, name),
+            identity,
+            terms,
+            request_timeout,
+            max_clock_skew: self.max_clock_skew,
+            field_manager,
+            creation: self.creation,
+        })
+    }
+}
+
+/// Every inequality between the timings, one after the other.
+fn check_timings(terms: Terms, request_timeout: Duration) -> Result<(), BuildError> {
+    let Terms {
+        lease_duration,
+        renew_deadline,
+        renew_interval,
+    } = terms;
+    let out_of_range = |setting, value, rule| {
+        Err(BuildError::OutOfRange {
+            setting,
+            value,
+            rule,
+        })
+    };
+    if lease_duration.subsec_nanos() != 0 {
+        return out_of_range(
+            "lease_duration",
+            lease_duration,
+            "whole seconds, because that is what a Lease stores",
+        );
+    }
+    if lease_duration < SHORTEST_LEASE || lease_duration > LONGEST_LEASE {
+        return out_of_range(
+            "lease_duration",
+            lease_duration,
+            "between 3 seconds and 24 hours",
+        );
+    }
+    if renew_interval < SECOND {
+        return out_of_range(
+            "renew_interval",
+            renew_interval,
+            "at least 1 second, because others compare whole seconds",
+        );
+    }
+    if request_timeout < SHORTEST_TIMEOUT {
+        return out_of_range(
+            "request_timeout",
+            request_timeout,
+            "at least 100 milliseconds",
+        );
+    }
+
+    let contradiction = |value, other, other_value, rule| {
+        Err(BuildError::Contradiction {
+            setting: "renew_deadline",
+            value,
+            other,
+            other_value,
+            rule,
+        })
+    };
+    let by_rate = lease_duration.mul_f64((1.0 - CLOCK_RATE_ERROR) / (1.0 + CLOCK_RATE_ERROR));
+    if renew_deadline > by_rate {
+        let rule = "renew_deadline may be at most 98 % of lease_duration, because clocks run at different rates";
+        return contradiction(renew_deadline, "lease_duration", lease_duration, rule);
+    }
+    if renew_deadline + SECOND > lease_duration {
+        let rule = "renew_deadline has to be at least 1 second shorter than lease_duration, because others compare whole seconds";
+        return contradiction(renew_deadline, "lease_duration", lease_duration, rule);
+    }
+    if renew_interval >= renew_deadline {
+        let rule =
+            "renew_deadline has to be longer than renew_interval, or no renewal could come in time";
+        return contradiction(renew_deadline, "renew_interval", renew_interval, rule);
+    }
+    if renew_interval + request_timeout > renew_deadline {
+        let rule = "one request_timeout has to fit between renew_interval and renew_deadline, or one slow request would lose the lock";
+        return contradiction(renew_deadline, "request_timeout", request_timeout, rule);
+    }
+    Ok(())
+}
+
+fn check(
+    setting: &'static str,
+    value: &str,
+    valid: impl Fn(&str) -> bool,
+    rule: &'static str,
+) -> Result<(), BuildError> {
+    if valid(value) {
+        Ok(())
+    } else {
+        Err(BuildError::Invalid {
+            setting,
+            value: value.to_owned(),
+            rule,
+        })
+    }
+}
+
+const SUBDOMAIN_RULE: &str = "1 to 253 lower-case letters, digits, '-' and '.', each part between dots starting and ending with a letter or digit";
+const LABEL_RULE: &str =
+    "1 to 63 lower-case letters, digits and '-', starting and ending with a letter or digit";
+
+/// RFC 1123 subdomain, as Kubernetes wants the names of Leases.
+fn is_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_part)
+}
+
+/// RFC 1123 label, as Kubernetes wants the names of namespaces.
+fn is_label(name: &str) -> bool {
+    name.len() <= 63 && is_part(name)
+}
+
+fn is_part(part: &str) -> bool {
+    let alphanumeric =
+        |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let bytes = part.as_bytes();
+    alphanumeric(bytes.first())
+        && alphanumeric(bytes.last())
+        && bytes.iter().all(|b| alphanumeric(Some(b)) || *b == b'-')
+}
+
+fn is_printable(text: &str, most: usize) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= most && !text.chars().any(char::is_control)
+}
+
+/// The pod's name where there is one: the downward API's `POD_NAME`, else the host name, which in a pod is its
+/// name as well.
+fn default_identity() -> String {
+    let variable = |name| std::env::var(name).ok();
+    let host_file = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    [
+        variable("POD_NAME"),
+        variable("HOSTNAME"),
+        host_file(),
+        variable("COMPUTERNAME"),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|name| name.trim().to_owned())
+    .find(|name| is_printable(name, 200))
+    .unwrap_or_else(|| format!("process-{}", std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(s: f64) -> Option<Duration> {
+        Some(Duration::from_secs_f64(s))
+    }
+
+    fn validate(given: Given) -> Result<Settings, BuildError> {
+        given.validate("a-lock".into(), "default")
+    }
+
+    #[test]
+    fn the_defaults_work_at_every_lease_duration() {
+        for secs in (3..100).chain([1000, 86_400]) {
+            let settings = validate(Given {
+                lease_duration: seconds(f64::from(secs)),
+                ..Given::default()
+            });
+            assert!(settings.is_ok(), "{secs} s: {settings:?}");
+        }
+        let settings = validate(Given::default()).unwrap();
+        assert_eq!(settings.terms.lease_duration, Duration::from_secs(15));
+        assert_eq!(settings.terms.renew_deadline, Duration::from_secs(10));
+        assert_eq!(settings.terms.renew_interval, Duration::from_secs(5));
+        assert_eq!(settings.request_timeout, Duration::from_secs(3));
+        assert!(!settings.identity.is_empty());
+    }
+
+    #[test]
+    fn names_follow_the_rules_of_kubernetes() {
+        for name in [
+            "",
+            "A",
+            "a_b",
+            "-a",
+            "a-",
+            "a..b",
+            ".a",
+            "a.",
+            "a/b",
+            "ü",
+            &"a".repeat(254),
+        ] {
+            let error = Given::default()
+                .validate(name.into(), "default")
+                .unwrap_err();
+            assert!(
+                matches!(
+                    &error,
+                    BuildError::Invalid {
+                        setting: "name",
+                        ..
+                    }
+                ),
+                "{name:?}: {error}"
+            );
+        }
+        for namespace in ["", "a.b", "A", &"a".repeat(64)] {
+            let error = Given::default()
+                .validate("a".into(), namespace)
+                .unwrap_err();
+            assert!(
+                matches!(
+                    &error,
+                    BuildError::Invalid {
+                        setting: "namespace",
+                        ..
+                    }
+                ),
+                "{namespace:?}: {error}"
+            );
+        }
+        assert!(Given::default().validate("a.b-c.9".into(), "a-9").is_ok());
+        assert!(
+            Given::default()
+                .validate("a".repeat(253), &"a".repeat(63))
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn blank_or_unprintable_identities_are_refused() {
+        for identity in ["", "  ", "a\nb", &"x".repeat(201)] {
+            let error = validate(Given {
+                identity: Some(identity.into()),
+                ..Given::default()
+            })
+            .unwrap_err();
+            assert!(matches!(
+                error,
+                BuildError::Invalid {
+                    setting: "identity",
+                    ..
+                }
+            ));
+        }
+        let error = validate(Given {
+            field_manager: Some(String::new()),
+            ..Given::default()
+        })
+        .unwrap_err();
+        assert!(matches!(
+            error,
+            BuildError::Invalid {
+                setting: "field_manager",
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn absurd_durations_are_refused_by_name_and_value() {
+        for absurd in [0.0, 0.5, 1.0, 2.0, 3.5, 86_401.0, 1e15] {
+            let error = validate(Given {
+                lease_duration: seconds(absurd),
+                ..Given::default()
+            })
+            .unwrap_err();
+            assert!(
+                matches!(
+                    error,
+                    BuildError::OutOfRange {
+                        setting: "lease_duration",
+                        ..
+                    }
+                ),
+                "{absurd}: {error}"
+            );
+        }
+        for (given, setting) in [
+            (
+                Given {
+                    renew_interval: seconds(0.9),
+                    ..Given::default()
+                },
+                "renew_interval",
+            ),
+            (
+                Given {
+                    request_timeout: seconds(0.0),
+                    ..Given::default()
+                },
+                "request_timeout",
+            ),
+        ] {
+            let error = validate(given).unwrap_err();
+            assert!(
+                matches!(&error, BuildError::OutOfRange { setting: s, .. } if *s == setting),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn contradictions_name_both_values_and_the_rule() {
+        let cases = [
+            (
+                Given {
+                    renew_deadline: seconds(15.0),
+                    ..Given::default()
+                },
+                "lease_duration",
+            ),
+            (
+                Given {
+                    renew_deadline: seconds(14.5),
+                    ..Given::default()
+                },
+                "lease_duration",
+            ),
+            (
+                Given {
+                    lease_duration: seconds(1000.0),
+                    renew_deadline: seconds(985.0),
+                    ..Given::default()
+                },
+                "lease_duration",
+            ),
+            (
+                Given {
+                    renew_interval: seconds(10.0),
+                    ..Given::default()
+                },
+                "renew_interval",
+            ),
+            (
+                Given {
+                    renew_deadline: seconds(1.0),
+                    ..Given::default()
+                },
+                "renew_interval",
+            ),
+            (
+                Given {
+                    request_timeout: seconds(5.1),
+                    ..Given::default()
+                },
+                "request_timeout",
+            ),
+        ];
+        for (given, with) in cases {
+            let error = validate(given.clone()).unwrap_err();
+            assert!(
+                matches!(&error, BuildError::Contradiction { other, .. } if *other == with),
+                "{given:?}: {error}"
+            );
+        }
+        let error = validate(Given {
+            renew_deadline: seconds(15.0),
+            ..Given::default()
+        })
+        .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("renew_deadline is 15s and lease_duration is 15s"),
+            "{text}"
+        );
+    }
+}
