@@ -1,0 +1,265 @@
+//! The holding side: renews, notices loss, and releases when told to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use tokio::sync::oneshot;
+
+use crate::contend::{Claim, Setback};
+use crate::error::LossReason;
+use crate::held::Held;
+use crate::lease::FencingToken;
+use crate::pace::Backoff;
+use crate::protocol::{Answer, Holder, Loss, Moment, Step};
+use crate::record::Record;
+use crate::release;
+use crate::session::{Session, Stop};
+use crate::store::{Denial, Failure, Store};
+use crate::watch::{News, next_news, watch};
+
+/// Holds what `claim` won until it is lost or the order to stop comes.
+pub(crate) async fn hold(
+    mut session: Session,
+    claim: Claim,
+    claimed: oneshot::Sender<Result<Held, Setback>>,
+    mut stop: oneshot::Receiver<Stop>,
+) {
+    let revision = claim.snapshot.version.revision;
+    let record = claim.snapshot.record.clone();
+    let holder = Holder::new(
+        session.me.clone(),
+        session.terms,
+        claim.sent,
+        claim.snapshot,
+    );
+    let held = Held::new(
+        session.store.lease().clone(),
+        session.me.clone(),
+        FencingToken::from(revision),
+        session.clock.clone(),
+        holder.deadline(),
+    );
+    // However this task ends, in a panic or with its runtime, the token fires.
+    let _last_will = scopeguard::guard(held.clone(), |held| held.end(LossReason::TaskEnded));
+    tracing::info!(
+        fencing_token = revision,
+        transitions = record.transitions,
+        "acquired"
+    );
+    // Where nobody waits for it any more, the order to stop is on its way.
+    let _ = claimed.send(Ok(held.clone()));
+
+    let mut keeper = Keeper::new(&mut session, holder, held.clone());
+    match keeper.keep(&mut stop).await {
+        End::Lost(loss) => {
+            let failure = keeper.last_failure.take();
+            report_loss(&session, &held, &record, loss, failure).await;
+        }
+        End::Stop(order) => {
+            let release = keeper.holder.release();
+            held.end(LossReason::Released);
+            let outcome = release::release(&mut session, release).await;
+            if let Some(done) = order.and_then(|order| order.done) {
+                // Fails where nobody waits for it any more.
+                let _ = done.send(outcome);
+            }
+        }
+    }
+}
+
+enum End {
+    Lost(Loss),
+    Stop(Option<Stop>),
+}
+
+struct Keeper<'a> {
+    session: &'a mut Session,
+    holder: Holder,
+    held: Held,
+    request: Option<BoxFuture<'static, Result<Answer, Failure>>>,
+    watch: Option<BoxStream<'static, News>>,
+    /// When to open the watch again; `None`: never, it is forbidden.
+    watch_due: Option<Moment>,
+    /// The newest revision that the watch told.
+    told: u64,
+    backoff: Backoff,
+    watch_backoff: Backoff,
+    last_failure: Option<Failure>,
+}
+
+impl<'a> Keeper<'a> {
+    fn new(session: &'a mut Session, holder: Holder, held: Held) -> Self {
+        let pause = session.longest_pause();
+        let told = holder.revision();
+        let watch_due = Some(session.clock.now());
+        Self {
+            session,
+            holder,
+            held,
+            request: None,
+            watch: None,
+            watch_due,
+            told,
+            backoff: Backoff::new(pause),
+            watch_backoff: Backoff::new(pause),
+            last_failure: None,
+        }
+    }
+
+    async fn keep(&mut self, stop: &mut oneshot::Receiver<Stop>) -> End {
+        loop {
+            let now = self.session.clock.now();
+            let idle_until = match self.holder.step(now, self.session.clock.wall()) {
+                Step::Lost(loss) => return End::Lost(loss),
+                Step::Wait(until) => until,
+                Step::Look => {
+                    self.request = Some(look(
+                        self.session.store.clone(),
+                        now.until(self.holder.deadline()),
+                    ));
+                    continue;
+                }
+                Step::Renew(write) => {
+                    let left = now.until(self.holder.deadline());
+                    let store = self.session.store.clone();
+                    self.request = Some(
+                        async move { store.write(&write, left).await.map(Answer::Written) }.boxed(),
+                    );
+                    continue;
+                }
+            };
+            if !self.held.set_deadline(self.holder.deadline()) {
+                // By the guard, which is being dropped, or by a reader of the clock.
+                return stop
+                    .try_recv()
+                    .map_or(End::Lost(Loss::Deadline), |order| End::Stop(Some(order)));
+            }
+            self.tend_watch(now);
+            let wake = self
+                .watch_due
+                .filter(|_| self.watch.is_none())
+                .map_or(idle_until, |due| due.min(idle_until));
+            tokio::select! {
+                biased;
+                order = &mut *stop => return End::Stop(order.ok()),
+                () = self.session.clock.sleep_until(self.holder.deadline()) => {}
+                answer = next_answer(&mut self.request) => self.answered(answer),
+                news = next_news(&mut self.watch) => self.heard(news),
+                () = self.session.clock.sleep_until(wake) => {}
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: Result<Answer, Failure>) {
+        self.request = None;
+        let now = self.session.clock.now();
+        match answer {
+            Ok(answer) => {
+                self.backoff.succeeded();
+                self.last_failure = None;
+                self.check_watch(&answer);
+                self.holder.answered(answer, now);
+            }
+            Err(failure) => {
+                let answer = release::answer_to(&failure, &mut self.backoff, &mut self.session.rng);
+                if answer != Answer::Conflict {
+                    let left = now.until(self.holder.deadline());
+                    tracing::warn!(error = %failure.error(), ?left, "renewal failed, trying again");
+                    self.last_failure = Some(failure);
+                }
+                self.holder.answered(answer, now);
+            }
+        }
+    }
+
+    fn heard(&mut self, news: News) {
+        let now = self.session.clock.now();
+        match news {
+            News::Changed(snapshot) => {
+                self.watch_backoff.succeeded();
+                self.told = self.told.max(snapshot.version.revision);
+                self.holder.watched(snapshot, now);
+            }
+            News::Deleted(revision) => {
+                self.told = self.told.max(revision);
+                self.holder.watched_deletion(revision, now);
+            }
+            News::Broken(error) => {
+                self.watch = None;
+                let pause = self.watch_backoff.failed(None, &mut self.session.rng);
+                tracing::debug!(%error, ?pause, "the watch broke off");
+                self.watch_due = Some(now + pause);
+            }
+            News::Forbidden(error) => {
+                self.watch = None;
+                self.watch_due = None;
+                self.session.turn.warn_forbidden_watch(&error);
+            }
+        }
+    }
+
+    /// A watch that has not told of one renewal by the time of the next is dead.
+    fn check_watch(&mut self, answer: &Answer) {
+        let Answer::Written(snapshot) = answer else {
+            return;
+        };
+        tracing::debug!(resource_version = snapshot.version.revision, "renewed");
+        if self.watch.is_some() && self.told < self.holder.revision() {
+            tracing::debug!("the watch is silent, opening a new one");
+            self.watch = None;
+            self.watch_due = Some(self.session.clock.now());
+        }
+    }
+
+    fn tend_watch(&mut self, now: Moment) {
+        if self.watch.is_none() && self.watch_due.is_some_and(|due| due <= now) {
+            let revision = self.holder.revision();
+            self.told = revision;
+            self.watch = Some(watch(self.session.store.clone(), revision));
+        }
+    }
+}
+
+fn look(store: Arc<Store>, left: Duration) -> BoxFuture<'static, Result<Answer, Failure>> {
+    async move { store.get(left).await.map(Answer::Seen) }.boxed()
+}
+
+/// The answer to the request under way; where none is, nothing ever comes.
+async fn next_answer(
+    request: &mut Option<BoxFuture<'static, Result<Answer, Failure>>>,
+) -> Result<Answer, Failure> {
+    match request {
+        Some(request) => request.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn report_loss(
+    session: &Session,
+    held: &Held,
+    record: &Record,
+    loss: Loss,
+    failure: Option<Failure>,
+) {
+    // First things first: where the reason takes a request to find out, the token does not wait for it.
+    held.fire();
+    let reason = match (release::reason(loss), failure) {
+        (LossReason::Deleted, _) if session.store.namespace_gone(record, Duration::MAX).await => {
+            LossReason::NamespaceGone
+        }
+        (LossReason::DeadlinePassed { .. }, Some(Failure::Denied(Denial::Forbidden(error)))) => {
+            LossReason::Forbidden {
+                message: error.to_string(),
+            }
+        }
+        (LossReason::DeadlinePassed { .. }, Some(failure)) => LossReason::DeadlinePassed {
+            last_failure: Some(failure.error().to_string()),
+        },
+        (reason, _) => reason,
+    };
+    tracing::error!(%reason, "lost");
+    held.end(reason);
+}

@@ -1,0 +1,361 @@
+//! The lock: everything a user can ask of it.
+
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::builder::LeaseLockBuilder;
+use crate::clock::Clock;
+use crate::contend::{Patience, Setback};
+use crate::error::{
+    AcquireError, BuildError, RequestError, ShutdownError, TryAcquireError, WithError,
+};
+use crate::guard::LeaseGuard;
+use crate::held::Held;
+use crate::lease::{LeaseHolder, LeaseName};
+use crate::pace::seeded_rng;
+use crate::protocol::{Contender, Terms};
+use crate::session::{Leash, Progress, Session, Turn};
+use crate::settings::Settings;
+use crate::store::Store;
+
+/// A distributed async mutex over one Kubernetes Lease.
+///
+/// Cheap to clone. Clones share one fair (first come, first served) queue, so any number of tasks of one
+/// process are one contender at the API server. Two locks built separately exclude each other as two processes
+/// do, also with the same identity.
+///
+/// # Example
+///
+/// ```
+/// # async fn rebuild_index() {}
+/// # async fn example(client: kube::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use kube_lease_lock::LeaseLock;
+///
+/// let lock = LeaseLock::new(client, "index")?;
+/// let guard = lock.acquire().await?;
+/// tokio::select! {
+///     biased;
+///     reason = guard.lost() => eprintln!("stopped half way: {reason}"),
+///     () = rebuild_index() => guard.release().await?,
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct LeaseLock(Arc<Lock>);
+
+struct Lock {
+    settings: Settings,
+    terms: Terms,
+    store: Arc<Store>,
+    clock: Clock,
+    rng: StdMutex<fastrand::Rng>,
+    turn: Arc<Mutex<Turn>>,
+    progress: Arc<Progress>,
+    releases: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl LeaseLock {
+    /// A lock on the Lease `name` in the client's namespace, with all defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] if the name is none that a Lease can have.
+    pub fn new(client: kube::Client, name: impl Into<String>) -> Result<Self, BuildError> {
+        Self::builder(client, name).build()
+    }
+
+    /// Sets up a lock on the Lease `name`.
+    pub fn builder(client: kube::Client, name: impl Into<String>) -> LeaseLockBuilder {
+        LeaseLockBuilder::new(client, name.into())
+    }
+
+    pub(crate) fn from_settings(client: kube::Client, settings: Settings, clock: Clock) -> Self {
+        let contender = Contender::new(settings.terms.lease_duration, settings.max_clock_skew);
+        // Timers fire up to their granularity late; the token must not.
+        let renew_deadline = settings
+            .terms
+            .renew_deadline
+            .saturating_sub(Clock::GRANULARITY);
+        Self(Arc::new(Lock {
+            terms: Terms {
+                renew_deadline,
+                ..settings.terms
+            },
+            store: Arc::new(Store::new(client, &settings)),
+            clock,
+            rng: StdMutex::new(seeded_rng()),
+            turn: Arc::new(Mutex::new(Turn::new(contender))),
+            progress: Arc::default(),
+            releases: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            settings,
+        }))
+    }
+
+    /// Waits until the Lease is free, and takes it.
+    ///
+    /// Within this process tasks are served in the order in which they called. A free Lease costs one read and
+    /// one write. While it waits, the lock watches the Lease, and takes over one round trip after a release,
+    /// or `lease_duration` after the last renewal of a holder that crashed. Failures that may pass are retried.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`], at once for what no waiting will change: missing permissions, a missing namespace, a
+    /// Lease that must not be created. A lock that has never reached an API server gives up after one
+    /// `lease_duration`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe at every point: the place in the queue is given up, and a claim already on its way to the
+    /// API server is withdrawn in the background.
+    pub async fn acquire(&self) -> Result<LeaseGuard, AcquireError> {
+        let turn = self.queue().await?;
+        match self.start(turn, Patience::Forever).await {
+            Ok(guard) => Ok(guard),
+            Err(Setback::Hopeless(error)) => Err(error),
+            // With endless patience there is no other setback.
+            Err(Setback::Held(_) | Setback::Request(_)) => {
+                Err(AcquireError::TaskEnded(self.lease().clone()))
+            }
+        }
+    }
+
+    /// Takes the Lease if it is free now.
+    ///
+    /// A holder that crashed is recognised from the second call on: the first sees its record for the first
+    /// time, and only a call at least its `leaseDurationSeconds` later can tell that it has not changed.
+    ///
+    /// # Errors
+    ///
+    /// [`TryAcquireError::Held`], which says by whom; otherwise what went wrong. Nothing is retried.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, like [`acquire`](Self::acquire).
+    pub async fn try_acquire(&self) -> Result<LeaseGuard, TryAcquireError> {
+        self.check_open()?;
+        let Ok(turn) = self.0.turn.clone().try_lock_owned() else {
+            let holder = self.holder().await.map_err(TryAcquireError::Request)?;
+            return Err(TryAcquireError::Held {
+                lease: self.lease().clone(),
+                holder: holder.map(Box::new),
+            });
+        };
+        self.start(turn, Patience::OneTry)
+            .await
+            .map_err(|setback| match setback {
+                Setback::Held(holder) => TryAcquireError::Held {
+                    lease: self.lease().clone(),
+                    holder,
+                },
+                Setback::Request(error) => TryAcquireError::Request(error),
+                Setback::Hopeless(error) => TryAcquireError::Acquire(error),
+            })
+    }
+
+    /// Like [`acquire`](Self::acquire), but gives up after `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::TimedOut`], which says who was last seen to hold the Lease and whether requests failed;
+    /// otherwise as [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, like [`acquire`](Self::acquire).
+    pub async fn acquire_timeout(&self, patience: Duration) -> Result<LeaseGuard, AcquireError> {
+        if Handle::try_current().is_err() {
+            return Err(AcquireError::NoRuntime(self.lease().clone()));
+        }
+        tokio::time::timeout(patience, self.acquire())
+            .await
+            .unwrap_or_else(|_| {
+                let (holder, last) = self.0.progress.get();
+                Err(AcquireError::TimedOut {
+                    lease: self.lease().clone(),
+                    waited: patience,
+                    holder: holder.map(Box::new),
+                    last,
+                })
+            })
+    }
+
+    /// Runs a future under the lock: acquires, runs, drops the future if the lock is lost, releases.
+    ///
+    /// The closure gets a view of the hold, for its fencing token and the like. A release that cannot be
+    /// confirmed is logged, and does not take the result away.
+    ///
+    /// # Errors
+    ///
+    /// [`WithError`] tells apart what was never started, what was lost on the way, and what failed by itself.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping it drops the future that runs under the lock, then releases.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn charge_customers(_: u64) -> Result<u32, std::io::Error> { Ok(3) }
+    /// # async fn example(lock: kube_lease_lock::LeaseLock) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kube_lease_lock::WithError;
+    ///
+    /// match lock.with(|held| charge_customers(held.fencing_token().into())).await {
+    ///     Ok(charged) => println!("charged {charged} customers"),
+    ///     Err(WithError::Lost(reason)) => println!("stopped half way: {reason}"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn with<F, W, T, E>(&self, work: F) -> Result<T, WithError<E>>
+    where
+        F: FnOnce(Held) -> W,
+        W: Future<Output = Result<T, E>>,
+    {
+        let guard = self.acquire().await?;
+        let result = {
+            let work = work(guard.held().clone());
+            let lost = guard.token();
+            tokio::select! {
+                biased;
+                () = lost.cancelled() => None,
+                result = work => Some(result),
+            }
+        };
+        match result.filter(|_| guard.is_held()) {
+            None => Err(WithError::Lost(guard.lost().await)),
+            Some(result) => {
+                // The outcome is logged where it is known.
+                let _ = guard.release().await;
+                result.map_err(WithError::Failed)
+            }
+        }
+    }
+
+    /// Who holds the Lease now, by one read; `None` if it is free or does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`] if the read failed; it is not retried.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
+    pub async fn holder(&self) -> Result<Option<LeaseHolder>, RequestError> {
+        let seen = self
+            .0
+            .store
+            .get(Duration::MAX)
+            .await
+            .map_err(|failure| failure.error().clone())?;
+        Ok(seen.as_ref().and_then(LeaseHolder::of))
+    }
+
+    /// Shuts the lock and its clones down: acquiring ends and fails from now on with
+    /// [`AcquireError::ShutDown`], and the releases that dropped guards left under way are waited for.
+    ///
+    /// What `main` awaits last, when everything that held the lock has been dropped. Guards that still live keep
+    /// their hold, and are not waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`ShutdownError`] if a release took longer than the time that its hold had left, `renew_deadline` at the
+    /// most. The Lease then expires by itself.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it can be called again.
+    pub async fn shutdown(&self) -> Result<(), ShutdownError> {
+        self.0.closing.cancel();
+        self.0.releases.close();
+        let waited = self.0.settings.terms.renew_deadline;
+        tokio::time::timeout(waited, self.0.releases.wait())
+            .await
+            .map_err(|_| ShutdownError {
+                lease: self.lease().clone(),
+                pending: self.0.releases.len(),
+                waited,
+            })
+    }
+
+    /// The Lease of this lock.
+    #[must_use]
+    pub fn lease(&self) -> &LeaseName {
+        &self.0.settings.lease
+    }
+
+    /// Waits for this task's turn within the process.
+    async fn queue(&self) -> Result<OwnedMutexGuard<Turn>, AcquireError> {
+        tokio::select! {
+            biased;
+            () = self.0.closing.cancelled() => Err(AcquireError::ShutDown(self.lease().clone())),
+            turn = self.0.turn.clone().lock_owned() => Ok(turn),
+        }
+    }
+
+    fn check_open(&self) -> Result<(), AcquireError> {
+        if self.0.closing.is_cancelled() {
+            Err(AcquireError::ShutDown(self.lease().clone()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Starts a session, and waits until it has claimed the Lease.
+    async fn start(
+        &self,
+        turn: OwnedMutexGuard<Turn>,
+        patience: Patience,
+    ) -> Result<LeaseGuard, Setback> {
+        let runtime =
+            Handle::try_current().map_err(|_| AcquireError::NoRuntime(self.lease().clone()))?;
+        let session = self.session(turn);
+        let span = tracing::info_span!(
+            "lease_lock",
+            namespace = self.lease().namespace(),
+            lease = self.lease().name(),
+            identity = %session.me,
+        );
+        let (leash, stop) = Leash::new(self.0.releases.clone());
+        let (claimed, outcome) = oneshot::channel();
+        runtime.spawn(session.run(patience, claimed, stop).instrument(span));
+        let held = tokio::select! {
+            biased;
+            () = self.0.closing.cancelled() => return Err(AcquireError::ShutDown(self.lease().clone()).into()),
+            outcome = outcome => outcome.map_err(|_| AcquireError::TaskEnded(self.lease().clone()))??,
+        };
+        Ok(LeaseGuard::new(held, leash))
+    }
+
+    fn session(&self, turn: OwnedMutexGuard<Turn>) -> Session {
+        let lock = &*self.0;
+        let mut rng = lock.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        Session {
+            store: lock.store.clone(),
+            clock: lock.clock.clone(),
+            terms: lock.terms,
+            create_mode: lock.settings.creation.mode,
+            me: format!("{}_{:016x}", lock.settings.identity, rng.u64(..)),
+            rng: rng.fork(),
+            progress: lock.progress.clone(),
+            turn,
+        }
+    }
+}
+
+impl std::fmt::Debug for LeaseLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LeaseLock")
+            .field("settings", &self.0.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,318 @@
+//! The few requests about one Lease: each bounded in time, each answer sorted. Only this file and
+//! [`watch`](crate::watch) talk to Kubernetes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, Patch, PatchParams, PostParams, WatchParams};
+use kube::core::Status;
+use serde_json::{Value, json};
+
+use crate::error::{AcquireError, Cause, RequestError};
+use crate::lease::LeaseName;
+use crate::protocol::Write;
+use crate::record::{Record, Snapshot, Version};
+use crate::settings::{Creation, Settings};
+
+/// One Lease on the API server.
+pub(crate) struct Store {
+    api: Api<Lease>,
+    lease: LeaseName,
+    field_manager: String,
+    creation: Creation,
+    request_timeout: Duration,
+    /// Whether any API server has ever answered.
+    reached: AtomicBool,
+}
+
+/// A request that brought no object.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The object is not in the expected version, or there is one where none was expected.
+    Conflict(RequestError),
+    /// No answer, or one that may hide a commit, or one that may pass.
+    Unknown {
+        error: RequestError,
+        retry_after: Option<Duration>,
+    },
+    /// The server understood and said no; asking again will not help.
+    Denied(Denial),
+}
+
+/// Why asking again will not help.
+#[derive(Debug, Clone)]
+pub(crate) enum Denial {
+    Forbidden(RequestError),
+    NamespaceGone(RequestError),
+    Refused(RequestError),
+}
+
+impl From<Denial> for AcquireError {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::Forbidden(error) => AcquireError::Forbidden(error),
+            Denial::NamespaceGone(error) => AcquireError::NamespaceGone(error),
+            Denial::Refused(error) => AcquireError::Refused(error),
+        }
+    }
+}
+
+impl Failure {
+    /// How long the server asked to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Failure::Unknown { retry_after, .. } => *retry_after,
+            Failure::Conflict(_) | Failure::Denied(_) => None,
+        }
+    }
+
+    pub(crate) fn error(&self) -> &RequestError {
+        match self {
+            Failure::Conflict(error)
+            | Failure::Unknown { error, .. }
+            | Failure::Denied(
+                Denial::Forbidden(error) | Denial::NamespaceGone(error) | Denial::Refused(error),
+            ) => error,
+        }
+    }
+}
+
+impl Store {
+    pub(crate) fn new(client: kube::Client, settings: &Settings) -> Self {
+        Self {
+            api: Api::namespaced(client, settings.lease.namespace()),
+            lease: settings.lease.clone(),
+            field_manager: settings.field_manager.clone(),
+            creation: settings.creation.clone(),
+            request_timeout: settings.request_timeout,
+            reached: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn lease(&self) -> &LeaseName {
+        &self.lease
+    }
+
+    pub(crate) fn reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
+    /// The Lease as it is now; `None` where there is none.
+    pub(crate) async fn get(&self, within: Duration) -> Result<Option<Snapshot>, Failure> {
+        let answer = self
+            .bounded("get", within, self.api.get_opt(self.lease.name()))
+            .await?;
+        answer.map(|lease| self.snapshot("get", &lease)).transpose()
+    }
+
+    /// Makes one conditional write.
+    pub(crate) async fn write(&self, write: &Write, within: Duration) -> Result<Snapshot, Failure> {
+        match &write.on {
+            Some(version) => self.apply(version, &write.record, within).await,
+            None => self.create(&write.record, within, false).await,
+        }
+    }
+
+    /// Whether the namespace is there, by way of creating the Lease without doing so.
+    pub(crate) async fn namespace_gone(&self, record: &Record, within: Duration) -> bool {
+        let answer = self.create(record, within, true).await;
+        matches!(answer, Err(Failure::Denied(Denial::NamespaceGone(_))))
+    }
+
+    /// Server-Side Apply of the whole owned spec, to exactly this version of exactly this object.
+    async fn apply(
+        &self,
+        on: &Version,
+        record: &Record,
+        within: Duration,
+    ) -> Result<Snapshot, Failure> {
+        let mut object = self.object(record);
+        object["metadata"]["uid"] = json!(on.uid);
+        object["metadata"]["resourceVersion"] = json!(on.revision.to_string());
+        let params = PatchParams::apply(&self.field_manager).force();
+        let patch = Patch::Apply(&object);
+        let lease = self
+            .bounded(
+                "patch",
+                within,
+                self.api.patch(self.lease.name(), &params, &patch),
+            )
+            .await?;
+        self.written("patch", &lease, record)
+    }
+
+    /// PUT without a version: creates atomically if absent, and is refused if not.
+    async fn create(
+        &self,
+        record: &Record,
+        within: Duration,
+        dry_run: bool,
+    ) -> Result<Snapshot, Failure> {
+        let mut object = self.object(record);
+        object["metadata"]["labels"] = json!(self.creation.labels);
+        object["metadata"]["annotations"] = json!(self.creation.annotations);
+        if let Some(owner) = &self.creation.owner {
+            object["metadata"]["ownerReferences"] = json!([owner]);
+        }
+        let object: Lease = serde_json::from_value(object).map_err(|error| {
+            self.nonsense(
+                "update",
+                format!("a request that cannot be encoded: {error}"),
+            )
+        })?;
+        let params = PostParams {
+            dry_run,
+            field_manager: Some(self.field_manager.clone()),
+        };
+        let lease = self
+            .bounded(
+                "update",
+                within,
+                self.api.replace(self.lease.name(), &params, &object),
+            )
+            .await?;
+        self.written("update", &lease, record)
+    }
+
+    /// Opens a watch on this one Lease, from `revision` on.
+    pub(crate) async fn watch(
+        &self,
+        revision: u64,
+    ) -> Result<
+        impl futures::Stream<Item = kube::Result<kube::core::WatchEvent<Lease>>> + use<>,
+        Failure,
+    > {
+        let params = WatchParams::default().fields(&format!("metadata.name={}", self.lease.name()));
+        self.bounded(
+            "watch",
+            self.request_timeout,
+            self.api.watch(&params, &revision.to_string()),
+        )
+        .await
+    }
+
+    /// A Lease from an answer or a watch event, if it is one and this one.
+    pub(crate) fn snapshot(&self, verb: &'static str, lease: &Lease) -> Result<Snapshot, Failure> {
+        if lease.metadata.name.as_deref() != Some(self.lease.name()) {
+            return Err(self.nonsense(verb, format!("an object named {:?}", lease.metadata.name)));
+        }
+        Snapshot::try_from(lease).map_err(|malformed| self.nonsense(verb, malformed.to_string()))
+    }
+
+    /// The object that a write left, if it really shows what was written.
+    fn written(
+        &self,
+        verb: &'static str,
+        lease: &Lease,
+        record: &Record,
+    ) -> Result<Snapshot, Failure> {
+        let snapshot = self.snapshot(verb, lease)?;
+        let made =
+            snapshot.record.holder == record.holder && snapshot.record.renewed == record.renewed;
+        if made {
+            Ok(snapshot)
+        } else {
+            Err(self.nonsense(verb, "the object was not changed as asked".into()))
+        }
+    }
+
+    fn object(&self, record: &Record) -> Value {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": { "name": self.lease.name(), "namespace": self.lease.namespace() },
+            "spec": record.to_spec(),
+        })
+    }
+
+    async fn bounded<T>(
+        &self,
+        verb: &'static str,
+        within: Duration,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Failure> {
+        let within = within.min(self.request_timeout);
+        let Ok(answer) = tokio::time::timeout(within, request).await else {
+            let error = self.error(verb, Cause::NoAnswer(within));
+            return Err(Failure::Unknown {
+                error,
+                retry_after: None,
+            });
+        };
+        if matches!(answer, Ok(_) | Err(kube::Error::Api(_))) {
+            self.reached.store(true, Ordering::Relaxed);
+        }
+        answer.map_err(|error| self.sort(verb, error))
+    }
+
+    /// The meaning of an error: by HTTP code first, by reason second.
+    pub(crate) fn sort(&self, verb: &'static str, error: kube::Error) -> Failure {
+        let kube::Error::Api(status) = &error else {
+            return Failure::Unknown {
+                error: self.error(verb, Cause::Client(error.into())),
+                retry_after: None,
+            };
+        };
+        let code = status.code;
+        let retry_after = retry_after(status);
+        let (no_namespace, exists) = (is_namespace_gone(status), is_missing_version(status));
+        let foreign = status.reason == "Failed to parse error data";
+        let error = self.error(verb, Cause::Client(Arc::new(error)));
+        match code {
+            403 | 404 if no_namespace => Failure::Denied(Denial::NamespaceGone(error)),
+            401 | 403 => Failure::Denied(Denial::Forbidden(error)),
+            409 => Failure::Conflict(error),
+            422 if exists => Failure::Conflict(error),
+            408 | 410 | 425 | 429 => Failure::Unknown { error, retry_after },
+            404 if foreign => Failure::Unknown { error, retry_after },
+            400..=499 => Failure::Denied(Denial::Refused(error)),
+            _ => Failure::Unknown { error, retry_after },
+        }
+    }
+
+    fn nonsense(&self, verb: &'static str, what: String) -> Failure {
+        Failure::Unknown {
+            error: self.error(verb, Cause::Nonsense(what)),
+            retry_after: None,
+        }
+    }
+
+    fn error(&self, verb: &'static str, cause: Cause) -> RequestError {
+        RequestError {
+            verb,
+            lease: self.lease.clone(),
+            cause,
+        }
+    }
+}
+
+fn retry_after(status: &Status) -> Option<Duration> {
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+}
+
+/// The namespace is missing, or under deletion.
+fn is_namespace_gone(status: &Status) -> bool {
+    let Some(details) = &status.details else {
+        return false;
+    };
+    details.kind == "namespaces"
+        || details
+            .causes
+            .iter()
+            .any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// How a PUT without a version is refused where the object exists.
+fn is_missing_version(status: &Status) -> bool {
+    let causes = status
+        .details
+        .as_ref()
+        .map(|details| &details.causes[..])
+        .unwrap_or_default();
+    causes
+        .iter()
+        .any(|cause| cause.field == "metadata.resourceVersion")
+}
