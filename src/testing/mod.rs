@@ -1,1 +1,62 @@
-//! An in-process Lease API server behind a real `kube::Client`.
+//! An in-process Lease API server behind a real [`kube::Client`].
+//!
+//! A [`LeaseServer`] answers as a Kubernetes API server does, with optimistic locking, Server-Side Apply, field
+//! ownership, validation and watches, but for Leases only, without sockets, and on tokio's clock: under
+//! `start_paused` an hour passes in microseconds.
+//!
+//! Every client gets a [`Link`] of its own. A link keeps a log of its requests, and [`Fault`]s can be injected into
+//! it: what happens to one client there does not concern the others.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use k8s_openapi::api::coordination::v1::Lease;
+//! use kube::Api;
+//! use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = LeaseServer::new();
+//! let link = server.connect();
+//! let leases: Api<Lease> = Api::default_namespaced(link.client());
+//!
+//! // The server is down for the first request, and takes an hour to answer the next one.
+//! link.inject(Fault::refuse().times(1));
+//! link.inject(Fault::delay_after(Duration::from_secs(3600)));
+//! assert!(leases.get_opt("leader").await.is_err());
+//! assert!(leases.get_opt("leader").await?.is_none());
+//!
+//! assert_eq!(link.count(Verb::Get), 2);
+//! let answers: Vec<_> = link.requests().iter().map(|request| request.status).collect();
+//! assert_eq!(answers, [None, Some(404)]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What it leaves out: other resources, discovery, authentication and authorisation (but see [`Fault::status`] for a
+//! denial), JSON patches and strategic merge patches, YAML, `generateName`, paging, and deleting a whole collection.
+
+mod answer;
+mod clock;
+mod fault;
+mod link;
+mod log;
+mod ownership;
+mod request;
+mod save;
+mod schema;
+mod selector;
+mod serve;
+mod server;
+mod status;
+mod store;
+mod validate;
+mod watch;
+mod write;
+
+pub use self::{
+    fault::Fault,
+    link::Link,
+    log::{Request, Verb},
+    server::LeaseServer,
+};

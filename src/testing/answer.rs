@@ -1,0 +1,122 @@
+//! The server's answers, on their way to HTTP.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use http::{HeaderName, HeaderValue, Response, header};
+use http_body::{Body, Frame};
+use serde_json::Value;
+
+use super::status::Failure;
+
+/// One answer.
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    headers: Vec<(HeaderName, String)>,
+    body: BoxStream<'static, io::Result<Vec<u8>>>,
+}
+
+/// The body of an answer, whole or a stream of events.
+pub(crate) struct ReplyBody(BoxStream<'static, io::Result<Vec<u8>>>);
+
+impl Answer {
+    /// An object.
+    pub(crate) fn json(code: u16, object: &Value) -> Self {
+        Self::text(code, "application/json", object.to_string())
+    }
+
+    /// Events, until the stream ends.
+    pub(crate) fn stream(
+        events: impl futures::Stream<Item = io::Result<Vec<u8>>> + Send + 'static,
+    ) -> Self {
+        let kind = (header::CONTENT_TYPE, "application/json".to_owned());
+        Self {
+            code: 200,
+            headers: vec![kind],
+            body: events.boxed(),
+        }
+    }
+
+    /// What any path outside the API gets.
+    pub(crate) fn no_such_page() -> Self {
+        Self::text(
+            404,
+            "text/plain; charset=utf-8",
+            "404 page not found\n".to_owned(),
+        )
+    }
+
+    /// A success that makes no sense: some proxy answered.
+    pub(crate) fn garbage() -> Self {
+        Self::text(
+            200,
+            "text/html",
+            "<html><body>Welcome!</body></html>\n".to_owned(),
+        )
+    }
+
+    /// Asks the client to stay away for a while; HTTP counts whole seconds.
+    pub(crate) fn retry_after(mut self, delay: Duration) -> Self {
+        self.headers
+            .push((header::RETRY_AFTER, delay.as_secs().to_string()));
+        self
+    }
+
+    /// Warns of something that the request got away with.
+    pub(crate) fn warn(mut self, warning: &str) -> Self {
+        self.headers
+            .push((header::WARNING, format!("299 - {warning:?}")));
+        self
+    }
+
+    fn text(code: u16, kind: &str, text: String) -> Self {
+        Self {
+            code,
+            headers: vec![(header::CONTENT_TYPE, kind.to_owned())],
+            body: stream::iter([Ok(text.into_bytes())]).boxed(),
+        }
+    }
+}
+
+impl From<Failure> for Answer {
+    fn from(failure: Failure) -> Self {
+        Self::json(failure.code, &failure.to_value())
+    }
+}
+
+impl From<Answer> for Response<ReplyBody> {
+    fn from(answer: Answer) -> Self {
+        let mut response = Response::new(ReplyBody(answer.body));
+        *response.status_mut() = http::StatusCode::from_u16(answer.code).unwrap_or_default();
+        for (name, value) in answer.headers {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                response.headers_mut().append(name, value);
+            }
+        }
+        response
+    }
+}
+
+impl Body for ReplyBody {
+    /// `bytes::Bytes`, by the only name it has here.
+    type Data = <kube::client::Body as Body>::Data;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Self::Data>>>> {
+        self.0.poll_next_unpin(context).map(|chunk| {
+            let chunk = chunk?;
+            Some(chunk.map(|bytes| Frame::data(bytes.into())))
+        })
+    }
+}

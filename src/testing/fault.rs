@@ -1,0 +1,223 @@
+//! Faults: what can happen to a request, or to the events of a watch, between a client and the server.
+
+use std::time::Duration;
+
+use super::log::Verb;
+
+/// Something that goes wrong on a [`Link`](super::Link).
+///
+/// By itself a fault hits every request of the link until [`Link::heal`](super::Link::heal).
+/// [`on`](Self::on), [`skip`](Self::skip) and [`times`](Self::times) narrow it down.
+#[derive(Clone, Debug)]
+#[must_use = "a fault does nothing until it is injected into a link"]
+pub struct Fault {
+    effect: Effect,
+    verbs: Option<Vec<Verb>>,
+    skip: usize,
+    times: Option<usize>,
+    retry_after: Option<Duration>,
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Hang,
+    Refuse,
+    Reset,
+    LoseReply,
+    DelayBefore(Duration),
+    DelayAfter(Duration),
+    Status(u16),
+    CommitThenStatus(u16),
+    Garbage,
+    Replay,
+    DropEvents,
+    DelayEvents(Duration),
+}
+
+/// The faults of one link, in the order of injection.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Vec<Fault>);
+
+/// The one fault that applies to a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Struck {
+    pub(crate) effect: Effect,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Fault {
+    /// The request never reaches the server and is never answered, not even after the link is healed.
+    pub fn hang() -> Self {
+        Self::new(Effect::Hang)
+    }
+
+    /// The connection is refused. Nothing is committed.
+    pub fn refuse() -> Self {
+        Self::new(Effect::Refuse)
+    }
+
+    /// The request is committed, then the connection is reset.
+    pub fn reset() -> Self {
+        Self::new(Effect::Reset)
+    }
+
+    /// The request is committed, the reply never comes.
+    pub fn lose_reply() -> Self {
+        Self::new(Effect::LoseReply)
+    }
+
+    /// The request takes `delay` to reach the server, where it is committed even if the client has given up by then.
+    pub fn delay_before(delay: Duration) -> Self {
+        Self::new(Effect::DelayBefore(delay))
+    }
+
+    /// The request is committed at once, the reply takes `delay`.
+    pub fn delay_after(delay: Duration) -> Self {
+        Self::new(Effect::DelayAfter(delay))
+    }
+
+    /// The request is answered with the HTTP status `code` and the `Status` object that Kubernetes sends with it.
+    /// Nothing is committed.
+    ///
+    /// 403 is a denial by RBAC.
+    pub fn status(code: u16) -> Self {
+        Self::new(Effect::Status(code))
+    }
+
+    /// The request is committed, and yet answered with an error, as when etcd is slow (500, 504).
+    pub fn commit_then_status(code: u16) -> Self {
+        Self::new(Effect::CommitThenStatus(code))
+    }
+
+    /// The request is committed, the reply is a 200 that some other server might give: no JSON at all.
+    pub fn garbage() -> Self {
+        Self::new(Effect::Garbage)
+    }
+
+    /// The request is processed twice, as when a connection dies and the transport sends it again. The client sees
+    /// the second answer.
+    pub fn replay() -> Self {
+        Self::new(Effect::Replay)
+    }
+
+    /// Events of the link's watches get lost, of open ones and new ones alike; later ones come through again. What
+    /// counts for [`skip`](Self::skip) and [`times`](Self::times) here are events, whatever the verbs.
+    pub fn drop_events() -> Self {
+        Self::new(Effect::DropEvents)
+    }
+
+    /// Events of the link's watches arrive `delay` after the change: the watch is stale. What counts for
+    /// [`skip`](Self::skip) and [`times`](Self::times) here are events, whatever the verbs.
+    pub fn delay_events(delay: Duration) -> Self {
+        Self::new(Effect::DelayEvents(delay))
+    }
+
+    /// Only requests of this kind. The default is all.
+    pub fn on(self, verb: Verb) -> Self {
+        self.on_any(&[verb])
+    }
+
+    /// Only requests of these kinds. The default is all.
+    pub fn on_any(mut self, verbs: &[Verb]) -> Self {
+        self.verbs = Some(verbs.to_vec());
+        self
+    }
+
+    /// Lets the first `n` matching requests pass, on to the faults injected later. The default is 0.
+    pub fn skip(mut self, n: usize) -> Self {
+        self.skip = n;
+        self
+    }
+
+    /// Applies `n` times only. The default is until the link is healed.
+    pub fn times(mut self, n: usize) -> Self {
+        self.times = Some(n);
+        self
+    }
+
+    /// Adds a `Retry-After` header and `details.retryAfterSeconds`, in whole seconds, to the status of
+    /// [`status`](Self::status) and [`commit_then_status`](Self::commit_then_status).
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    fn new(effect: Effect) -> Self {
+        Self {
+            effect,
+            verbs: None,
+            skip: 0,
+            times: None,
+            retry_after: None,
+        }
+    }
+
+    /// Whether this fault applies now, and counts it.
+    fn strikes(&mut self) -> bool {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        match &mut self.times {
+            None => true,
+            Some(0) => false,
+            Some(n) => {
+                *n -= 1;
+                true
+            }
+        }
+    }
+}
+
+impl Effect {
+    /// Whether it happens to events, not to requests.
+    fn is_of_events(self) -> bool {
+        matches!(self, Self::DropEvents | Self::DelayEvents(_))
+    }
+}
+
+impl Faults {
+    pub(crate) fn inject(&mut self, fault: Fault) {
+        self.0.push(fault);
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.0.clear();
+    }
+
+    /// What happens to a request.
+    pub(crate) fn strike_request(&mut self, verb: Verb) -> Option<Struck> {
+        let matches = |f: &Fault| f.verbs.as_ref().is_none_or(|verbs| verbs.contains(&verb));
+        let mut faults = self.0.iter_mut().filter(|f| !f.effect.is_of_events());
+        let fault = faults.find_map(|f| (matches(f) && f.strikes()).then_some(f))?;
+        Some(Struck {
+            effect: fault.effect,
+            retry_after: fault.retry_after,
+        })
+    }
+
+    /// What happens to an event.
+    pub(crate) fn strike_event(&mut self) -> Option<Effect> {
+        let mut faults = self.0.iter_mut().filter(|f| f.effect.is_of_events());
+        faults.find_map(|f| f.strikes().then_some(f.effect))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_faults_in_order() {
+        let mut faults = Faults::default();
+        faults.inject(Fault::refuse().on(Verb::Get).skip(1).times(1));
+        faults.inject(Fault::reset().on_any(&[Verb::Get, Verb::Apply]));
+        let mut strike = |verb| faults.strike_request(verb).map(|s| s.effect);
+        assert_eq!(strike(Verb::Get), Some(Effect::Reset));
+        assert_eq!(strike(Verb::Get), Some(Effect::Refuse));
+        assert_eq!(strike(Verb::Get), Some(Effect::Reset));
+        assert_eq!(strike(Verb::Apply), Some(Effect::Reset));
+        assert_eq!(strike(Verb::Update), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! The log of one link: what was asked, when, and how it was answered.
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::request::Call;
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verb {
+    /// GET of one Lease.
+    Get,
+    /// GET of a collection.
+    List,
+    /// GET of a stream of changes.
+    Watch,
+    /// POST.
+    Create,
+    /// PUT, which creates the Lease if there is none.
+    Update,
+    /// PATCH by Server-Side Apply, which creates the Lease if there is none.
+    Apply,
+    /// PATCH by a JSON merge patch.
+    Patch,
+    /// DELETE.
+    Delete,
+}
+
+/// One request that a client sent.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Request {
+    /// What it does.
+    pub verb: Verb,
+    /// In which namespace; empty for all of them.
+    pub namespace: String,
+    /// To which Lease; empty for a collection.
+    pub name: String,
+    /// Whether it was only a rehearsal.
+    pub dry_run: bool,
+    /// The object or patch that it carried; null if it had none.
+    pub body: Value,
+    /// When the client sent it.
+    pub received: Instant,
+    /// When the answer was sent, if it was.
+    pub answered: Option<Instant>,
+    /// The HTTP status that was answered: `None` for a request that got no answer yet, or never will.
+    pub status: Option<u16>,
+}
+
+/// All requests of one link.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    requests: Vec<Request>,
+    /// How many were forgotten: a request keeps its number.
+    forgotten: usize,
+}
+
+impl Verb {
+    /// The verb as RBAC has it.
+    pub(crate) fn rbac(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Apply | Self::Patch => "patch",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl Log {
+    /// Notes a request, and gives it a number.
+    pub(crate) fn receive(&mut self, call: &Call) -> usize {
+        let body = call.json();
+        let name = match call.verb {
+            Verb::Create => body["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            _ => call.name.clone(),
+        };
+        self.requests.push(Request {
+            verb: call.verb,
+            namespace: call.namespace.clone(),
+            name,
+            dry_run: call.dry_run(),
+            body,
+            received: Instant::now(),
+            answered: None,
+            status: None,
+        });
+        self.forgotten + self.requests.len() - 1
+    }
+
+    /// Notes the answer.
+    pub(crate) fn answer(&mut self, number: usize, status: u16) {
+        let index = number.checked_sub(self.forgotten);
+        if let Some(request) = index.and_then(|i| self.requests.get_mut(i)) {
+            request.answered = Some(Instant::now());
+            request.status = Some(status);
+        }
+    }
+
+    pub(crate) fn requests(&self) -> &[Request] {
+        &self.requests
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.forgotten += self.requests.len();
+        self.requests.clear();
+    }
+}

@@ -1,0 +1,151 @@
+//! A Lease seen as a set of fields: the unit of ownership in Server-Side Apply.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+/// Where a field is, in the notation of `managedFields`: `f:name`, `k:{"uid":"..."}`, `v:"value"`.
+pub(crate) type Path = Vec<String>;
+/// Fields that somebody owns.
+pub(crate) type Set = BTreeSet<Path>;
+
+/// Metadata that the server keeps or that says which object is meant: nobody's field.
+const SYSTEM: [&str; 9] = [
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+];
+
+/// Every field with its value. What an apply lists is what it owns: nulls and empty collections count.
+pub(crate) fn fields(object: &Value) -> BTreeMap<Path, Value> {
+    let mut found = BTreeMap::new();
+    for (name, value) in members(&object["metadata"]) {
+        if SYSTEM.contains(&name.as_str()) {
+            continue;
+        }
+        let path = vec!["f:metadata".to_owned(), format!("f:{name}")];
+        let items = items(name, value);
+        if items.is_empty() {
+            found.insert(path.clone(), value.clone());
+        }
+        for (key, item) in items {
+            let mut path = path.clone();
+            path.push(key);
+            found.insert(path, item);
+        }
+    }
+    for (name, value) in members(&object["spec"]) {
+        found.insert(
+            vec!["f:spec".to_owned(), format!("f:{name}")],
+            value.clone(),
+        );
+    }
+    found
+}
+
+/// Every field of a stored object, collections included: they come and go as fields of their own.
+pub(crate) fn stored(object: &Value) -> BTreeMap<Path, Value> {
+    let mut found = fields(object);
+    let collections: Set = found
+        .keys()
+        .filter(|p| p.len() > 2)
+        .map(|p| p[..2].to_vec())
+        .collect();
+    found.extend(collections.into_iter().map(|p| (p, Value::Null)));
+    found
+}
+
+/// Writes one field.
+pub(crate) fn set(object: &mut Value, path: &[String], value: Value) {
+    let [area, field, item @ ..] = path else {
+        return;
+    };
+    let area = &mut object[&area[2..]];
+    let field = &mut area[&field[2..]];
+    match item.first().map(|item| item.split_at(2)) {
+        None => *field = value,
+        Some(("f:", name)) => field[name] = value,
+        Some(_) => {
+            if !field.is_array() {
+                *field = Value::Array(Vec::new());
+            }
+            if let Value::Array(list) = field {
+                match list.iter_mut().find(|old| key(old) == item[0]) {
+                    Some(old) => *old = value,
+                    None => list.push(value),
+                }
+            }
+        }
+    }
+}
+
+/// Takes one field away.
+pub(crate) fn remove(object: &mut Value, path: &[String]) {
+    let [area, field, item @ ..] = path else {
+        return;
+    };
+    let Some(Value::Object(area)) = object.get_mut(&area[2..]) else {
+        return;
+    };
+    let Some(item) = item.first() else {
+        area.remove(&field[2..]);
+        return;
+    };
+    match area.get_mut(&field[2..]) {
+        Some(Value::Object(map)) => {
+            map.remove(&item[2..]);
+        }
+        Some(Value::Array(list)) => list.retain(|old| key(old) != *item),
+        _ => {}
+    }
+}
+
+/// A path as error messages write it: `.metadata.ownerReferences[uid="..."]`.
+pub(crate) fn display(path: &[String]) -> String {
+    path.iter()
+        .map(|element| match element.split_at(2) {
+            ("k:", uid) => {
+                let key: Value = serde_json::from_str(uid).unwrap_or_default();
+                format!("[uid={}]", key["uid"])
+            }
+            ("v:", value) => format!("[={value}]"),
+            (_, name) => format!(".{name}"),
+        })
+        .collect()
+}
+
+fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    object.as_object().into_iter().flatten()
+}
+
+/// What is owned one by one inside a collection.
+fn items(name: &str, value: &Value) -> Vec<(String, Value)> {
+    match (name, value) {
+        ("labels" | "annotations", Value::Object(map)) => map
+            .iter()
+            .map(|(k, v)| (format!("f:{k}"), v.clone()))
+            .collect(),
+        ("ownerReferences" | "finalizers", Value::Array(list)) => {
+            list.iter().map(|item| (key(item), item.clone())).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// How an item of a list is told from the others: owners by uid, finalizers by themselves.
+fn key(item: &Value) -> String {
+    match item {
+        Value::Object(owner) => {
+            let uid = owner.get("uid").cloned().unwrap_or_default();
+            let key: Map<String, Value> = [("uid".to_owned(), uid)].into_iter().collect();
+            format!("k:{}", Value::Object(key))
+        }
+        plain => format!("v:{plain}"),
+    }
+}

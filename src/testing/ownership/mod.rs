@@ -1,0 +1,154 @@
+//! Field ownership: what Server-Side Apply merges, and what every other write takes over.
+
+mod fields;
+mod managers;
+
+use serde_json::Value;
+
+pub(crate) use self::managers::{Manager, Operation};
+use self::{
+    fields::{Set, stored},
+    managers::{Entry, Managers, decode, encode},
+};
+use super::{
+    clock,
+    status::{self, Failure},
+};
+
+/// Notes in `new` what a PUT, POST or merge patch by `name` makes of `live` (null: a new object).
+/// Never conflicts: what the write changes is its own from now on.
+pub(crate) fn update(live: &Value, new: &mut Value, name: &str) {
+    let given = &new["metadata"]["managedFields"];
+    let mut managers = decode(given);
+    if managers.is_empty() && !is_reset(given) {
+        managers = decode(&live["metadata"]["managedFields"]);
+    }
+    // Somebody cleared the list: tracking starts again with the next apply.
+    if !managers.is_empty() || live.is_null() {
+        take_over(
+            &mut managers,
+            live,
+            new,
+            &Manager::new(name, Operation::Update),
+        );
+    }
+    record(new, &managers);
+}
+
+/// `live` (null: a new object) with `config` applied to it by `name`.
+pub(crate) fn apply(
+    live: &Value,
+    config: &Value,
+    name: &str,
+    force: bool,
+) -> Result<Value, Failure> {
+    let applier = Manager::new(name, Operation::Apply);
+    let mut managers = decode(&live["metadata"]["managedFields"]);
+    if managers.is_empty() {
+        let earlier = Manager::new("before-first-apply", Operation::Update);
+        take_over(&mut managers, &Value::Null, live, &earlier);
+    }
+
+    let config_fields = fields::fields(config);
+    let mut merged = merge(live, config);
+    for (path, value) in &config_fields {
+        fields::set(&mut merged, path, value.clone());
+    }
+    let entry = managers.entry(applier.clone()).or_default();
+    let owned = config_fields.into_keys().collect();
+    let abandoned = std::mem::replace(&mut entry.fields, owned);
+    for path in &abandoned {
+        if !managers.values().any(|m| m.fields.contains(path)) {
+            fields::remove(&mut merged, path);
+        }
+    }
+
+    let Difference { changed, removed } = Difference::between(live, &merged);
+    let others = managers.iter_mut().filter(|(m, _)| **m != applier);
+    let mut conflicts = Vec::new();
+    for (manager, entry) in others {
+        for path in entry.fields.intersection(&changed) {
+            conflicts.push((manager.display(), fields::display(path)));
+        }
+        entry
+            .fields
+            .retain(|p| !changed.contains(p) && !removed.contains(p));
+    }
+    if !force && !conflicts.is_empty() {
+        return Err(status::field_conflicts(&conflicts));
+    }
+    if !(changed.is_empty() && removed.is_empty()) {
+        managers.entry(applier).or_default().time = Some(clock::seconds());
+    }
+    managers.retain(|_, entry| !entry.fields.is_empty());
+    record(&mut merged, &managers);
+    Ok(merged)
+}
+
+fn record(object: &mut Value, managers: &Managers) {
+    object["metadata"]["managedFields"] = encode(managers);
+    if managers.is_empty()
+        && let Value::Object(metadata) = &mut object["metadata"]
+    {
+        metadata.remove("managedFields");
+    }
+}
+
+/// Gives every field in which `new` differs from `live` to `manager`.
+fn take_over(managers: &mut Managers, live: &Value, new: &Value, manager: &Manager) {
+    let Difference { changed, removed } = Difference::between(live, new);
+    for entry in managers.values_mut() {
+        entry
+            .fields
+            .retain(|p| !changed.contains(p) && !removed.contains(p));
+    }
+    if !changed.is_empty() {
+        let Entry { fields, time } = managers.entry(manager.clone()).or_default();
+        fields.extend(changed);
+        *time = Some(clock::seconds());
+    }
+    managers.retain(|_, entry| !entry.fields.is_empty());
+}
+
+/// What an apply says besides fields: which object it means.
+fn merge(live: &Value, config: &Value) -> Value {
+    let mut merged = live.clone();
+    for key in ["apiVersion", "kind"] {
+        merged[key] = config[key].clone();
+    }
+    for key in ["name", "namespace", "uid", "resourceVersion"] {
+        let value = &config["metadata"][key];
+        if !value.is_null() {
+            merged["metadata"][key] = value.clone();
+        }
+    }
+    merged
+}
+
+/// An empty list, or one empty entry, is the documented way to drop all ownership.
+fn is_reset(given: &Value) -> bool {
+    match given.as_array().map(Vec::as_slice) {
+        Some([]) => true,
+        Some([one]) => one.as_object().is_some_and(serde_json::Map::is_empty),
+        _ => false,
+    }
+}
+
+struct Difference {
+    changed: Set,
+    removed: Set,
+}
+
+impl Difference {
+    fn between(old: &Value, new: &Value) -> Self {
+        let (old, new) = (stored(old), stored(new));
+        let changed = new
+            .iter()
+            .filter(|(path, value)| old.get(*path) != Some(value));
+        let removed = old.keys().filter(|path| !new.contains_key(*path));
+        Self {
+            changed: changed.map(|(path, _)| path.clone()).collect(),
+            removed: removed.cloned().collect(),
+        }
+    }
+}

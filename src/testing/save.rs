@@ -1,0 +1,203 @@
+//! The last step of every write: one object, checked against what is stored, goes in or is refused.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{
+    clock,
+    status::{self, Failure, FieldError, KIND, RESOURCE},
+    store::{Key, Phase, State},
+    validate,
+};
+
+/// Which Lease is meant.
+pub(crate) struct Target {
+    namespace: String,
+    name: String,
+}
+
+/// Whether a write is only tried (`dryRun=All`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rehearsal {
+    Yes,
+    No,
+}
+
+impl Target {
+    pub(crate) fn new(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        (self.namespace.clone(), self.name.clone())
+    }
+
+    pub(crate) fn find(&self, state: &State) -> Option<Arc<Value>> {
+        state.lease(&self.namespace, &self.name).cloned()
+    }
+}
+
+/// Stores `object`: a creation when nothing is there, else an update of exactly the version it names.
+pub(crate) fn save(
+    state: &mut State,
+    target: &Target,
+    object: Value,
+    rehearsal: Rehearsal,
+) -> Result<(u16, Arc<Value>), Failure> {
+    match target.find(state) {
+        None => insert(state, target, object, rehearsal),
+        Some(live) => replace(state, target, &live, object, rehearsal),
+    }
+}
+
+/// Whether `object` may come into being.
+pub(crate) fn may_create(state: &State, target: &Target, object: &Value) -> Result<(), Failure> {
+    match state.namespaces.get(&target.namespace) {
+        None => return Err(status::namespace_not_found(&target.namespace)),
+        Some(Phase::Terminating) => {
+            return Err(status::terminating(&target.namespace, &target.name));
+        }
+        Some(Phase::Active) => {}
+    }
+    refuse_if_any(
+        &target.name,
+        &validate::lease(&coordinated(&Value::Null, object.clone())),
+    )
+}
+
+fn insert(
+    state: &mut State,
+    target: &Target,
+    object: Value,
+    rehearsal: Rehearsal,
+) -> Result<(u16, Arc<Value>), Failure> {
+    may_create(state, target, &object)?;
+    let mut object = coordinated(&Value::Null, object);
+    object["metadata"]["uid"] = state.next_uid().into();
+    object["metadata"]["creationTimestamp"] = clock::seconds().into();
+    if let Value::Object(metadata) = &mut object["metadata"] {
+        metadata.remove("resourceVersion");
+        metadata.remove("deletionTimestamp");
+        metadata.remove("deletionGracePeriodSeconds");
+    }
+    let stored = match rehearsal {
+        Rehearsal::Yes => Arc::new(object),
+        Rehearsal::No => state.commit(target.key(), Some(object)),
+    };
+    Ok((201, stored))
+}
+
+fn replace(
+    state: &mut State,
+    target: &Target,
+    live: &Arc<Value>,
+    object: Value,
+    rehearsal: Rehearsal,
+) -> Result<(u16, Arc<Value>), Failure> {
+    same_version(target, live, &object)?;
+    let mut object = coordinated(live, object);
+    for field in [
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ] {
+        keep(&mut object, live, field);
+    }
+    if object["metadata"]["uid"].is_null() {
+        keep(&mut object, live, "uid");
+    }
+    let mut errors = validate::unchanged(live, &object);
+    errors.extend(validate::lease(&object));
+    refuse_if_any(&target.name, &errors)?;
+
+    let metadata = &object["metadata"];
+    let is_gone = !metadata["deletionTimestamp"].is_null() && metadata["finalizers"].is_null();
+    let stored = match rehearsal {
+        _ if same_but_for_times(live, &object) => live.clone(),
+        Rehearsal::Yes => Arc::new(object),
+        Rehearsal::No => state.commit(target.key(), (!is_gone).then_some(object)),
+    };
+    Ok((200, stored))
+}
+
+/// The optimistic lock: an update names the version it was made from.
+fn same_version(target: &Target, live: &Value, object: &Value) -> Result<(), Failure> {
+    let version = object["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap_or_default();
+    let number: u64 = match version {
+        "" => 0,
+        text => text.parse().map_err(|_| {
+            status::unexpected(format!(
+                "strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
+        })?,
+    };
+    if number == 0 {
+        let error = FieldError {
+            cause: "FieldValueInvalid",
+            field: "metadata.resourceVersion".to_owned(),
+            message: "Invalid value: 0: must be specified for an update".to_owned(),
+        };
+        return Err(status::invalid(RESOURCE, &target.name, &[error]));
+    }
+    let current = live["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap_or_default();
+    if current.parse() != Ok(number) {
+        return Err(status::modified(&target.name));
+    }
+    Ok(())
+}
+
+/// Coordinated leader election is off unless an administrator turns it on: its fields stay where they are already,
+/// and do not come into being.
+fn coordinated(live: &Value, mut object: Value) -> Value {
+    if let Value::Object(spec) = &mut object["spec"] {
+        spec.retain(|field, _| {
+            !matches!(field.as_str(), "strategy" | "preferredHolder")
+                || !live["spec"][field].is_null()
+        });
+    }
+    object
+}
+
+fn keep(object: &mut Value, live: &Value, field: &str) {
+    match &live["metadata"][field] {
+        Value::Null => {
+            if let Value::Object(metadata) = &mut object["metadata"] {
+                metadata.remove(field);
+            }
+        }
+        value => object["metadata"][field] = value.clone(),
+    }
+}
+
+fn refuse_if_any(name: &str, errors: &[FieldError]) -> Result<(), Failure> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(status::invalid(KIND, name, errors))
+}
+
+/// A write that changes nothing is none: its time in `managedFields` does not count.
+fn same_but_for_times(live: &Value, object: &Value) -> bool {
+    without_times(live) == without_times(object)
+}
+
+fn without_times(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(entries) = object["metadata"]["managedFields"].as_array_mut() {
+        for entry in entries {
+            if let Value::Object(entry) = entry {
+                entry.remove("time");
+            }
+        }
+    }
+    object
+}

@@ -1,0 +1,272 @@
+//! The schema of a Lease: which fields there are, of which types, and how they are stored.
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::status::API_VERSION;
+
+/// A Lease as the server stores it, and the paths of the fields it did not know.
+pub(crate) struct Decoded {
+    pub(crate) object: Value,
+    pub(crate) unknown: Vec<String>,
+}
+
+/// A field of the wrong type.
+pub(crate) struct Mismatch {
+    /// Such as `.spec.holderIdentity`.
+    pub(crate) path: String,
+    /// The type in the API schema, such as `string`.
+    pub(crate) expected: &'static str,
+    /// What was there.
+    pub(crate) found: Value,
+    /// What the real server's decoder says.
+    pub(crate) message: String,
+}
+
+type Field = (&'static str, Type);
+
+#[derive(Clone, Copy)]
+enum Type {
+    Text,
+    Int32,
+    Int64,
+    MicroTime,
+    Texts,
+    TextMap,
+    Objects,
+}
+
+const TOP: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
+
+const METADATA: [Field; 15] = [
+    ("annotations", Type::TextMap),
+    ("creationTimestamp", Type::Text),
+    ("deletionGracePeriodSeconds", Type::Int64),
+    ("deletionTimestamp", Type::Text),
+    ("finalizers", Type::Texts),
+    ("generateName", Type::Text),
+    ("generation", Type::Int64),
+    ("labels", Type::TextMap),
+    ("managedFields", Type::Objects),
+    ("name", Type::Text),
+    ("namespace", Type::Text),
+    ("ownerReferences", Type::Objects),
+    ("resourceVersion", Type::Text),
+    ("selfLink", Type::Text),
+    ("uid", Type::Text),
+];
+
+const SPEC: [Field; 7] = [
+    ("acquireTime", Type::MicroTime),
+    ("holderIdentity", Type::Text),
+    ("leaseDurationSeconds", Type::Int32),
+    ("leaseTransitions", Type::Int32),
+    ("preferredHolder", Type::Text),
+    ("renewTime", Type::MicroTime),
+    ("strategy", Type::Text),
+];
+
+/// Checks the types and drops unknown fields, keeping nulls and empty values: what an apply is made of.
+pub(crate) fn check(given: &Value) -> Result<Decoded, Mismatch> {
+    let mut unknown = Vec::new();
+    let mut object = Map::new();
+    let members = given
+        .as_object()
+        .ok_or_else(|| Mismatch::new("", "map", "Lease", given))?;
+    for (name, value) in members {
+        let part = match name.as_str() {
+            "metadata" => section(value, "metadata", "ObjectMeta", &METADATA, &mut unknown)?,
+            "spec" => section(value, "spec", "LeaseSpec", &SPEC, &mut unknown)?,
+            known if TOP.contains(&known) => value.clone(),
+            other => {
+                unknown.push(other.to_owned());
+                continue;
+            }
+        };
+        object.insert(name.clone(), part);
+    }
+    let object = Value::Object(object);
+    Ok(Decoded { object, unknown })
+}
+
+/// The same, in the one form in which objects are stored: nothing null, no empty collections, times in UTC.
+pub(crate) fn decode(given: &Value) -> Result<Decoded, Mismatch> {
+    let Decoded {
+        mut object,
+        unknown,
+    } = check(given)?;
+    for section in ["metadata", "spec"] {
+        if let Value::Object(fields) = &mut object[section] {
+            fields.retain(|name, value| match value {
+                Value::Null => false,
+                Value::Object(map) => !map.is_empty(),
+                // An empty managedFields is a request to drop ownership; the write deals with it.
+                Value::Array(list) => !list.is_empty() || name == "managedFields",
+                Value::String(text) => section == "spec" || !text.is_empty(),
+                _ => true,
+            });
+        } else {
+            object[section] = Value::Object(Map::new());
+        }
+    }
+    for name in ["acquireTime", "renewTime"] {
+        if let Value::String(time) = &mut object["spec"][name] {
+            *time = in_utc(time);
+        } else if let Value::Object(spec) = &mut object["spec"] {
+            spec.remove(name);
+        }
+    }
+    object["apiVersion"] = API_VERSION.into();
+    object["kind"] = "Lease".into();
+    Ok(Decoded { object, unknown })
+}
+
+fn section(
+    given: &Value,
+    name: &str,
+    kind: &str,
+    fields: &[Field],
+    unknown: &mut Vec<String>,
+) -> Result<Value, Mismatch> {
+    let Some(members) = given.as_object() else {
+        let path = format!(".{name}");
+        return match given {
+            Value::Null => Ok(Value::Null),
+            other => Err(Mismatch::new(
+                &path,
+                "map",
+                &format!("Lease{path} of type {kind}"),
+                other,
+            )),
+        };
+    };
+    let mut known = Map::new();
+    for (key, value) in members {
+        match fields.iter().find(|(field, _)| field == key) {
+            Some((_, r#type)) => {
+                r#type.check(value, &format!(".{name}.{key}"), kind)?;
+                known.insert(key.clone(), value.clone());
+            }
+            None => unknown.push(format!("{name}.{key}")),
+        }
+    }
+    Ok(Value::Object(known))
+}
+
+impl Type {
+    fn check(self, value: &Value, path: &str, kind: &str) -> Result<(), Mismatch> {
+        let (fits, expected, go) = match (self, value) {
+            (_, Value::Null) => return Ok(()),
+            (Self::Text, v) => (v.is_string(), "string", "string"),
+            (Self::Int32, v) => (
+                v.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+                "numeric (int or float)",
+                "int32",
+            ),
+            (Self::Int64, v) => (v.is_i64(), "numeric (int or float)", "int64"),
+            (Self::MicroTime, Value::String(time)) => return micro_time(time, path),
+            (Self::MicroTime, _) => (false, "string", "string"),
+            (Self::Texts, v) => (all(v.as_array(), Value::is_string), "list", "[]string"),
+            (Self::Objects, v) => (all(v.as_array(), Value::is_object), "list", "[]object"),
+            (Self::TextMap, v) => (
+                v.as_object()
+                    .is_some_and(|map| map.values().all(Value::is_string)),
+                "map",
+                "map[string]string",
+            ),
+        };
+        if fits {
+            return Ok(());
+        }
+        Err(Mismatch::new(
+            path,
+            expected,
+            &format!("{kind}{path} of type {go}"),
+            value,
+        ))
+    }
+}
+
+impl Mismatch {
+    fn new(path: &str, expected: &'static str, place: &str, found: &Value) -> Self {
+        let kind = match found {
+            Value::Null => "null".to_owned(),
+            Value::Bool(_) => "bool".to_owned(),
+            Value::Number(n) if expected.starts_with("numeric") => format!("number {n}"),
+            Value::Number(_) => "number".to_owned(),
+            Value::String(_) => "string".to_owned(),
+            Value::Array(_) => "array".to_owned(),
+            Value::Object(_) => "object".to_owned(),
+        };
+        Self {
+            path: path.to_owned(),
+            expected,
+            found: found.clone(),
+            message: format!("json: cannot unmarshal {kind} into Go struct field {place}"),
+        }
+    }
+}
+
+fn all(list: Option<&Vec<Value>>, fits: fn(&Value) -> bool) -> bool {
+    list.is_some_and(|list| list.iter().all(fits))
+}
+
+/// `MicroTime` has exactly six digits after the point.
+fn micro_time(text: &str, path: &str) -> Result<(), Mismatch> {
+    let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 6 && text.parse::<Timestamp>().is_ok() {
+        return Ok(());
+    }
+    let layout = "2006-01-02T15:04:05.000000Z07:00";
+    Err(Mismatch {
+        path: path.to_owned(),
+        expected: "string",
+        found: text.into(),
+        message: format!("parsing time {text:?} as {layout:?}: cannot parse {text:?}"),
+    })
+}
+
+fn in_utc(time: &str) -> String {
+    match time.parse::<Timestamp>() {
+        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+        Err(_) => time.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn stores_one_form() {
+        let given = json!({
+            "metadata": { "name": "x", "labels": {}, "creationTimestamp": null, "colour": "red" },
+            "spec": { "holderIdentity": "", "renewTime": "2026-01-01T01:00:00.000001+01:00", "leaseTransitions": null },
+        });
+        let decoded = decode(&given).ok().unwrap();
+        let stored = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": { "name": "x" },
+            "spec": { "holderIdentity": "", "renewTime": "2026-01-01T00:00:00.000001Z" },
+        });
+        assert_eq!(decoded.object, stored);
+        assert_eq!(decoded.unknown, ["metadata.colour"]);
+    }
+
+    #[test]
+    fn refuses_wrong_types() {
+        for spec in [
+            json!({ "holderIdentity": 5 }),
+            json!({ "leaseDurationSeconds": 1.5 }),
+            json!({ "leaseDurationSeconds": 1_i64 << 40 }),
+            json!({ "renewTime": "2026-01-01T00:00:00Z" }),
+            json!({ "renewTime": "2026-01-01T00:00:00.123456789Z" }),
+        ] {
+            assert!(decode(&json!({ "spec": spec })).is_err(), "{spec}");
+        }
+    }
+}

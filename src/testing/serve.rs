@@ -1,0 +1,65 @@
+//! The API: every call finds its answer here.
+
+use serde_json::{Value, json};
+
+use super::{
+    answer::Answer,
+    link::Link,
+    log::Verb,
+    request::Call,
+    selector::Selector,
+    status::{self, API_VERSION, Failure},
+    store::State,
+    watch,
+    write::write,
+};
+
+/// Answers one call, at once.
+pub(crate) fn serve(link: &Link, call: &Call) -> Answer {
+    let answer = match call.verb {
+        Verb::Get => link.store.read(|state| get(state, call)),
+        Verb::List => link.store.read(|state| list(state, call)),
+        Verb::Watch => watch::open(link, call),
+        _ => link.store.write(|state| write(state, call)),
+    };
+    answer.unwrap_or_else(Answer::from)
+}
+
+fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
+    not_from_the_future(state, call)?;
+    let found = state.lease(&call.namespace, &call.name);
+    let lease = found.ok_or_else(|| status::not_found(&call.name))?;
+    Ok(Answer::json(200, lease))
+}
+
+fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
+    not_from_the_future(state, call)?;
+    let selector = Selector::parse(call)?;
+    let items = state
+        .leases
+        .iter()
+        .filter(|(key, lease)| selector.matches(key, lease));
+    let items: Vec<Value> = items.map(|(_, lease)| Value::clone(lease)).collect();
+    let list = json!({
+        "kind": "LeaseList",
+        "apiVersion": API_VERSION,
+        "metadata": { "resourceVersion": state.head.revision.to_string() },
+        "items": items,
+    });
+    Ok(Answer::json(200, &list))
+}
+
+/// A read may name a version that it must not be older than.
+fn not_from_the_future(state: &State, call: &Call) -> Result<(), Failure> {
+    let (wanted, current) = (call.revision()?, state.head.revision);
+    if wanted <= current {
+        return Ok(());
+    }
+    let why = format!("Too large resource version: {wanted}, current: {current}");
+    let mut failure = status::timeout(&why).retry_after(1);
+    failure.details["causes"] = json!([{
+        "reason": "ResourceVersionTooLarge",
+        "message": "Too large resource version",
+    }]);
+    Err(failure)
+}

@@ -1,0 +1,234 @@
+//! The server, as its administrator sees it.
+
+use std::{fmt, sync::Arc};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use serde_json::{Value, json};
+
+use super::{
+    clock,
+    link::Link,
+    ownership,
+    status::API_VERSION,
+    store::{Key, Phase, State, Store},
+};
+
+/// Who writes what the administrator writes, in `managedFields`.
+const ADMINISTRATOR: &str = "administrator";
+
+/// A Kubernetes API server that knows Leases and nothing else, within this process.
+///
+/// Clients reach it over a [`Link`]. The methods here are the administrator's: they need no request, take effect at
+/// once, and are not subject to any fault or check.
+///
+/// Cheap to clone; all clones are the same server.
+#[derive(Clone)]
+pub struct LeaseServer {
+    store: Arc<Store>,
+}
+
+impl LeaseServer {
+    /// An empty server with the namespace `default`.
+    #[must_use]
+    pub fn new() -> Self {
+        let store = Arc::new(Store::new());
+        Self { store }
+    }
+
+    /// A new link, for one client. Its default namespace is `default`.
+    #[must_use]
+    pub fn connect(&self) -> Link {
+        self.connect_in("default")
+    }
+
+    /// A new link with another default namespace.
+    #[must_use]
+    pub fn connect_in(&self, namespace: impl Into<String>) -> Link {
+        Link::new(self.store.clone(), namespace.into())
+    }
+
+    /// The Lease as it is now.
+    #[must_use]
+    pub fn lease(&self, namespace: &str, name: &str) -> Option<Lease> {
+        let stored = self
+            .store
+            .read(|state| state.lease(namespace, name).cloned())?;
+        serde_json::from_value(Value::clone(&stored)).ok()
+    }
+
+    /// Creates the Lease or replaces it, whatever its version; a namespace that is missing is created too. The uid and
+    /// the creation time of an existing Lease stay. Returns what is stored.
+    ///
+    /// Nothing is validated: this is how odd and broken Leases come about. A Lease without a namespace goes to
+    /// `default`.
+    #[expect(clippy::must_use_candidate, reason = "called for what it does")]
+    pub fn put(&self, lease: Lease) -> Lease {
+        let Ok(object) = serde_json::to_value(&lease) else {
+            return lease;
+        };
+        let text = |field: &str| object["metadata"][field].as_str().map(ToOwned::to_owned);
+        let namespace = text("namespace").unwrap_or_else(|| "default".to_owned());
+        let key = (namespace, text("name").unwrap_or_default());
+        let stored = self.store.write(|state| {
+            if !state.namespaces.contains_key(&key.0) {
+                open_namespace(state, &key.0);
+            }
+            replace(state, key, object)
+        });
+        serde_json::from_value(Value::clone(&stored)).unwrap_or(lease)
+    }
+
+    /// Lets `edit` change the Lease, as another writer would, and returns what is stored then. Without a change there
+    /// is no new version. `None` if there is no such Lease.
+    pub fn edit(
+        &self,
+        namespace: &str,
+        name: &str,
+        edit: impl FnOnce(&mut Lease),
+    ) -> Option<Lease> {
+        let stored = self.store.write(|state| {
+            let live = state.lease(namespace, name)?.clone();
+            let mut lease: Lease = serde_json::from_value(Value::clone(&live)).ok()?;
+            let before = serde_json::to_value(&lease).ok()?;
+            edit(&mut lease);
+            let after = serde_json::to_value(&lease).ok()?;
+            // Fields that `Lease` does not have in this version of k8s-openapi survive.
+            let mut object = Value::clone(&live);
+            graft(&mut object, &before, &after);
+            Some(replace(
+                state,
+                (namespace.to_owned(), name.to_owned()),
+                object,
+            ))
+        })?;
+        serde_json::from_value(Value::clone(&stored)).ok()
+    }
+
+    /// Deletes the Lease, finalizers or not. Returns whether there was one.
+    #[expect(clippy::must_use_candidate, reason = "called for what it does")]
+    pub fn delete(&self, namespace: &str, name: &str) -> bool {
+        self.store.write(|state| {
+            let exists = state.lease(namespace, name).is_some();
+            if exists {
+                state.commit((namespace.to_owned(), name.to_owned()), None);
+            }
+            exists
+        })
+    }
+
+    /// Creates a namespace.
+    pub fn create_namespace(&self, namespace: impl Into<String>) {
+        let namespace = namespace.into();
+        self.store.write(|state| open_namespace(state, &namespace));
+    }
+
+    /// Begins the deletion of a namespace: its Leases stay for now and can be updated, but new ones are refused.
+    pub fn terminate_namespace(&self, namespace: &str) {
+        self.store.write(|state| {
+            if let Some(phase) = state.namespaces.get_mut(namespace) {
+                *phase = Phase::Terminating;
+                state.tick();
+            }
+        });
+    }
+
+    /// Deletes a namespace and every Lease in it.
+    pub fn delete_namespace(&self, namespace: &str) {
+        self.store.write(|state| {
+            let keys = state.leases.keys().filter(|(ns, _)| ns == namespace);
+            for key in keys.cloned().collect::<Vec<_>>() {
+                state.commit(key, None);
+            }
+            if state.namespaces.remove(namespace).is_some() {
+                state.tick();
+            }
+        });
+    }
+
+    /// The revision of the last write: every later one gets a greater `resourceVersion`.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.store.read(|state| state.head.revision)
+    }
+
+    /// Forgets the past: a watch that starts from an older revision is told that it expired (410). Open watches are
+    /// not concerned.
+    pub fn compact(&self) {
+        self.store.write(State::compact);
+    }
+
+    /// Restores the Leases as they were at `revision`, as from a backup of etcd taken then. The counter goes back
+    /// with them: it repeats numbers. Open watches end. Namespaces stay as they are.
+    pub fn restore(&self, revision: u64) {
+        self.store.write(|state| state.restore(revision));
+    }
+}
+
+impl Default for LeaseServer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for LeaseServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let revision = self.revision();
+        f.debug_struct("LeaseServer")
+            .field("revision", &revision)
+            .finish_non_exhaustive()
+    }
+}
+
+fn open_namespace(state: &mut State, namespace: &str) {
+    state.namespaces.insert(namespace.to_owned(), Phase::Active);
+    state.tick();
+}
+
+/// Stores `object` in place of what is there; what the server itself keeps about an object stays.
+fn replace(state: &mut State, key: Key, mut object: Value) -> Arc<Value> {
+    let live = state.leases.get(&key).cloned();
+    object["apiVersion"] = API_VERSION.into();
+    object["kind"] = "Lease".into();
+    let metadata = &mut object["metadata"];
+    metadata["namespace"] = key.0.as_str().into();
+    if let Some(live) = &live {
+        for field in ["uid", "creationTimestamp", "resourceVersion"] {
+            metadata[field] = live["metadata"][field].clone();
+        }
+    } else {
+        metadata["uid"] = state.next_uid().into();
+        metadata["creationTimestamp"] = clock::seconds().into();
+    }
+    if !object["spec"].is_object() {
+        object["spec"] = json!({});
+    }
+    let before = live.as_deref().unwrap_or(&Value::Null);
+    ownership::update(before, &mut object, ADMINISTRATOR);
+    match live {
+        Some(live) if *live == object => live,
+        _ => state.commit(key, Some(object)),
+    }
+}
+
+/// Carries the difference between two views of `target` over to it.
+fn graft(target: &mut Value, before: &Value, after: &Value) {
+    let (Value::Object(fields), Value::Object(old), Value::Object(new)) =
+        (&mut *target, before, after)
+    else {
+        if before != after {
+            *target = after.clone();
+        }
+        return;
+    };
+    for gone in old.keys().filter(|name| !new.contains_key(*name)) {
+        fields.remove(gone);
+    }
+    for (name, after) in new {
+        let before = old.get(name).unwrap_or(&Value::Null);
+        graft(
+            fields.entry(name.clone()).or_insert(Value::Null),
+            before,
+            after,
+        );
+    }
+}

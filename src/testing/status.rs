@@ -1,0 +1,276 @@
+//! What the server says when it refuses: Kubernetes `Status` objects, worded as the real server words them.
+
+use serde_json::{Value, json};
+
+/// The resource, as error messages name it.
+pub(crate) const RESOURCE: &str = "leases.coordination.k8s.io";
+/// The kind, as validation errors name it.
+pub(crate) const KIND: &str = "Lease.coordination.k8s.io";
+/// The API group.
+pub(crate) const GROUP: &str = "coordination.k8s.io";
+/// The group and version.
+pub(crate) const API_VERSION: &str = "coordination.k8s.io/v1";
+
+/// A request refused: everything a `Status` carries.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: u16,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    pub(crate) details: Value,
+}
+
+/// One complaint about one field of an object.
+#[derive(Clone, Debug)]
+pub(crate) struct FieldError {
+    pub(crate) cause: &'static str,
+    pub(crate) field: String,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: Value::Null,
+        }
+    }
+
+    fn about(mut self, name: &str) -> Self {
+        self.details = json!({ "group": GROUP, "kind": "leases" });
+        if !name.is_empty() {
+            self.details["name"] = name.into();
+        }
+        self
+    }
+
+    /// Tells the client when to come back, in whole seconds as Kubernetes does.
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        if self.details.is_null() {
+            self.details = json!({});
+        }
+        self.details["retryAfterSeconds"] = seconds.into();
+        self
+    }
+
+    /// The `Status` object.
+    pub(crate) fn to_value(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "code": self.code,
+        });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
+        if !self.details.is_null() {
+            status["details"] = self.details.clone();
+        }
+        status
+    }
+}
+
+pub(crate) fn bad_request(message: impl Into<String>) -> Failure {
+    Failure::new(400, "BadRequest", message)
+}
+
+pub(crate) fn unauthorized() -> Failure {
+    Failure::new(401, "Unauthorized", "Unauthorized")
+}
+
+pub(crate) fn forbidden(name: &str, why: &str) -> Failure {
+    let subject = match name {
+        "" => RESOURCE.to_owned(),
+        name => format!("{RESOURCE} {name:?}"),
+    };
+    Failure::new(403, "Forbidden", format!("{subject} is forbidden: {why}")).about(name)
+}
+
+pub(crate) fn terminating(namespace: &str, name: &str) -> Failure {
+    let why = format!(
+        "unable to create new content in namespace {namespace} because it is being terminated"
+    );
+    let mut failure = forbidden(name, &why);
+    failure.details["causes"] = json!([{
+        "reason": "NamespaceTerminating",
+        "message": format!("namespace {namespace} is being terminated"),
+        "field": "metadata.namespace",
+    }]);
+    failure
+}
+
+pub(crate) fn not_found(name: &str) -> Failure {
+    Failure::new(404, "NotFound", format!("{RESOURCE} {name:?} not found")).about(name)
+}
+
+pub(crate) fn namespace_not_found(namespace: &str) -> Failure {
+    let mut failure = Failure::new(
+        404,
+        "NotFound",
+        format!("namespaces {namespace:?} not found"),
+    );
+    failure.details = json!({ "name": namespace, "kind": "namespaces" });
+    failure
+}
+
+pub(crate) fn method_not_allowed(action: &str) -> Failure {
+    let message = format!("{action} is not supported on resources of kind {RESOURCE:?}");
+    Failure::new(405, "MethodNotAllowed", message).about("")
+}
+
+pub(crate) fn already_exists(name: &str) -> Failure {
+    Failure::new(
+        409,
+        "AlreadyExists",
+        format!("{RESOURCE} {name:?} already exists"),
+    )
+    .about(name)
+}
+
+pub(crate) fn conflict(name: &str, why: &str) -> Failure {
+    let message = format!("Operation cannot be fulfilled on {RESOURCE} {name:?}: {why}");
+    Failure::new(409, "Conflict", message).about(name)
+}
+
+/// A stale resourceVersion.
+pub(crate) fn modified(name: &str) -> Failure {
+    let why = "the object has been modified; please apply your changes to the latest version and try again";
+    conflict(name, why)
+}
+
+/// A uid that an update asks for and the stored object does not have.
+pub(crate) fn uid_precondition(namespace: &str, name: &str, wanted: &str, stored: &str) -> Failure {
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/leases/{namespace}/{name}, ResourceVersion: 0, \
+         AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {stored}"
+    );
+    conflict(name, &why)
+}
+
+/// A precondition of a delete. The real server names the kind here, not the resource.
+pub(crate) fn delete_precondition(name: &str, why: &str) -> Failure {
+    let mut failure = conflict(name, why);
+    failure.message = format!("Operation cannot be fulfilled on {KIND} {name:?}: {why}");
+    failure.details["kind"] = "Lease".into();
+    failure
+}
+
+/// Fields that other managers own, as (manager, field) pairs in order.
+pub(crate) fn field_conflicts(conflicts: &[(String, String)]) -> Failure {
+    let message = match conflicts {
+        [(manager, field)] => {
+            format!("Apply failed with 1 conflict: conflict with {manager}: {field}")
+        }
+        many => {
+            let mut lines = Vec::new();
+            for (i, (manager, field)) in many.iter().enumerate() {
+                if i == 0 || many[i - 1].0 != *manager {
+                    lines.push(format!("conflicts with {manager}:"));
+                }
+                lines.push(format!("- {field}"));
+            }
+            format!(
+                "Apply failed with {} conflicts: {}",
+                many.len(),
+                lines.join("\n")
+            )
+        }
+    };
+    let causes = conflicts.iter().map(|(manager, field)| {
+        json!({
+            "reason": "FieldManagerConflict",
+            "message": format!("conflict with {manager}"),
+            "field": field,
+        })
+    });
+    let mut failure = Failure::new(409, "Conflict", message);
+    failure.details = json!({ "causes": causes.collect::<Value>() });
+    failure
+}
+
+pub(crate) fn expired(message: impl Into<String>) -> Failure {
+    Failure::new(410, "Expired", message)
+}
+
+pub(crate) fn unsupported_media_type(accepted: &str) -> Failure {
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: {accepted}"
+    );
+    Failure::new(415, "UnsupportedMediaType", message)
+}
+
+/// An object (`subject`: its kind) with fields that must not be so.
+pub(crate) fn invalid(subject: &str, name: &str, errors: &[FieldError]) -> Failure {
+    let mut complaints: Vec<String> = Vec::new();
+    for error in errors {
+        let complaint = format!("{}: {}", error.field, error.message);
+        if !complaints.contains(&complaint) {
+            complaints.push(complaint);
+        }
+    }
+    let listed = match complaints.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    };
+    let (kind, group) = subject.split_once('.').unwrap_or((subject, ""));
+    let causes = errors
+        .iter()
+        .map(|e| json!({ "reason": e.cause, "message": e.message, "field": e.field }));
+    let mut details = json!({ "causes": causes.collect::<Value>() });
+    for (key, value) in [("name", name), ("group", group), ("kind", kind)] {
+        if !value.is_empty() {
+            details[key] = value.into();
+        }
+    }
+    let message = format!("{subject} {name:?} is invalid: {listed}");
+    let mut failure = Failure::new(422, "Invalid", message);
+    failure.details = details;
+    failure
+}
+
+pub(crate) fn too_many_requests() -> Failure {
+    let message = "Too many requests, please try again later.";
+    Failure::new(429, "TooManyRequests", message)
+}
+
+pub(crate) fn internal(why: &str) -> Failure {
+    let mut failure = Failure::new(
+        500,
+        "InternalError",
+        format!("Internal error occurred: {why}"),
+    );
+    failure.details = json!({ "causes": [{ "message": why }] });
+    failure
+}
+
+/// An error that the real server did not expect: no reason, no details.
+pub(crate) fn unexpected(message: impl Into<String>) -> Failure {
+    Failure::new(500, "", message)
+}
+
+pub(crate) fn unavailable() -> Failure {
+    Failure::new(
+        503,
+        "ServiceUnavailable",
+        "the server is currently unable to handle the request",
+    )
+}
+
+pub(crate) fn timeout(why: &str) -> Failure {
+    let mut failure = Failure::new(504, "Timeout", format!("Timeout: {why}"));
+    failure.details = json!({});
+    failure
+}
+
+/// Any other code.
+pub(crate) fn other(code: u16) -> Failure {
+    let message = format!(
+        "the server responded with the status code {code} but did not return more information"
+    );
+    Failure::new(code, "", message)
+}

@@ -1,0 +1,199 @@
+//! The state behind the server, as etcd holds it: objects, one revision counter, and the history of changes.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::Value;
+use tokio::{sync::watch, time::Instant};
+
+/// How many changes a watch may lag behind, as in the watch cache of the real server.
+const HISTORY: usize = 10_000;
+
+/// Namespace and name of a Lease.
+pub(crate) type Key = (String, String);
+
+/// The state, shared by all connections.
+#[derive(Debug)]
+pub(crate) struct Store {
+    state: Mutex<State>,
+    head: watch::Sender<Head>,
+}
+
+/// How far the state has come: what watches wait on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) revision: u64,
+    /// Counts restores; a watch does not survive one.
+    pub(crate) epoch: u64,
+}
+
+/// Everything the server knows.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) head: Head,
+    pub(crate) leases: BTreeMap<Key, Arc<Value>>,
+    pub(crate) namespaces: BTreeMap<String, Phase>,
+    history: VecDeque<Arc<Change>>,
+    /// Changes up to here can no longer be watched.
+    compacted: u64,
+    uids: u64,
+}
+
+/// The life of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Active,
+    Terminating,
+}
+
+/// One change of one Lease.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) revision: u64,
+    pub(crate) at: Instant,
+    pub(crate) key: Key,
+    pub(crate) before: Option<Arc<Value>>,
+    pub(crate) after: Option<Arc<Value>>,
+}
+
+/// A watch asked for changes that are forgotten.
+#[derive(Debug)]
+pub(crate) struct TooOld {
+    pub(crate) oldest: u64,
+}
+
+impl Store {
+    pub(crate) fn new() -> Self {
+        // A young cluster: a few objects were written before the first Lease.
+        let head = Head {
+            revision: 100,
+            epoch: 0,
+        };
+        let state = State {
+            head,
+            leases: BTreeMap::new(),
+            namespaces: [("default".to_owned(), Phase::Active)].into(),
+            history: VecDeque::new(),
+            compacted: 0,
+            uids: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            head: watch::Sender::new(head),
+        }
+    }
+
+    /// Looks at the state.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&lock(&self.state))
+    }
+
+    /// Changes the state, then wakes the watches.
+    pub(crate) fn write<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let (result, head) = {
+            let mut state = lock(&self.state);
+            (change(&mut state), state.head)
+        };
+        self.head
+            .send_if_modified(|old| std::mem::replace(old, head) != head);
+        result
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Head> {
+        self.head.subscribe()
+    }
+}
+
+impl State {
+    pub(crate) fn lease(&self, namespace: &str, name: &str) -> Option<&Arc<Value>> {
+        self.leases.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Stores `object`, or deletes what is there, at the next revision. The object comes back with that revision.
+    pub(crate) fn commit(&mut self, key: Key, object: Option<Value>) -> Arc<Value> {
+        let revision = self.tick();
+        let before = self.leases.remove(&key);
+        let after = object.map(|object| Arc::new(at_revision(object, revision)));
+        let answer = match (&after, &before) {
+            (Some(stored), _) => stored.clone(),
+            (None, Some(last)) => Arc::new(at_revision(Value::clone(last), revision)),
+            (None, None) => Arc::default(),
+        };
+        if let Some(object) = &after {
+            self.leases.insert(key.clone(), object.clone());
+        }
+        let change = Change {
+            revision,
+            at: Instant::now(),
+            key,
+            before,
+            after,
+        };
+        self.history.push_back(Arc::new(change));
+        if self.history.len() > HISTORY
+            && let Some(forgotten) = self.history.pop_front()
+        {
+            self.compacted = self.compacted.max(forgotten.revision);
+        }
+        answer
+    }
+
+    /// The next revision: some object in the cluster was written.
+    pub(crate) fn tick(&mut self) -> u64 {
+        self.head.revision += 1;
+        self.head.revision
+    }
+
+    /// A uid that was never given before.
+    pub(crate) fn next_uid(&mut self) -> String {
+        self.uids += 1;
+        format!("00000000-0000-4000-8000-{:012x}", self.uids)
+    }
+
+    /// The changes after `revision`.
+    pub(crate) fn changes_after(&self, revision: u64) -> Result<Vec<Arc<Change>>, TooOld> {
+        if revision < self.compacted {
+            return Err(TooOld {
+                oldest: self.compacted,
+            });
+        }
+        Ok(self.kept_after(revision))
+    }
+
+    /// The changes after `revision`, compacted or not: an open watch has them in its buffer.
+    pub(crate) fn kept_after(&self, revision: u64) -> Vec<Arc<Change>> {
+        let start = self.history.partition_point(|c| c.revision <= revision);
+        self.history.range(start..).cloned().collect()
+    }
+
+    /// Forgets the history, for watches that start from now on.
+    pub(crate) fn compact(&mut self) {
+        self.compacted = self.head.revision;
+    }
+
+    /// Takes back every change after `revision`, and the counter with it.
+    pub(crate) fn restore(&mut self, revision: u64) {
+        let start = self.history.partition_point(|c| c.revision <= revision);
+        for change in self.history.drain(start..).rev() {
+            match &change.before {
+                Some(object) => self.leases.insert(change.key.clone(), object.clone()),
+                None => self.leases.remove(&change.key),
+            };
+        }
+        self.head.revision = self.head.revision.min(revision);
+        self.head.epoch += 1;
+        self.compacted = self.compacted.min(revision);
+    }
+}
+
+/// A poisoned lock is as good as any: nothing panics between two consistent states.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn at_revision(mut object: Value, revision: u64) -> Value {
+    object["metadata"]["resourceVersion"] = revision.to_string().into();
+    object
+}

@@ -1,0 +1,246 @@
+//! Watches: the stream of changes that a client follows.
+
+use std::{collections::VecDeque, future::pending, io, sync::Arc, time::Duration};
+
+use futures::stream;
+use serde_json::{Value, json};
+use tokio::{
+    sync::{
+        mpsc::{self, UnboundedSender},
+        watch::Receiver,
+    },
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    answer::Answer,
+    fault::Effect,
+    link::Link,
+    request::Call,
+    selector::Selector,
+    status::{self, API_VERSION, Failure},
+    store::{Change, Head, State, Store},
+};
+
+const BOOKMARKS: Duration = Duration::from_secs(60);
+/// The real server picks at random between 30 and 60 minutes.
+const TIMEOUT: Duration = Duration::from_secs(45 * 60);
+
+/// What becomes of an open watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Flowing,
+    Mute,
+    Ended,
+    Reset,
+}
+
+/// One open watch.
+struct Watch {
+    link: Link,
+    store: Arc<Store>,
+    selector: Selector,
+    /// Everything up to here was looked at.
+    seen: u64,
+    queue: VecDeque<Arc<Change>>,
+    head: Receiver<Head>,
+    epoch: u64,
+    fate: Receiver<Fate>,
+    ends: Instant,
+    next_bookmark: Option<Instant>,
+    client: UnboundedSender<io::Result<Vec<u8>>>,
+}
+
+/// How a watch ends.
+enum End {
+    Clean,
+    Broken,
+}
+
+/// Opens a watch.
+pub(crate) fn open(link: &Link, call: &Call) -> Result<Answer, Failure> {
+    let selector = Selector::parse(call)?;
+    let from = call.revision()?;
+    let lists_first = call.flag("sendInitialEvents");
+    let timeout = call
+        .query("timeoutSeconds")
+        .and_then(|s| s.parse().ok())
+        .filter(|s| *s > 0);
+    let (client, mut events) = mpsc::unbounded_channel();
+    let head = link.store.subscribe();
+    let fate = link.register_watch();
+    let start = link.store.read(|state| {
+        if from == 0 || lists_first {
+            for event in current(state, &selector) {
+                let _ = client.send(Ok(event));
+            }
+            if lists_first {
+                let _ = client.send(Ok(bookmark(state.head.revision, true)));
+            }
+            return Ok((state.head.revision, state.head.epoch));
+        }
+        state.changes_after(from).map(|_| (from, state.head.epoch))
+    });
+    let (seen, epoch) = match start {
+        Ok(start) => start,
+        // Even this is a watch, opened successfully.
+        Err(too_old) => {
+            let message = format!("too old resource version: {from} ({})", too_old.oldest);
+            let event = line("ERROR", &status::expired(message).to_value());
+            return Ok(Answer::stream(stream::iter([Ok(event)])));
+        }
+    };
+    let now = Instant::now();
+    let watch = Watch {
+        link: link.clone(),
+        store: link.store.clone(),
+        selector,
+        seen,
+        queue: VecDeque::new(),
+        head,
+        epoch,
+        fate,
+        ends: now + timeout.map_or(TIMEOUT, Duration::from_secs),
+        next_bookmark: call.flag("allowWatchBookmarks").then_some(now + BOOKMARKS),
+        client,
+    };
+    tokio::spawn(watch.run());
+    Ok(Answer::stream(stream::poll_fn(move |context| {
+        events.poll_recv(context)
+    })))
+}
+
+impl Watch {
+    async fn run(mut self) {
+        let client = self.client.clone();
+        let mut fate = self.fate.clone();
+        tokio::select! {
+            biased;
+            () = client.closed() => {}
+            end = fate_decides(&mut fate) => {
+                if matches!(end, End::Broken) {
+                    let _ = client.send(Err(io::ErrorKind::ConnectionReset.into()));
+                }
+            }
+            () = self.follow() => {}
+        }
+    }
+
+    /// Delivers what happens until the time is up.
+    async fn follow(&mut self) {
+        while self.head.borrow_and_update().epoch == self.epoch {
+            let seen = self.seen;
+            self.queue
+                .extend(self.store.read(|state| state.kept_after(seen)));
+            while let Some(change) = self.queue.pop_front() {
+                self.seen = change.revision;
+                self.deliver(&change).await;
+            }
+            let bookmark_at = self.next_bookmark;
+            tokio::select! {
+                biased;
+                changed = self.head.changed() => if changed.is_err() { break },
+                () = sleep_until(self.ends) => break,
+                () = until(bookmark_at) => self.bookmark(),
+            }
+        }
+        // A half-open connection does not tell its end.
+        if *self.fate.borrow() == Fate::Mute {
+            pending::<()>().await;
+        }
+    }
+
+    async fn deliver(&mut self, change: &Change) {
+        let Some(event) = event(change, &self.selector) else {
+            return;
+        };
+        match self.link.strike_event() {
+            Some(Effect::DropEvents) => return,
+            Some(Effect::DelayEvents(delay)) => sleep_until(change.at + delay).await,
+            _ => {}
+        }
+        self.send(event);
+    }
+
+    fn bookmark(&mut self) {
+        self.next_bookmark = Some(Instant::now() + BOOKMARKS);
+        let revision = self.head.borrow().revision;
+        if revision >= self.seen {
+            self.send(bookmark(revision, false));
+        }
+    }
+
+    fn send(&self, event: Vec<u8>) {
+        if *self.fate.borrow() == Fate::Flowing {
+            let _ = self.client.send(Ok(event));
+        }
+    }
+}
+
+/// Waits until the link ends the watch.
+async fn fate_decides(fate: &mut Receiver<Fate>) -> End {
+    loop {
+        match *fate.borrow_and_update() {
+            Fate::Ended => return End::Clean,
+            Fate::Reset => return End::Broken,
+            Fate::Flowing | Fate::Mute => {}
+        }
+        if fate.changed().await.is_err() {
+            pending::<()>().await;
+        }
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => pending().await,
+    }
+}
+
+/// The objects that are there, as if just added.
+fn current(state: &State, selector: &Selector) -> Vec<Vec<u8>> {
+    let leases = state
+        .leases
+        .iter()
+        .filter(|(key, lease)| selector.matches(key, lease));
+    leases.map(|(_, lease)| line("ADDED", lease)).collect()
+}
+
+/// A change as seen through a selector: what stops matching is gone, what starts matching is new.
+fn event(change: &Change, selector: &Selector) -> Option<Vec<u8>> {
+    let matching = |lease: &&Arc<Value>| selector.matches(&change.key, lease);
+    let before = change.before.as_ref().filter(matching);
+    let after = change.after.as_ref().filter(matching);
+    match (before, after) {
+        (None, None) => None,
+        (None, Some(lease)) => Some(line("ADDED", lease)),
+        (Some(_), Some(lease)) => Some(line("MODIFIED", lease)),
+        (Some(last), None) => {
+            let mut last = Value::clone(last);
+            last["metadata"]["resourceVersion"] = change.revision.to_string().into();
+            Some(line("DELETED", &last))
+        }
+    }
+}
+
+fn bookmark(revision: u64, ends_list: bool) -> Vec<u8> {
+    let mut object = json!({
+        "kind": "Lease",
+        "apiVersion": API_VERSION,
+        "metadata": { "resourceVersion": revision.to_string() },
+        "spec": {},
+    });
+    if ends_list {
+        object["metadata"]["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+    }
+    line("BOOKMARK", &object)
+}
+
+fn line(kind: &str, object: &Value) -> Vec<u8> {
+    let mut line = json!({ "type": kind, "object": object })
+        .to_string()
+        .into_bytes();
+    line.push(b'\n');
+    line
+}
