@@ -1,0 +1,35 @@
+package main
+
+import (
+	"net/url"
+
+	"go.etcd.io/etcd/server/v3/embed"
+)
+
+// startEtcd starts a cluster of one, and returns the URL that clients use.
+func startEtcd(data *data) (string, error) {
+	cfg := embed.NewConfig()
+	cfg.Dir = data.path("etcd")
+	cfg.LogOutputs = []string{data.path("log")}
+	cfg.LogLevel = "warn"
+
+	// Any free port for clients; no peers, so no port for them.
+	cfg.ListenClientUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	cfg.ListenPeerUrls = nil
+
+	// Speed that costs no semantics: only a crash of the machine could tell, and a cluster of one elects quickly.
+	cfg.UnsafeNoFsync = true
+	cfg.TickMs = 10
+	cfg.ElectionMs = 100
+
+	etcd, err := embed.StartEtcd(cfg)
+	if err != nil {
+		return "", err
+	}
+	select {
+	case <-etcd.Server.ReadyNotify():
+		return "http://" + etcd.Clients[0].Addr().String(), nil
+	case err := <-etcd.Err():
+		return "", err
+	}
+}

@@ -1,0 +1,73 @@
+// Command control-plane is a whole Kubernetes control plane for tests: etcd and kube-apiserver in one process.
+//
+// It listens on 127.0.0.1 only, picks its own ports and keeps everything in one temporary folder. When it is ready it
+// prints one line of JSON (see ready.go). It ends when its standard input closes, so that it never outlives the test
+// that started it, or on SIGTERM, then with the API server's graceful shutdown. Either way its folder is removed.
+//
+// The tests build it by themselves (tests/support/build.rs). By hand:
+//
+//	CGO_ENABLED=0 go build -trimpath -ldflags "-X k8s.io/component-base/version.gitVersion=v1.37.2" .
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	resume := flag.String("resume", "", "continue with the data, the port and the kubeconfig in the folder of an instance that was killed")
+	audit := flag.Bool("audit", false, "write the metadata of every request to an audit log")
+	flag.Parse()
+
+	data, err := openData(*resume)
+	if err != nil {
+		fail(err)
+	}
+	go endWithParent(data)
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	err = run(ctx, data, *audit)
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, data.logTail())
+	}
+	if err := errors.Join(err, data.remove()); err != nil {
+		fail(err)
+	}
+}
+
+// run starts etcd, then the API server, and returns when the API server has ended.
+func run(ctx context.Context, data *data, audit bool) error {
+	etcd, err := startEtcd(data)
+	if err != nil {
+		return fmt.Errorf("etcd: %w", err)
+	}
+	go reportWhenReady(ctx, data, audit)
+	if err := serve(ctx, data, etcd, audit); err != nil {
+		return fmt.Errorf("kube-apiserver: %w", err)
+	}
+	return nil
+}
+
+// endWithParent ends the process as soon as standard input closes. Nobody is left to be graceful to.
+func endWithParent(data *data) {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	if err := data.remove(); err != nil {
+		fail(err)
+	}
+	os.Exit(0)
+}
+
+// console is the real standard error; os.Stderr becomes the log file.
+var console = os.Stderr
+
+func fail(err error) {
+	fmt.Fprintln(console, "control-plane:", err)
+	os.Exit(1)
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"time"
+
+	etcdversion "go.etcd.io/etcd/api/v3/version"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/component-base/version"
+)
+
+// ready is the one line on standard output.
+type ready struct {
+	Ready      bool   `json:"ready"`
+	Kubeconfig string `json:"kubeconfig"` // of an administrator
+	Version    string `json:"version"`    // of Kubernetes
+	Etcd       string `json:"etcd"`       // its version
+	Data       string `json:"data"`       // the folder, to resume with
+	Log        string `json:"log"`
+	Audit      string `json:"audit,omitempty"` // the audit log, if asked for
+}
+
+func reportWhenReady(ctx context.Context, data *data, audit bool) {
+	for !isReady(ctx, data) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	report := ready{
+		Ready:      true,
+		Kubeconfig: data.path("kubeconfig"),
+		Version:    version.Get().GitVersion,
+		Etcd:       etcdversion.Version,
+		Data:       data.dir,
+		Log:        data.path("log"),
+	}
+	if audit {
+		report.Audit = data.path("audit")
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(report); err != nil {
+		fail(err)
+	}
+}
+
+// isReady also wants the namespace that everybody takes for granted: it comes a moment later.
+func isReady(ctx context.Context, data *data) bool {
+	config, err := clientcmd.BuildConfigFromFlags("", data.path("kubeconfig"))
+	if err != nil {
+		return false
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return false
+	}
+	if err := client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); err != nil {
+		return false
+	}
+	_, err = client.CoreV1().Namespaces().Get(ctx, "default", metav1.GetOptions{})
+	return err == nil
+}
