@@ -1,0 +1,165 @@
+//! The control plane that the other tests rely on keeps its own promises.
+
+mod support;
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::api::{Api, ObjectMeta, PostParams, WatchEvent, WatchParams};
+use kube::{Client, Error};
+use support::ControlPlane;
+use tokio::time::timeout;
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn it_says_which_version_it_is() {
+    let version = ControlPlane::shared().await.version().await;
+    println!("Kubernetes {version}");
+    assert!(version.starts_with("v1."), "{version}");
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn leases_are_created_read_and_watched() -> Result<(), Error> {
+    let plane = ControlPlane::shared().await;
+    let leases = leases(plane.client().await, &plane.fresh_namespace().await);
+
+    let created = leases.create(&PostParams::default(), &lease("a")).await?;
+    let read = leases.get("a").await?;
+    assert_eq!(read, created);
+
+    let params = WatchParams::default().fields("metadata.name=a");
+    let events = leases.watch(&params, "0").await?;
+    let first = events.boxed().try_next().await?;
+    assert!(matches!(first, Some(WatchEvent::Added(seen)) if seen == created));
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn each_namespace_is_new() {
+    let plane = ControlPlane::shared().await;
+    assert_ne!(plane.fresh_namespace().await, plane.fresh_namespace().await);
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn users_may_do_what_they_were_granted_and_nothing_else() {
+    let plane = ControlPlane::shared().await;
+    let namespace = plane.fresh_namespace().await;
+    let leases = leases(plane.client_as("reader").await, &namespace);
+    assert_code(leases.get("a").await, 403);
+
+    plane.grant(&namespace, "reader", READER).await;
+    assert_code(leases.get("a").await, 404);
+    assert_code(leases.get("b").await, 403);
+    assert_code(
+        leases.create(&PostParams::default(), &lease("a")).await,
+        403,
+    );
+}
+
+const READER: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader, namespace: another}
+rules:
+- {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [a], verbs: [get]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: readers}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
+subjects: [{kind: ServiceAccount, name: somebody, namespace: another}]
+";
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn a_restart_keeps_the_data_and_the_address() -> Result<(), Error> {
+    let plane = ControlPlane::start().await;
+    let leases = leases(plane.client().await, &plane.fresh_namespace().await);
+    let created = leases.create(&PostParams::default(), &lease("a")).await?;
+
+    plane.kill().await;
+    assert!(
+        leases.get("a").await.is_err(),
+        "a killed API server answered"
+    );
+
+    plane.restart().await;
+    assert_eq!(leases.get("a").await?, created);
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn it_answers_late_when_it_was_paused() {
+    let plane = ControlPlane::start().await;
+    let leases = leases(plane.client().await, &plane.fresh_namespace().await);
+    let paused = plane.pause();
+    let answer = leases.get("a");
+    tokio::pin!(answer);
+    let patience = Duration::from_millis(300);
+    assert!(
+        timeout(patience, &mut answer).await.is_err(),
+        "a paused API server answered"
+    );
+
+    drop(paused);
+    assert_code(answer.await, 404);
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn it_ends_with_its_parent_and_leaves_nothing_behind() {
+    let plane = ControlPlane::start().await;
+    let data = plane.data();
+    assert!(data.exists());
+    plane.end().await;
+    assert!(!data.exists());
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn it_counts_requests() {
+    let plane = ControlPlane::start_audited().await;
+    let namespace = plane.fresh_namespace().await;
+    let leases = leases(plane.client_as("counted").await, &namespace);
+    assert_code(leases.get("a").await, 403);
+
+    let requests = plane.requests();
+    let counted: Vec<_> = requests.iter().filter(|it| it.user == "counted").collect();
+    let [request] = counted[..] else {
+        panic!("not one request but {counted:?}");
+    };
+    assert_eq!(
+        (&*request.verb, &*request.name, request.code),
+        ("get", "a", 403)
+    );
+}
+
+fn leases(client: Client, namespace: &str) -> Api<Lease> {
+    Api::namespaced(client, namespace)
+}
+
+fn lease(name: &str) -> Lease {
+    Lease {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(LeaseSpec {
+            holder_identity: Some("somebody".to_owned()),
+            ..LeaseSpec::default()
+        }),
+    }
+}
+
+#[track_caller]
+fn assert_code(answer: Result<Lease, Error>, code: u16) {
+    match answer {
+        Err(Error::Api(status)) => assert_eq!(status.code, code, "{status:?}"),
+        other => panic!("not {code} but {other:?}"),
+    }
+}

@@ -1,0 +1,34 @@
+//! A real Kubernetes API server for the tests that need one.
+//!
+//! ```ignore
+//! mod support;
+//! use support::ControlPlane;
+//!
+//! #[tokio::test]
+//! #[ignore = "needs a Kubernetes API server"]
+//! async fn example() {
+//!     let plane = ControlPlane::shared().await; // or `start()`: one to kill, pause and restart
+//!     let namespace = plane.fresh_namespace().await;
+//!     plane.grant(&namespace, "worker", "kind: Role ...").await;
+//!     let client = plane.client_as("worker").await;
+//! }
+//! ```
+//!
+//! It comes from the first of these that is there:
+//!
+//! 1. `KUBE_LEASE_LOCK_TEST_KUBECONFIG`: the kubeconfig of a running cluster, for `shared()` only.
+//! 2. `KUBEBUILDER_ASSETS`: a folder with the programs `etcd` and `kube-apiserver`.
+//! 3. `tests/control-plane`, built with Go into the target folder: minutes, but only once.
+
+#![allow(dead_code, reason = "no test uses all of it")]
+#![allow(clippy::expect_used, reason = "a test has nobody to hand an error to")]
+
+mod audit;
+mod control_plane;
+mod faults;
+mod find;
+mod go_build;
+mod process;
+mod rbac;
+
+pub(crate) use control_plane::ControlPlane;

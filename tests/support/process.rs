@@ -1,0 +1,134 @@
+//! One control plane of our own: a child process that says in one line of JSON when it is ready,
+//! and lives as long as its standard input is open. So it ends with the test process, however that
+//! ends.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::find;
+
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) struct Process {
+    child: Child,
+    ready: Value,
+}
+
+impl Process {
+    pub(super) fn start(audit: bool) -> Self {
+        let (child, ready) = launch(if audit { &["--audit"] } else { &[] });
+        Self { child, ready }
+    }
+
+    /// Starts it again on the data that the last one left when it was killed: now, or before.
+    pub(super) fn restart(&mut self) {
+        self.kill();
+        let data = self.path("data");
+        let mut flags = vec!["--resume", data.to_str().expect("a path in UTF-8")];
+        if self.ready.get("audit").is_some() {
+            flags.push("--audit");
+        }
+        (self.child, self.ready) = launch(&flags);
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A field of the line of JSON.
+    pub(super) fn field(&self, name: &str) -> &str {
+        let value = self.ready.get(name).and_then(Value::as_str);
+        value.unwrap_or_else(|| panic!("no {name} in what the control plane said: {}", self.ready))
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.field(name).into()
+    }
+
+    /// The end of its log, for a message about what went wrong.
+    pub(super) fn log_tail(&self) -> String {
+        let log = fs::read_to_string(self.path("log")).unwrap_or_else(|error| error.to_string());
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    pub(super) fn kill(&mut self) {
+        if self.ended().is_none() {
+            signal(self.pid(), "KILL");
+            self.child.wait().expect("the end of a killed process");
+        }
+    }
+
+    /// Closes its standard input, and tells whether that ended it.
+    pub(super) fn end(&mut self) -> bool {
+        drop(self.child.stdin.take());
+        let start = Instant::now();
+        while self.ended().is_none() {
+            if start.elapsed() > END_TIMEOUT {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the state of a child process")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.end() {
+            self.kill();
+        }
+        // It has done so itself, unless it was killed.
+        let _ = fs::remove_dir_all(self.path("data"));
+    }
+}
+
+fn launch(flags: &[&str]) -> (Child, Value) {
+    let mut child = find::command()
+        .args(flags)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("the control plane started");
+    let ready = first_line(&mut child).and_then(|line| serde_json::from_str(&line).ok());
+    let Some(ready) = ready else {
+        drop(child.stdin.take());
+        let _ = child.wait();
+        panic!("the control plane ended, or hung, before it was ready: see standard error");
+    };
+    (child, ready)
+}
+
+fn first_line(child: &mut Child) -> Option<String> {
+    let stdout = child.stdout.take()?;
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || {
+        let line = BufReader::new(stdout).lines().next();
+        let _ = send.send(line);
+    });
+    receive.recv_timeout(START_TIMEOUT).ok()??.ok()
+}
+
+/// Signals a process and all that it started, for each control plane leads a process group of its
+/// own. Tells whether there was one.
+pub(super) fn signal(pid: u32, name: &str) -> bool {
+    // The shell has `kill` built in; std has none, and the program is not installed everywhere.
+    let mut kill = Command::new("sh");
+    kill.args(["-c", r#"kill -s "$0" -- "-$1""#, name, &pid.to_string()])
+        .stderr(Stdio::null());
+    kill.status().expect("sh").success()
+}
