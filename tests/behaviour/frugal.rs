@@ -1,0 +1,74 @@
+//! What the lock costs the API server.
+
+use std::time::Duration;
+
+use crate::world::{D, World, acquire};
+
+on_both_servers!(
+    a_free_lease_costs_one_read_and_one_write,
+    the_same_lock_again_costs_one_write,
+    a_renewal_and_a_release_cost_one_write_each,
+    an_idle_waiter_costs_nothing_beyond_its_watch,
+);
+
+async fn a_free_lease_costs_one_read_and_one_write(world: World) {
+    let (lock, tap) = world.tapped_lock();
+    let guard = acquire(&lock).await;
+    assert_eq!(writes_and_reads(&tap.requests()), ["GET", "PUT"], "created");
+    guard.release().await.unwrap();
+
+    let (lock, tap) = world.tapped_lock();
+    let _guard = acquire(&lock).await;
+    assert_eq!(
+        writes_and_reads(&tap.requests()),
+        ["GET", "PATCH"],
+        "claimed"
+    );
+}
+
+async fn the_same_lock_again_costs_one_write(world: World) {
+    let (lock, tap) = world.tapped_lock();
+    acquire(&lock).await.release().await.unwrap();
+    tap.requests();
+    acquire(&lock).await.release().await.unwrap();
+    assert_eq!(
+        writes_and_reads(&tap.requests()),
+        ["PATCH", "PATCH"],
+        "claim and release"
+    );
+}
+
+async fn a_renewal_and_a_release_cost_one_write_each(world: World) {
+    let (lock, tap) = world.tapped_lock();
+    let guard = acquire(&lock).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    tap.requests();
+    // Renewals are due every D / 3 = 1 s.
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    let renewals = tap.requests();
+    assert!(
+        renewals.iter().all(|request| request == "PATCH"),
+        "{renewals:?}"
+    );
+    assert!((3..=4).contains(&renewals.len()), "{renewals:?}");
+    guard.release().await.unwrap();
+    assert_eq!(writes_and_reads(&tap.requests()), ["PATCH"]);
+}
+
+async fn an_idle_waiter_costs_nothing_beyond_its_watch(world: World) {
+    let _guard = acquire(&world.lock()).await;
+    let (lock, tap) = world.tapped_lock();
+    let waiting = tokio::spawn(async move { lock.acquire().await });
+    tokio::time::sleep(3 * D).await;
+    assert_eq!(tap.requests(), ["GET", "WATCH"]);
+    waiting.abort();
+}
+
+/// Without the watch, which a holder opens as well.
+fn writes_and_reads(requests: &[String]) -> Vec<&str> {
+    requests
+        .iter()
+        .map(String::as_str)
+        .filter(|request| *request != "WATCH")
+        .collect()
+}

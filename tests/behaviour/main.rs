@@ -1,0 +1,39 @@
+//! How the lock behaves towards an API server: each test runs against the in-process server in virtual time,
+//! and against a real one.
+
+#[path = "../support/mod.rs"]
+mod support;
+mod world;
+
+/// One body, two servers.
+macro_rules! on_both_servers {
+    ($($test:ident),+ $(,)?) => {
+        mod in_process {
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $test() {
+                    super::$test(crate::world::World::in_process()).await;
+                }
+            )+
+        }
+        mod real {
+            $(
+                #[tokio::test]
+                #[ignore = "needs a Kubernetes API server"]
+                async fn $test() {
+                    super::$test(crate::world::World::real().await).await;
+                }
+            )+
+        }
+    };
+}
+
+mod acquire;
+mod cancel;
+mod create;
+mod denied;
+mod exclusion;
+mod foreign;
+mod frugal;
+mod loss;
+mod wire;
