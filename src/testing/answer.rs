@@ -70,10 +70,12 @@ impl Answer {
         self
     }
 
-    /// Warns of something that the request got away with.
-    pub(crate) fn warn(mut self, warning: &str) -> Self {
-        self.headers
-            .push((header::WARNING, format!("299 - {warning:?}")));
+    /// Warns of what the request got away with.
+    pub(crate) fn warn(mut self, warnings: &[String]) -> Self {
+        let warnings = warnings
+            .iter()
+            .map(|w| (header::WARNING, format!("299 - {w:?}")));
+        self.headers.extend(warnings);
         self
     }
 

@@ -24,6 +24,7 @@ pub(crate) fn seconds() -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use std::time::Duration;
 

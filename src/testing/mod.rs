@@ -37,11 +37,13 @@
 //! denial), JSON patches and strategic merge patches, YAML, `generateName`, paging, and deleting a whole collection.
 
 mod answer;
+mod body;
 mod clock;
 mod fault;
 mod link;
 mod log;
 mod ownership;
+mod patch;
 mod request;
 mod save;
 mod schema;
@@ -50,6 +52,13 @@ mod serve;
 mod server;
 mod status;
 mod store;
+#[cfg(test)]
+#[allow(
+    clippy::needless_pass_by_value,
+    clippy::unwrap_used,
+    reason = "tests may panic, and read better with json!() as an argument"
+)]
+mod tests;
 mod validate;
 mod watch;
 mod write;

@@ -5,52 +5,51 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{
+    answer::Answer,
     clock,
+    request::Call,
     status::{self, Failure, FieldError, KIND, RESOURCE},
-    store::{Key, Phase, State},
+    store::{Phase, State},
     validate,
 };
 
-/// Which Lease is meant.
+/// Which Lease is meant, and whether in earnest.
 pub(crate) struct Target {
     namespace: String,
     name: String,
-}
-
-/// Whether a write is only tried (`dryRun=All`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rehearsal {
-    Yes,
-    No,
+    dry_run: bool,
 }
 
 impl Target {
-    pub(crate) fn new(namespace: &str, name: &str) -> Self {
+    pub(crate) fn new(call: &Call, name: &str) -> Self {
         Self {
-            namespace: namespace.to_owned(),
+            namespace: call.namespace.clone(),
             name: name.to_owned(),
+            dry_run: call.dry_run(),
         }
-    }
-
-    pub(crate) fn key(&self) -> Key {
-        (self.namespace.clone(), self.name.clone())
     }
 
     pub(crate) fn find(&self, state: &State) -> Option<Arc<Value>> {
         state.lease(&self.namespace, &self.name).cloned()
     }
+
+    /// Stores the object, or deletes what is there.
+    pub(crate) fn commit(&self, state: &mut State, object: Option<Value>) -> Arc<Value> {
+        match (self.dry_run, object) {
+            (false, object) => state.commit((self.namespace.clone(), self.name.clone()), object),
+            (true, object) => object
+                .map(Arc::new)
+                .or_else(|| self.find(state))
+                .unwrap_or_default(),
+        }
+    }
 }
 
 /// Stores `object`: a creation when nothing is there, else an update of exactly the version it names.
-pub(crate) fn save(
-    state: &mut State,
-    target: &Target,
-    object: Value,
-    rehearsal: Rehearsal,
-) -> Result<(u16, Arc<Value>), Failure> {
+pub(crate) fn save(state: &mut State, target: &Target, object: Value) -> Result<Answer, Failure> {
     match target.find(state) {
-        None => insert(state, target, object, rehearsal),
-        Some(live) => replace(state, target, &live, object, rehearsal),
+        None => insert(state, target, object),
+        Some(live) => replace(state, target, &live, object),
     }
 }
 
@@ -69,12 +68,7 @@ pub(crate) fn may_create(state: &State, target: &Target, object: &Value) -> Resu
     )
 }
 
-fn insert(
-    state: &mut State,
-    target: &Target,
-    object: Value,
-    rehearsal: Rehearsal,
-) -> Result<(u16, Arc<Value>), Failure> {
+fn insert(state: &mut State, target: &Target, object: Value) -> Result<Answer, Failure> {
     may_create(state, target, &object)?;
     let mut object = coordinated(&Value::Null, object);
     object["metadata"]["uid"] = state.next_uid().into();
@@ -84,11 +78,7 @@ fn insert(
         metadata.remove("deletionTimestamp");
         metadata.remove("deletionGracePeriodSeconds");
     }
-    let stored = match rehearsal {
-        Rehearsal::Yes => Arc::new(object),
-        Rehearsal::No => state.commit(target.key(), Some(object)),
-    };
-    Ok((201, stored))
+    Ok(Answer::json(201, &target.commit(state, Some(object))))
 }
 
 fn replace(
@@ -96,8 +86,7 @@ fn replace(
     target: &Target,
     live: &Arc<Value>,
     object: Value,
-    rehearsal: Rehearsal,
-) -> Result<(u16, Arc<Value>), Failure> {
+) -> Result<Answer, Failure> {
     same_version(target, live, &object)?;
     let mut object = coordinated(live, object);
     for field in [
@@ -117,12 +106,12 @@ fn replace(
 
     let metadata = &object["metadata"];
     let is_gone = !metadata["deletionTimestamp"].is_null() && metadata["finalizers"].is_null();
-    let stored = match rehearsal {
-        _ if same_but_for_times(live, &object) => live.clone(),
-        Rehearsal::Yes => Arc::new(object),
-        Rehearsal::No => state.commit(target.key(), (!is_gone).then_some(object)),
+    let stored = if same_but_for_times(live, &object) {
+        live.clone()
+    } else {
+        target.commit(state, (!is_gone).then_some(object))
     };
-    Ok((200, stored))
+    Ok(Answer::json(200, &stored))
 }
 
 /// The optimistic lock: an update names the version it was made from.

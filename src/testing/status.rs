@@ -214,8 +214,9 @@ pub(crate) fn invalid(subject: &str, name: &str, errors: &[FieldError]) -> Failu
         }
     }
     let listed = match complaints.as_slice() {
-        [one] => one.clone(),
-        many => format!("[{}]", many.join(", ")),
+        [] => String::new(),
+        [one] => format!(": {one}"),
+        many => format!(": [{}]", many.join(", ")),
     };
     let (kind, group) = subject.split_once('.').unwrap_or((subject, ""));
     let causes = errors
@@ -227,7 +228,7 @@ pub(crate) fn invalid(subject: &str, name: &str, errors: &[FieldError]) -> Failu
             details[key] = value.into();
         }
     }
-    let message = format!("{subject} {name:?} is invalid: {listed}");
+    let message = format!("{subject} {name:?} is invalid{listed}");
     let mut failure = Failure::new(422, "Invalid", message);
     failure.details = details;
     failure

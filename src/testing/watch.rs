@@ -122,11 +122,24 @@ impl Watch {
                     let _ = client.send(Err(io::ErrorKind::ConnectionReset.into()));
                 }
             }
-            () = self.follow() => {}
+            () = self.live() => {}
         }
     }
 
-    /// Delivers what happens until the time is up.
+    /// Runs until the time is up.
+    async fn live(&mut self) {
+        tokio::select! {
+            biased;
+            () = sleep_until(self.ends) => {}
+            () = self.follow() => {}
+        }
+        // A half-open connection does not tell its end.
+        if *self.fate.borrow() == Fate::Mute {
+            pending::<()>().await;
+        }
+    }
+
+    /// Delivers what happens until the server is restored.
     async fn follow(&mut self) {
         while self.head.borrow_and_update().epoch == self.epoch {
             let seen = self.seen;
@@ -140,13 +153,8 @@ impl Watch {
             tokio::select! {
                 biased;
                 changed = self.head.changed() => if changed.is_err() { break },
-                () = sleep_until(self.ends) => break,
                 () = until(bookmark_at) => self.bookmark(),
             }
-        }
-        // A half-open connection does not tell its end.
-        if *self.fate.borrow() == Fate::Mute {
-            pending::<()>().await;
         }
     }
 
