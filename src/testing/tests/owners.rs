@@ -201,7 +201,11 @@ async fn metadata_is_owned_piece_by_piece() {
     let both = json!({ "labels": { "b": "2" }, "ownerReferences": [owned_by("2")], "finalizers": ["a.b/c"] });
     let lease = apply("two", both).await.unwrap();
     assert_eq!(
-        lease.metadata.labels.as_ref().map(|labels| labels.len()),
+        lease
+            .metadata
+            .labels
+            .as_ref()
+            .map(std::collections::BTreeMap::len),
         Some(2)
     );
     assert_eq!(
