@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -65,7 +66,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: reader, namespace: another}
 rules:
-- {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [a], verbs: [get]}
+- {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [a], verbs: [get, watch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -122,21 +123,23 @@ async fn it_ends_with_its_parent_and_leaves_nothing_behind() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn it_counts_requests() {
+async fn it_counts_requests() -> Result<(), Error> {
     let plane = ControlPlane::start_audited().await;
     let namespace = plane.fresh_namespace().await;
     let leases = leases(plane.client_as("counted").await, &namespace);
     assert_code(leases.get("a").await, 403);
 
-    let requests = plane.requests();
-    let counted: Vec<_> = requests.iter().filter(|it| it.user == "counted").collect();
-    let [request] = counted[..] else {
-        panic!("not one request but {counted:?}");
-    };
-    assert_eq!(
-        (&*request.verb, &*request.name, request.code),
-        ("get", "a", 403)
-    );
+    let watch = leases.watch(&WatchParams::default(), "0").await;
+    assert_code(watch.map(drop), 403);
+    plane.grant(&namespace, "counted", READER).await;
+    let params = WatchParams::default().fields("metadata.name=a");
+    let _events = leases.watch(&params, "0").await?;
+
+    let mut seen = plane.requests();
+    seen.retain(|it| it.user == "counted" && it.resource == "leases");
+    let seen: Vec<_> = seen.iter().map(|it| (&*it.verb, it.code)).collect();
+    assert_eq!(seen, [("get", 403), ("watch", 403), ("watch", 200)]);
+    Ok(())
 }
 
 fn leases(client: Client, namespace: &str) -> Api<Lease> {
@@ -157,7 +160,7 @@ fn lease(name: &str) -> Lease {
 }
 
 #[track_caller]
-fn assert_code(answer: Result<Lease, Error>, code: u16) {
+fn assert_code<T: Debug>(answer: Result<T, Error>, code: u16) {
     match answer {
         Err(Error::Api(status)) => assert_eq!(status.code, code, "{status:?}"),
         other => panic!("not {code} but {other:?}"),

@@ -119,7 +119,8 @@ impl ControlPlane {
         lock(&self.own()).field("etcd").to_owned()
     }
 
-    /// All requests that were answered so far, watches from their first answer on.
+    /// All requests answered so far, in that order: needs [`start_audited`](Self::start_audited). A
+    /// watch counts from its first answer on.
     pub(crate) fn requests(&self) -> Vec<Request> {
         audit::read(&lock(&self.own()).path("audit"))
     }
