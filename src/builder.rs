@@ -51,12 +51,7 @@ pub struct LeaseLockBuilder {
 
 impl LeaseLockBuilder {
     pub(crate) fn new(client: kube::Client, name: String) -> Self {
-        Self {
-            client,
-            name,
-            given: Given::default(),
-            clock: None,
-        }
+        Self { client, name, given: Given::default(), clock: None }
     }
 
     /// The namespace of the Lease. Default: that of the client, which in a pod is the pod's own.
@@ -130,10 +125,7 @@ impl LeaseLockBuilder {
 
     /// An annotation on a Lease that the lock creates. Existing Leases keep theirs.
     pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.given
-            .creation
-            .annotations
-            .insert(key.into(), value.into());
+        self.given.creation.annotations.insert(key.into(), value.into());
         self
     }
 
@@ -145,10 +137,7 @@ impl LeaseLockBuilder {
 
     /// Puts the lock on another clock than the system's, to test what suspend does.
     #[cfg(feature = "testing")]
-    pub fn clock_suspended_by(
-        mut self,
-        suspended: impl Fn() -> Duration + Send + Sync + 'static,
-    ) -> Self {
+    pub fn clock_suspended_by(mut self, suspended: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         self.clock = Some(Clock::with_suspension(suspended));
         self
     }
@@ -159,13 +148,7 @@ impl LeaseLockBuilder {
     ///
     /// [`BuildError`], which names the setting, its value and the rule that it breaks.
     pub fn build(self) -> Result<LeaseLock, BuildError> {
-        let settings = self
-            .given
-            .validate(self.name, self.client.default_namespace())?;
-        Ok(LeaseLock::from_settings(
-            self.client,
-            settings,
-            self.clock.unwrap_or_else(Clock::system),
-        ))
+        let settings = self.given.validate(self.name, self.client.default_namespace())?;
+        Ok(LeaseLock::from_settings(self.client, settings, self.clock.unwrap_or_else(Clock::system)))
     }
 }

@@ -30,13 +30,8 @@ impl Clock {
     }
 
     /// A clock told from elsewhere how long the machine has been suspended.
-    pub(crate) fn with_suspension(
-        suspended: impl Fn() -> Duration + Send + Sync + 'static,
-    ) -> Self {
-        Self {
-            origin: Instant::now(),
-            suspended: Arc::new(suspended),
-        }
+    pub(crate) fn with_suspension(suspended: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        Self { origin: Instant::now(), suspended: Arc::new(suspended) }
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -44,17 +39,12 @@ impl Clock {
     }
 
     /// The wall clock. Where tokio's clock is paused, it goes by that one.
-    #[allow(
-        clippy::unused_self,
-        reason = "a clock is asked for every kind of time"
-    )]
+    #[allow(clippy::unused_self, reason = "a clock is asked for every kind of time")]
     pub(crate) fn wall(&self) -> Stamp {
         let (virtual_now, real_now) = (Instant::now().into_std(), std::time::Instant::now());
         let ahead = virtual_now.saturating_duration_since(real_now);
         let behind = real_now.saturating_duration_since(virtual_now);
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Stamp(0) + (since_epoch + ahead).saturating_sub(behind)
     }
 
@@ -72,9 +62,7 @@ impl Clock {
 
 impl std::fmt::Debug for Clock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Clock")
-            .field("now", &self.now())
-            .finish_non_exhaustive()
+        f.debug_struct("Clock").field("now", &self.now()).finish_non_exhaustive()
     }
 }
 
@@ -91,9 +79,7 @@ fn suspended_since_boot() -> Duration {
     let duration = |time: Timespec| Duration::try_from(time).unwrap_or_default();
     let running = duration(clock_gettime(ClockId::Monotonic));
     let total = duration(clock_gettime(ClockId::Boottime));
-    Some(total.saturating_sub(running))
-        .filter(|suspended| *suspended > READING)
-        .unwrap_or_default()
+    Some(total.saturating_sub(running)).filter(|suspended| *suspended > READING).unwrap_or_default()
 }
 
 /// Only Linux tells; elsewhere a suspended machine's clock stands still.

@@ -34,6 +34,7 @@ pub(crate) struct Claim {
 pub(crate) struct UnsettledClaim {
     /// The state it was conditional on; `None`: on there being no Lease.
     pub on: Option<Version>,
+    /// The first sending: there may have been several on the same state.
     pub sent: Moment,
 }
 
@@ -78,6 +79,7 @@ pub(crate) async fn contend(
         watch: None,
         watchable: true,
         holder: None,
+        conflicts: 0,
     };
     contention.run().await
 }
@@ -92,6 +94,7 @@ struct Contention<'a> {
     watchable: bool,
     /// Who was last seen to hold the Lease.
     holder: Option<String>,
+    conflicts: u32,
 }
 
 impl Contention<'_> {
@@ -103,10 +106,7 @@ impl Contention<'_> {
         loop {
             let (now, wall) = (self.session.clock.now(), self.session.clock.wall());
             let turn = &mut *self.session.turn;
-            match turn
-                .contender
-                .judge(&self.session.me, seen.as_ref(), now, wall)
-            {
+            match turn.contender.judge(&self.session.me, seen.as_ref(), now, wall) {
                 Verdict::Wait(until) => {
                     let holder = seen.as_ref().and_then(LeaseHolder::of);
                     if self.patience == Patience::OneTry {
@@ -121,9 +121,12 @@ impl Contention<'_> {
                         seen = self.take_news(news, seen).await?;
                         continue;
                     }
-                    match self.claim(seen.as_ref()).await? {
-                        Some(claim) => return Ok(claim),
-                        None => seen = self.look().await?,
+                    if let Some(claim) = self.claim(seen.as_ref()).await? {
+                        return Ok(claim);
+                    }
+                    seen = self.look().await?;
+                    if let Some(claim) = self.settle(seen.as_ref()) {
+                        return Ok(claim);
                     }
                 }
             }
@@ -136,7 +139,6 @@ impl Contention<'_> {
             match self.session.store.get(Duration::MAX).await {
                 Ok(seen) => {
                     self.backoff.succeeded();
-                    self.settle(seen.as_ref());
                     return Ok(seen);
                 }
                 Err(failure) => self.endure(failure).await?,
@@ -147,27 +149,17 @@ impl Contention<'_> {
     /// Claims the Lease in the state that was judged. `None`: look again.
     async fn claim(&mut self, seen: Option<&Snapshot>) -> Result<Option<Claim>, Setback> {
         let session = &mut *self.session;
-        let write = Contender::claim(
-            &session.me,
-            session.terms.lease_duration,
-            seen,
-            session.clock.wall(),
-        );
+        let write = Contender::claim(&session.me, session.terms.lease_duration, seen, session.clock.wall());
         let sent = session.clock.now();
-        let before = self.unsettled.replace(UnsettledClaim {
-            on: write.on.clone(),
-            sent,
-        });
+        let before = self.unsettled.take();
+        let first = before.as_ref().filter(|claim| claim.on == write.on).map_or(sent, |claim| claim.sent);
+        *self.unsettled = Some(UnsettledClaim { on: write.on.clone(), sent: first });
         match session.store.write(&write, Duration::MAX).await {
-            Ok(snapshot) => {
-                *self.unsettled = None;
-                session.turn.spread.won();
-                session.turn.created |= write.on.is_none();
-                Ok(Some(Claim { sent, snapshot }))
-            }
+            Ok(snapshot) => Ok(Some(self.won(sent, snapshot))),
             Err(Failure::Conflict(error)) => {
-                tracing::debug!(%error, "somebody else was faster");
-                if self.watch.is_some() {
+                tracing::debug!(%error, "the Lease has changed since it was looked at");
+                self.conflicts += 1;
+                if self.watch.is_some() || self.conflicts > 1 {
                     session.turn.spread.collided();
                 }
                 Ok(None)
@@ -182,12 +174,34 @@ impl Contention<'_> {
         }
     }
 
+    fn won(&mut self, sent: Moment, snapshot: Snapshot) -> Claim {
+        let created = self.unsettled.take().is_some_and(|claim| claim.on.is_none());
+        self.session.turn.created |= created;
+        self.session.turn.spread.won();
+        Claim { sent, snapshot }
+    }
+
+    /// Looks for what became of an unsettled claim. One that was made counts from its own sending.
+    fn settle(&mut self, seen: Option<&Snapshot>) -> Option<Claim> {
+        let claim = self.unsettled.clone()?;
+        if seen.map(|seen| &seen.version) == claim.on.as_ref() {
+            return None; // It may yet be made.
+        }
+        let Some(seen) = seen.filter(|seen| seen.record.holder.as_deref() == Some(&self.session.me)) else {
+            *self.unsettled = None; // It never will be.
+            return None;
+        };
+        let terms = self.session.terms;
+        let fresh = self.session.clock.now() < claim.sent + terms.renew_interval;
+        let intact = seen.record.duration == Some(terms.lease_duration);
+        // If too old to build on, it is claimed again, over the first claim.
+        (fresh && intact).then(|| self.won(claim.sent, seen.clone()))
+    }
+
     /// Lets a failure pass, if it can.
     async fn endure(&mut self, failure: Failure) -> Result<(), Setback> {
         let error = failure.error().clone();
-        let pause = self
-            .backoff
-            .failed(failure.retry_after(), &mut self.session.rng);
+        let pause = self.backoff.failed(failure.retry_after(), &mut self.session.rng);
         if let Failure::Denied(denial) = failure {
             return Err(AcquireError::from(denial).into());
         }
@@ -196,11 +210,7 @@ impl Contention<'_> {
         }
         let waited = self.started.until(self.session.clock.now());
         if !self.session.store.reached() && waited >= self.session.terms.lease_duration {
-            return Err(AcquireError::Unreachable {
-                waited,
-                last: error,
-            }
-            .into());
+            return Err(AcquireError::Unreachable { waited, last: error }.into());
         }
         tracing::warn!(%error, ?pause, "request failed, trying again");
         self.session.progress.failed(error);
@@ -208,27 +218,15 @@ impl Contention<'_> {
         Ok(())
     }
 
-    /// A read may show that an unsettled claim was not made and never will be.
-    fn settle(&mut self, seen: Option<&Snapshot>) {
-        let Some(claim) = &*self.unsettled else {
-            return;
-        };
-        let made = seen.is_some_and(|seen| seen.record.holder.as_deref() == Some(&self.session.me));
-        let pending = seen.map(|seen| &seen.version) == claim.on.as_ref();
-        if !made && !pending {
-            *self.unsettled = None;
-        }
-    }
-
     fn check_create_mode(&self, seen: Option<&Snapshot>) -> Result<(), AcquireError> {
         let ours = self.session.turn.created || self.unsettled.is_some();
         match (self.session.create_mode, seen) {
-            (CreateMode::MustExist, None) => Err(AcquireError::LeaseMissing(
-                self.session.store.lease().clone(),
-            )),
-            (CreateMode::MustNotExist, Some(_)) if !ours => Err(AcquireError::LeaseExists(
-                self.session.store.lease().clone(),
-            )),
+            (CreateMode::MustExist, None) => {
+                Err(AcquireError::LeaseMissing(self.session.store.lease().clone()))
+            }
+            (CreateMode::MustNotExist, Some(_)) if !ours => {
+                Err(AcquireError::LeaseExists(self.session.store.lease().clone()))
+            }
             _ => Ok(()),
         }
     }
@@ -256,11 +254,7 @@ impl Contention<'_> {
         if self.watch.is_none() && self.watchable {
             self.watch = Some(watch(self.session.store.clone(), revision));
         }
-        let longest = if self.watchable {
-            SILENCE
-        } else {
-            jittered(POLL, &mut self.session.rng)
-        };
+        let longest = if self.watchable { SILENCE } else { jittered(POLL, &mut self.session.rng) };
         let wake = until.min(self.session.clock.now() + longest);
         let news = tokio::select! {
             biased;
@@ -278,11 +272,7 @@ impl Contention<'_> {
         Ok(now_seen)
     }
 
-    async fn take_news(
-        &mut self,
-        news: News,
-        seen: Option<Snapshot>,
-    ) -> Result<Option<Snapshot>, Setback> {
+    async fn take_news(&mut self, news: News, seen: Option<Snapshot>) -> Result<Option<Snapshot>, Setback> {
         let known = seen.as_ref().map_or(0, |seen| seen.version.revision);
         match news {
             News::Changed(snapshot) if snapshot.version.revision > known => Ok(Some(snapshot)),

@@ -110,15 +110,11 @@ pub enum AcquireError {
     #[error("refused by the API server: {0}")]
     Refused(#[source] RequestError),
     /// There is no such Lease, and [`CreateMode::MustExist`](crate::CreateMode::MustExist) forbids to create it.
-    #[error(
-        "Lease {0} does not exist; create it, or let the lock do so with CreateMode::IfMissing"
-    )]
+    #[error("Lease {0} does not exist; create it, or let the lock do so with CreateMode::IfMissing")]
     LeaseMissing(LeaseName),
     /// The Lease is there already, and [`CreateMode::MustNotExist`](crate::CreateMode::MustNotExist) forbids
     /// to use it.
-    #[error(
-        "Lease {0} exists already; delete it, or let the lock use it with CreateMode::IfMissing"
-    )]
+    #[error("Lease {0} exists already; delete it, or let the lock use it with CreateMode::IfMissing")]
     LeaseExists(LeaseName),
     /// No API server has ever answered this lock.
     #[error(
@@ -213,9 +209,7 @@ pub enum WithError<E> {
 
 /// Releases were still under way at the end of [`LeaseLock::shutdown`](crate::LeaseLock::shutdown).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{pending} release(s) of Lease {lease} still under way after {waited:?}; they expire by themselves"
-)]
+#[error("{pending} release(s) of Lease {lease} still under way after {waited:?}; they expire by themselves")]
 pub struct ShutdownError {
     /// The Lease.
     pub lease: LeaseName,
@@ -265,18 +259,13 @@ pub enum LossReason {
 }
 
 fn held_by(holder: Option<&LeaseHolder>) -> String {
-    holder
-        .map(|holder| format!(" (held by {:?})", holder.identity))
-        .unwrap_or_default()
+    holder.map(|holder| format!(" (held by {:?})", holder.identity)).unwrap_or_default()
 }
 
 fn lately(last: Option<&RequestError>) -> String {
-    last.map(|error| format!("; the last request failed: {error}"))
-        .unwrap_or_default()
+    last.map(|error| format!("; the last request failed: {error}")).unwrap_or_default()
 }
 
 fn because(failure: Option<&str>) -> String {
-    failure
-        .map(|failure| format!(": {failure}"))
-        .unwrap_or_default()
+    failure.map(|failure| format!(": {failure}")).unwrap_or_default()
 }

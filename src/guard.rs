@@ -72,10 +72,7 @@ impl LeaseGuard {
             match outcome.await {
                 Ok(outcome) => outcome,
                 // The session had ended before.
-                Err(_) => Err(ReleaseError::Lost {
-                    lease: self.lease().clone(),
-                    reason: self.lost().await,
-                }),
+                Err(_) => Err(ReleaseError::Lost { lease: self.lease().clone(), reason: self.lost().await }),
             }
         }
     }

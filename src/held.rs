@@ -88,9 +88,7 @@ impl Held {
     pub async fn lost(&self) -> LossReason {
         let mut reason = self.0.reason.subscribe();
         let lost = reason.wait_for(Option::is_some).await;
-        lost.ok()
-            .and_then(|reason| reason.clone())
-            .unwrap_or(LossReason::TaskEnded)
+        lost.ok().and_then(|reason| reason.clone()).unwrap_or(LossReason::TaskEnded)
     }
 
     /// Whether the lock is held at this very moment, by this machine's clock.
@@ -117,12 +115,7 @@ impl Held {
             if !left.is_zero() {
                 return left;
             }
-            if self
-                .0
-                .deadline
-                .compare_exchange(deadline, OVER, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
-            {
+            if self.0.deadline.compare_exchange(deadline, OVER, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 self.0.token.cancel();
             }
         }
@@ -149,10 +142,7 @@ impl Held {
     /// Moves the deadline, unless the hold is over.
     pub(crate) fn set_deadline(&self, deadline: Moment) -> bool {
         let live = |current| (current != OVER).then_some(nanos(deadline));
-        self.0
-            .deadline
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, live)
-            .is_ok()
+        self.0.deadline.fetch_update(Ordering::AcqRel, Ordering::Acquire, live).is_ok()
     }
 
     /// Ends the hold, and fires the token.
@@ -175,9 +165,7 @@ impl Held {
 
 /// Never [`OVER`]: a deadline lies at least a second after the origin of the clock.
 fn nanos(moment: Moment) -> u64 {
-    u64::try_from(moment.since_origin().as_nanos())
-        .unwrap_or(u64::MAX)
-        .max(OVER + 1)
+    u64::try_from(moment.since_origin().as_nanos()).unwrap_or(u64::MAX).max(OVER + 1)
 }
 
 fn moment(nanos: u64) -> Moment {
@@ -191,13 +179,7 @@ mod tests {
     fn held(clock: &Clock) -> Held {
         let lease = LeaseName::new("default".into(), "x".into());
         let deadline = clock.now() + Duration::from_secs(10);
-        Held::new(
-            lease,
-            "me".into(),
-            FencingToken::from(1),
-            clock.clone(),
-            deadline,
-        )
+        Held::new(lease, "me".into(), FencingToken::from(1), clock.clone(), deadline)
     }
 
     #[tokio::test(start_paused = true)]
@@ -209,10 +191,7 @@ mod tests {
         assert!(held.is_held() && !token.is_cancelled());
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(!held.is_held() && token.is_cancelled());
-        assert!(
-            !held.set_deadline(clock.now() + Duration::from_secs(10)),
-            "a hold once over is not revived"
-        );
+        assert!(!held.set_deadline(clock.now() + Duration::from_secs(10)), "a hold once over is not revived");
         assert!(!held.is_held());
     }
 
@@ -220,8 +199,7 @@ mod tests {
     async fn suspend_counts() {
         let suspended = Arc::new(AtomicU64::new(0));
         let told = suspended.clone();
-        let clock =
-            Clock::with_suspension(move || Duration::from_secs(told.load(Ordering::Relaxed)));
+        let clock = Clock::with_suspension(move || Duration::from_secs(told.load(Ordering::Relaxed)));
         let held = held(&clock);
         suspended.store(9, Ordering::Relaxed);
         assert_eq!(held.remaining(), Duration::from_secs(1));

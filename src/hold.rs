@@ -14,7 +14,7 @@ use crate::held::Held;
 use crate::lease::FencingToken;
 use crate::pace::Backoff;
 use crate::protocol::{Answer, Holder, Loss, Moment, Step};
-use crate::record::Record;
+use crate::record::{Record, Snapshot};
 use crate::release;
 use crate::session::{Session, Stop};
 use crate::store::{Denial, Failure, Store};
@@ -29,12 +29,7 @@ pub(crate) async fn hold(
 ) {
     let revision = claim.snapshot.version.revision;
     let record = claim.snapshot.record.clone();
-    let holder = Holder::new(
-        session.me.clone(),
-        session.terms,
-        claim.sent,
-        claim.snapshot,
-    );
+    let holder = Holder::new(session.me.clone(), session.terms, claim.sent, claim.snapshot);
     let held = Held::new(
         session.store.lease().clone(),
         session.me.clone(),
@@ -44,11 +39,7 @@ pub(crate) async fn hold(
     );
     // However this task ends, in a panic or with its runtime, the token fires.
     let _last_will = scopeguard::guard(held.clone(), |held| held.end(LossReason::TaskEnded));
-    tracing::info!(
-        fencing_token = revision,
-        transitions = record.transitions,
-        "acquired"
-    );
+    tracing::info!(fencing_token = revision, transitions = record.transitions, "acquired");
     // Where nobody waits for it any more, the order to stop is on its way.
     let _ = claimed.send(Ok(held.clone()));
 
@@ -116,32 +107,24 @@ impl<'a> Keeper<'a> {
                 Step::Lost(loss) => return End::Lost(loss),
                 Step::Wait(until) => until,
                 Step::Look => {
-                    self.request = Some(look(
-                        self.session.store.clone(),
-                        now.until(self.holder.deadline()),
-                    ));
+                    self.request = Some(look(self.session.store.clone(), now.until(self.holder.deadline())));
                     continue;
                 }
                 Step::Renew(write) => {
                     let left = now.until(self.holder.deadline());
                     let store = self.session.store.clone();
-                    self.request = Some(
-                        async move { store.write(&write, left).await.map(Answer::Written) }.boxed(),
-                    );
+                    self.request =
+                        Some(async move { store.write(&write, left).await.map(Answer::Written) }.boxed());
                     continue;
                 }
             };
             if !self.held.set_deadline(self.holder.deadline()) {
                 // By the guard, which is being dropped, or by a reader of the clock.
-                return stop
-                    .try_recv()
-                    .map_or(End::Lost(Loss::Deadline), |order| End::Stop(Some(order)));
+                return stop.try_recv().map_or(End::Lost(Loss::Deadline), |order| End::Stop(Some(order)));
             }
             self.tend_watch(now);
-            let wake = self
-                .watch_due
-                .filter(|_| self.watch.is_none())
-                .map_or(idle_until, |due| due.min(idle_until));
+            let wake =
+                self.watch_due.filter(|_| self.watch.is_none()).map_or(idle_until, |due| due.min(idle_until));
             tokio::select! {
                 biased;
                 order = &mut *stop => return End::Stop(order.ok()),
@@ -156,23 +139,22 @@ impl<'a> Keeper<'a> {
     fn answered(&mut self, answer: Result<Answer, Failure>) {
         self.request = None;
         let now = self.session.clock.now();
-        match answer {
+        let answer = match answer {
             Ok(answer) => {
-                self.backoff.succeeded();
-                self.last_failure = None;
-                self.check_watch(&answer);
-                self.holder.answered(answer, now);
+                if let Answer::Written(snapshot) = &answer {
+                    self.renewed(snapshot);
+                }
+                answer
             }
             Err(failure) => {
-                let answer = release::answer_to(&failure, &mut self.backoff, &mut self.session.rng);
-                if answer != Answer::Conflict {
-                    let left = now.until(self.holder.deadline());
-                    tracing::warn!(error = %failure.error(), ?left, "renewal failed, trying again");
-                    self.last_failure = Some(failure);
-                }
-                self.holder.answered(answer, now);
+                let left = now.until(self.holder.deadline());
+                let answer = release::answer_to(&failure, left, &mut self.backoff, &mut self.session.rng);
+                tracing::warn!(error = %failure.error(), ?left, "renewal failed, trying again");
+                self.last_failure = Some(failure);
+                answer
             }
-        }
+        };
+        self.holder.answered(answer, now);
     }
 
     fn heard(&mut self, news: News) {
@@ -201,12 +183,11 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// A watch that has not told of one renewal by the time of the next is dead.
-    fn check_watch(&mut self, answer: &Answer) {
-        let Answer::Written(snapshot) = answer else {
-            return;
-        };
+    fn renewed(&mut self, snapshot: &Snapshot) {
         tracing::debug!(resource_version = snapshot.version.revision, "renewed");
+        self.backoff.succeeded();
+        self.last_failure = None;
+        // A watch that has not told of one renewal by the time of the next is dead.
         if self.watch.is_some() && self.told < self.holder.revision() {
             tracing::debug!("the watch is silent, opening a new one");
             self.watch = None;
@@ -237,13 +218,7 @@ async fn next_answer(
     }
 }
 
-async fn report_loss(
-    session: &Session,
-    held: &Held,
-    record: &Record,
-    loss: Loss,
-    failure: Option<Failure>,
-) {
+async fn report_loss(session: &Session, held: &Held, record: &Record, loss: Loss, failure: Option<Failure>) {
     // First things first: where the reason takes a request to find out, the token does not wait for it.
     held.fire();
     let reason = match (release::reason(loss), failure) {
@@ -251,13 +226,11 @@ async fn report_loss(
             LossReason::NamespaceGone
         }
         (LossReason::DeadlinePassed { .. }, Some(Failure::Denied(Denial::Forbidden(error)))) => {
-            LossReason::Forbidden {
-                message: error.to_string(),
-            }
+            LossReason::Forbidden { message: error.to_string() }
         }
-        (LossReason::DeadlinePassed { .. }, Some(failure)) => LossReason::DeadlinePassed {
-            last_failure: Some(failure.error().to_string()),
-        },
+        (LossReason::DeadlinePassed { .. }, Some(failure)) => {
+            LossReason::DeadlinePassed { last_failure: Some(failure.error().to_string()) }
+        }
         (reason, _) => reason,
     };
     tracing::error!(%reason, "lost");

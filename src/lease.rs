@@ -74,11 +74,7 @@ impl LeaseHolder {
 
 fn time(stamp: Stamp) -> Option<SystemTime> {
     let span = Duration::from_micros(stamp.0.unsigned_abs());
-    if stamp.0 < 0 {
-        UNIX_EPOCH.checked_sub(span)
-    } else {
-        UNIX_EPOCH.checked_add(span)
-    }
+    if stamp.0 < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) }
 }
 
 /// A number that rises with every claim of a Lease, by anyone: what the guarded resource compares to refuse

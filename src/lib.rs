@@ -1,5 +1,7 @@
 //! A distributed async mutex on Kubernetes Leases.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 mod builder;
 mod clock;
 mod contend;
@@ -22,8 +24,8 @@ mod watch;
 
 pub use builder::LeaseLockBuilder;
 pub use error::{
-    AcquireError, BuildError, LossReason, ReleaseError, RequestError, ShutdownError,
-    TryAcquireError, WithError,
+    AcquireError, BuildError, LossReason, ReleaseError, RequestError, ShutdownError, TryAcquireError,
+    WithError,
 };
 pub use guard::LeaseGuard;
 pub use held::Held;

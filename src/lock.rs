@@ -12,9 +12,7 @@ use tracing::Instrument;
 use crate::builder::LeaseLockBuilder;
 use crate::clock::Clock;
 use crate::contend::{Patience, Setback};
-use crate::error::{
-    AcquireError, BuildError, RequestError, ShutdownError, TryAcquireError, WithError,
-};
+use crate::error::{AcquireError, BuildError, RequestError, ShutdownError, TryAcquireError, WithError};
 use crate::guard::LeaseGuard;
 use crate::held::Held;
 use crate::lease::{LeaseHolder, LeaseName};
@@ -80,15 +78,9 @@ impl LeaseLock {
     pub(crate) fn from_settings(client: kube::Client, settings: Settings, clock: Clock) -> Self {
         let contender = Contender::new(settings.terms.lease_duration, settings.max_clock_skew);
         // Timers fire up to their granularity late; the token must not.
-        let renew_deadline = settings
-            .terms
-            .renew_deadline
-            .saturating_sub(Clock::GRANULARITY);
+        let renew_deadline = settings.terms.renew_deadline.saturating_sub(Clock::GRANULARITY);
         Self(Arc::new(Lock {
-            terms: Terms {
-                renew_deadline,
-                ..settings.terms
-            },
+            terms: Terms { renew_deadline, ..settings.terms },
             store: Arc::new(Store::new(client, &settings)),
             clock,
             rng: StdMutex::new(seeded_rng()),
@@ -122,9 +114,7 @@ impl LeaseLock {
             Ok(guard) => Ok(guard),
             Err(Setback::Hopeless(error)) => Err(error),
             // With endless patience there is no other setback.
-            Err(Setback::Held(_) | Setback::Request(_)) => {
-                Err(AcquireError::TaskEnded(self.lease().clone()))
-            }
+            Err(Setback::Held(_) | Setback::Request(_)) => Err(AcquireError::TaskEnded(self.lease().clone())),
         }
     }
 
@@ -144,21 +134,13 @@ impl LeaseLock {
         self.check_open()?;
         let Ok(turn) = self.0.turn.clone().try_lock_owned() else {
             let holder = self.holder().await.map_err(TryAcquireError::Request)?;
-            return Err(TryAcquireError::Held {
-                lease: self.lease().clone(),
-                holder: holder.map(Box::new),
-            });
+            return Err(TryAcquireError::Held { lease: self.lease().clone(), holder: holder.map(Box::new) });
         };
-        self.start(turn, Patience::OneTry)
-            .await
-            .map_err(|setback| match setback {
-                Setback::Held(holder) => TryAcquireError::Held {
-                    lease: self.lease().clone(),
-                    holder,
-                },
-                Setback::Request(error) => TryAcquireError::Request(error),
-                Setback::Hopeless(error) => TryAcquireError::Acquire(error),
-            })
+        self.start(turn, Patience::OneTry).await.map_err(|setback| match setback {
+            Setback::Held(holder) => TryAcquireError::Held { lease: self.lease().clone(), holder },
+            Setback::Request(error) => TryAcquireError::Request(error),
+            Setback::Hopeless(error) => TryAcquireError::Acquire(error),
+        })
     }
 
     /// Like [`acquire`](Self::acquire), but gives up after `patience`.
@@ -175,17 +157,15 @@ impl LeaseLock {
         if Handle::try_current().is_err() {
             return Err(AcquireError::NoRuntime(self.lease().clone()));
         }
-        tokio::time::timeout(patience, self.acquire())
-            .await
-            .unwrap_or_else(|_| {
-                let (holder, last) = self.0.progress.get();
-                Err(AcquireError::TimedOut {
-                    lease: self.lease().clone(),
-                    waited: patience,
-                    holder: holder.map(Box::new),
-                    last,
-                })
+        tokio::time::timeout(patience, self.acquire()).await.unwrap_or_else(|_| {
+            let (holder, last) = self.0.progress.get();
+            Err(AcquireError::TimedOut {
+                lease: self.lease().clone(),
+                waited: patience,
+                holder: holder.map(Box::new),
+                last,
             })
+        })
     }
 
     /// Runs a future under the lock: acquires, runs, drops the future if the lock is lost, releases.
@@ -251,12 +231,7 @@ impl LeaseLock {
     ///
     /// Cancel safe: it only reads.
     pub async fn holder(&self) -> Result<Option<LeaseHolder>, RequestError> {
-        let seen = self
-            .0
-            .store
-            .get(Duration::MAX)
-            .await
-            .map_err(|failure| failure.error().clone())?;
+        let seen = self.0.store.get(Duration::MAX).await.map_err(|failure| failure.error().clone())?;
         Ok(seen.as_ref().and_then(LeaseHolder::of))
     }
 
@@ -278,13 +253,11 @@ impl LeaseLock {
         self.0.closing.cancel();
         self.0.releases.close();
         let waited = self.0.settings.terms.renew_deadline;
-        tokio::time::timeout(waited, self.0.releases.wait())
-            .await
-            .map_err(|_| ShutdownError {
-                lease: self.lease().clone(),
-                pending: self.0.releases.len(),
-                waited,
-            })
+        tokio::time::timeout(waited, self.0.releases.wait()).await.map_err(|_| ShutdownError {
+            lease: self.lease().clone(),
+            pending: self.0.releases.len(),
+            waited,
+        })
     }
 
     /// The Lease of this lock.
@@ -303,21 +276,12 @@ impl LeaseLock {
     }
 
     fn check_open(&self) -> Result<(), AcquireError> {
-        if self.0.closing.is_cancelled() {
-            Err(AcquireError::ShutDown(self.lease().clone()))
-        } else {
-            Ok(())
-        }
+        if self.0.closing.is_cancelled() { Err(AcquireError::ShutDown(self.lease().clone())) } else { Ok(()) }
     }
 
     /// Starts a session, and waits until it has claimed the Lease.
-    async fn start(
-        &self,
-        turn: OwnedMutexGuard<Turn>,
-        patience: Patience,
-    ) -> Result<LeaseGuard, Setback> {
-        let runtime =
-            Handle::try_current().map_err(|_| AcquireError::NoRuntime(self.lease().clone()))?;
+    async fn start(&self, turn: OwnedMutexGuard<Turn>, patience: Patience) -> Result<LeaseGuard, Setback> {
+        let runtime = Handle::try_current().map_err(|_| AcquireError::NoRuntime(self.lease().clone()))?;
         let session = self.session(turn);
         let span = tracing::info_span!(
             "lease_lock",
@@ -354,8 +318,6 @@ impl LeaseLock {
 
 impl std::fmt::Debug for LeaseLock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LeaseLock")
-            .field("settings", &self.0.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("LeaseLock").field("settings", &self.0.settings).finish_non_exhaustive()
     }
 }

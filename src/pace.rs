@@ -17,10 +17,12 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(100);
 
     pub(crate) fn new(longest: Duration) -> Self {
-        Self {
-            failures: 0,
-            longest,
-        }
+        Self { failures: 0, longest }
+    }
+
+    /// Whether nothing has failed since the last success.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.failures == 0
     }
 
     pub(crate) fn succeeded(&mut self) {
@@ -28,14 +30,8 @@ impl Backoff {
     }
 
     /// The pause after one more failure, not shorter than what the server asked for.
-    pub(crate) fn failed(
-        &mut self,
-        retry_after: Option<Duration>,
-        rng: &mut fastrand::Rng,
-    ) -> Duration {
-        let nominal = Self::FIRST
-            .saturating_mul(1 << self.failures.min(16))
-            .min(self.longest);
+    pub(crate) fn failed(&mut self, retry_after: Option<Duration>, rng: &mut fastrand::Rng) -> Duration {
+        let nominal = Self::FIRST.saturating_mul(1 << self.failures.min(16)).min(self.longest);
         self.failures += 1;
         jittered(nominal, rng).max(retry_after.unwrap_or_default())
     }
@@ -92,20 +88,14 @@ mod tests {
         for nominal in [100, 200, 400, 800, 1600, 2000, 2000] {
             let pause = backoff.failed(None, &mut rng);
             let nominal = Duration::from_millis(nominal);
-            assert!(
-                pause >= nominal / 2 && pause <= nominal,
-                "{pause:?} for {nominal:?}"
-            );
+            assert!(pause >= nominal / 2 && pause <= nominal, "{pause:?} for {nominal:?}");
         }
         for _ in 0..100 {
             assert!(backoff.failed(None, &mut rng) <= Duration::from_secs(2));
         }
         backoff.succeeded();
         assert!(backoff.failed(None, &mut rng) <= Backoff::FIRST);
-        assert_eq!(
-            backoff.failed(Some(Duration::from_secs(7)), &mut rng),
-            Duration::from_secs(7)
-        );
+        assert_eq!(backoff.failed(Some(Duration::from_secs(7)), &mut rng), Duration::from_secs(7));
     }
 
     #[test]

@@ -47,12 +47,7 @@ pub(crate) enum Malformed {
 
 impl Record {
     /// The record of a new holder that follows `previous`, counting transitions as client-go does.
-    pub(crate) fn claim(
-        holder: &str,
-        duration: Duration,
-        previous: Option<&Record>,
-        now: Stamp,
-    ) -> Self {
+    pub(crate) fn claim(holder: &str, duration: Duration, previous: Option<&Record>, now: Stamp) -> Self {
         let transitions = match previous {
             None => 0,
             Some(record) if record.holder.as_deref() == Some(holder) => record.transitions,
@@ -69,23 +64,12 @@ impl Record {
 
     /// The same holding, renewed at `now`.
     pub(crate) fn renewal(&self, duration: Duration, now: Stamp) -> Self {
-        Self {
-            duration: Some(duration),
-            renewed: Some(now),
-            ..self.clone()
-        }
+        Self { duration: Some(duration), renewed: Some(now), ..self.clone() }
     }
 
     /// The record of a Lease that nobody holds or has held.
     pub(crate) fn free(now: Stamp) -> Self {
-        Self {
-            holder: None,
-            duration: None,
-            acquired: None,
-            renewed: None,
-            transitions: 0,
-        }
-        .release(now)
+        Self { holder: None, duration: None, acquired: None, renewed: None, transitions: 0 }.release(now)
     }
 
     /// The record that gives the Lease back: no holder and a duration of one second, as client-go leaves it.
@@ -115,24 +99,10 @@ impl TryFrom<&Lease> for Snapshot {
     type Error = Malformed;
 
     fn try_from(lease: &Lease) -> Result<Self, Malformed> {
-        let uid = lease
-            .metadata
-            .uid
-            .clone()
-            .filter(|uid| !uid.is_empty())
-            .ok_or(Malformed::NoUid)?;
-        let revision = lease
-            .metadata
-            .resource_version
-            .as_deref()
-            .unwrap_or_default();
-        let revision = revision
-            .parse()
-            .map_err(|_| Malformed::Revision(revision.to_owned()))?;
-        Ok(Self {
-            version: Version { uid, revision },
-            record: record_of(lease),
-        })
+        let uid = lease.metadata.uid.clone().filter(|uid| !uid.is_empty()).ok_or(Malformed::NoUid)?;
+        let revision = lease.metadata.resource_version.as_deref().unwrap_or_default();
+        let revision = revision.parse().map_err(|_| Malformed::Revision(revision.to_owned()))?;
+        Ok(Self { version: Version { uid, revision }, record: record_of(lease) })
     }
 }
 
@@ -140,12 +110,8 @@ fn record_of(lease: &Lease) -> Record {
     let spec = lease.spec.as_ref();
     let seconds = spec.and_then(|s| s.lease_duration_seconds);
     Record {
-        holder: spec
-            .and_then(|s| s.holder_identity.clone())
-            .filter(|holder| !holder.is_empty()),
-        duration: seconds
-            .and_then(|s| u64::try_from(s).ok())
-            .map(Duration::from_secs),
+        holder: spec.and_then(|s| s.holder_identity.clone()).filter(|holder| !holder.is_empty()),
+        duration: seconds.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs),
         acquired: spec.and_then(|s| s.acquire_time.as_ref()).map(stamp),
         renewed: spec.and_then(|s| s.renew_time.as_ref()).map(stamp),
         transitions: spec.and_then(|s| s.lease_transitions).unwrap_or(0).max(0),
@@ -181,44 +147,26 @@ mod tests {
         let claim = Record::claim("me", D, None, Stamp(1_700_000_000_123_456));
         let snapshot = Snapshot::try_from(&lease(&claim.to_spec())).unwrap();
         assert_eq!(snapshot.record, claim);
-        assert_eq!(
-            snapshot.version,
-            Version {
-                uid: "u".into(),
-                revision: 7
-            }
-        );
+        assert_eq!(snapshot.version, Version { uid: "u".into(), revision: 7 });
 
         let released = claim.release(Stamp(1_700_000_001_000_000));
         assert_eq!(released.to_spec()["holderIdentity"], "");
         assert_eq!(released.to_spec()["leaseDurationSeconds"], 1);
-        assert_eq!(
-            Snapshot::try_from(&lease(&released.to_spec()))
-                .unwrap()
-                .record,
-            released
-        );
+        assert_eq!(Snapshot::try_from(&lease(&released.to_spec())).unwrap().record, released);
     }
 
     #[test]
     fn partial_foreign_specs_are_read_for_what_they_say() {
-        for spec in [
-            json!(null),
-            json!({}),
-            json!({ "holderIdentity": null }),
-            json!({ "holderIdentity": "" }),
-        ] {
+        for spec in
+            [json!(null), json!({}), json!({ "holderIdentity": null }), json!({ "holderIdentity": "" })]
+        {
             let record = Snapshot::try_from(&lease(&spec)).unwrap().record;
             assert_eq!(record.holder, None, "{spec} is free");
         }
-        let spec =
-            json!({ "holderIdentity": "them", "leaseTransitions": -3, "leaseDurationSeconds": -1 });
+        let spec = json!({ "holderIdentity": "them", "leaseTransitions": -3, "leaseDurationSeconds": -1 });
         let record = Snapshot::try_from(&lease(&spec)).unwrap().record;
         assert_eq!(record.holder.as_deref(), Some("them"));
-        assert_eq!(
-            (record.duration, record.renewed, record.transitions),
-            (None, None, 0)
-        );
+        assert_eq!((record.duration, record.renewed, record.transitions), (None, None, 0));
     }
 
     #[test]
@@ -228,30 +176,16 @@ mod tests {
         assert_eq!(Snapshot::try_from(&no_uid), Err(Malformed::NoUid));
         let mut odd = lease(&json!({}));
         odd.metadata.resource_version = Some("12x".into());
-        assert_eq!(
-            Snapshot::try_from(&odd),
-            Err(Malformed::Revision("12x".into()))
-        );
+        assert_eq!(Snapshot::try_from(&odd), Err(Malformed::Revision("12x".into())));
     }
 
     #[test]
     fn transitions_count_holders_and_never_overflow() {
-        let free = |transitions| Record {
-            holder: None,
-            duration: None,
-            acquired: None,
-            renewed: None,
-            transitions,
-        };
+        let free =
+            |transitions| Record { holder: None, duration: None, acquired: None, renewed: None, transitions };
         assert_eq!(Record::claim("me", D, None, Stamp(0)).transitions, 0);
-        assert_eq!(
-            Record::claim("me", D, Some(&free(4)), Stamp(0)).transitions,
-            5
-        );
-        assert_eq!(
-            Record::claim("me", D, Some(&free(i32::MAX)), Stamp(0)).transitions,
-            i32::MAX
-        );
+        assert_eq!(Record::claim("me", D, Some(&free(4)), Stamp(0)).transitions, 5);
+        assert_eq!(Record::claim("me", D, Some(&free(i32::MAX)), Stamp(0)).transitions, i32::MAX);
         let mine = Record::claim("me", D, Some(&free(4)), Stamp(0));
         assert_eq!(
             Record::claim("me", D, Some(&mine), Stamp(1)).transitions,

@@ -1,5 +1,7 @@
 //! Gives a Lease back: drives [`Release`] with requests.
 
+use std::time::Duration;
+
 use crate::contend::UnsettledClaim;
 use crate::error::{LossReason, ReleaseError};
 use crate::pace::Backoff;
@@ -22,9 +24,7 @@ pub(crate) async fn release(session: &mut Session, release: Release) -> Result<(
             Err(ReleaseError::Lost { lease, reason })
         }
         Released::Unconfirmed => {
-            tracing::warn!(
-                "the release was not confirmed in time; the Lease is released, or expires"
-            );
+            tracing::warn!("the release was not confirmed in time; the Lease is released, or expires");
             Err(ReleaseError::Unconfirmed { lease })
         }
     }
@@ -34,11 +34,7 @@ pub(crate) async fn release(session: &mut Session, release: Release) -> Result<(
 pub(crate) async fn withdraw(session: &mut Session, unsettled: Option<UnsettledClaim>) {
     let Some(claim) = unsettled else { return };
     let deadline = claim.sent + session.terms.renew_deadline;
-    let outcome = drive(
-        session,
-        Release::of_claim(session.me.clone(), claim.on, deadline),
-    )
-    .await;
+    let outcome = drive(session, Release::of_claim(session.me.clone(), claim.on, deadline)).await;
     tracing::debug!(?outcome, "withdrew an unanswered claim");
 }
 
@@ -54,29 +50,27 @@ async fn drive(session: &mut Session, mut release: Release) -> Released {
                 continue;
             }
             ReleaseStep::Look => session.store.get(left).await.map(Answer::Seen),
-            ReleaseStep::Write(write) => {
-                session.store.write(&write, left).await.map(Answer::Written)
-            }
+            ReleaseStep::Write(write) => session.store.write(&write, left).await.map(Answer::Written),
         };
+        let now = session.clock.now();
+        let left = now.until(release.deadline());
         let answer =
-            answer.unwrap_or_else(|failure| answer_to(&failure, &mut backoff, &mut session.rng));
-        release.answered(answer, session.clock.now());
+            answer.unwrap_or_else(|failure| answer_to(&failure, left, &mut backoff, &mut session.rng));
+        release.answered(answer, now);
     }
 }
 
-/// What a failure means to the protocol.
+/// What a failure means to the protocol: a first conflict is looked into at once, everything else after a
+/// pause. However long the server asks to be left alone, half of the time that is `left` is for trying again.
 pub(crate) fn answer_to(
     failure: &Failure,
+    left: Duration,
     backoff: &mut Backoff,
     rng: &mut fastrand::Rng,
 ) -> Answer {
-    tracing::debug!(error = %failure.error(), "request failed");
-    match failure {
-        Failure::Conflict(_) => Answer::Conflict,
-        _ => Answer::Unknown {
-            pause: backoff.failed(failure.retry_after(), rng),
-        },
-    }
+    let first_conflict = matches!(failure, Failure::Conflict(_)) && backoff.is_fresh();
+    let pause = backoff.failed(failure.retry_after(), rng).min(left / 2);
+    Answer::Unknown { pause: if first_conflict { Duration::ZERO } else { pause } }
 }
 
 /// A loss as users see it.

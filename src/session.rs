@@ -52,13 +52,7 @@ pub(crate) struct Turn {
 
 impl Turn {
     pub(crate) fn new(contender: Contender) -> Self {
-        Self {
-            contender,
-            left_free: None,
-            spread: Spread::default(),
-            created: false,
-            warned: false,
-        }
+        Self { contender, left_free: None, spread: Spread::default(), created: false, warned: false }
     }
 
     /// Says it once.
@@ -83,10 +77,7 @@ impl Progress {
     }
 
     pub(crate) fn get(&self) -> (Option<LeaseHolder>, Option<RequestError>) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -112,23 +103,14 @@ pub(crate) struct Leash {
 impl Leash {
     pub(crate) fn new(releases: TaskTracker) -> (Self, oneshot::Receiver<Stop>) {
         let (stop, stopped) = oneshot::channel();
-        (
-            Self {
-                stop: Some(stop),
-                releases,
-            },
-            stopped,
-        )
+        (Self { stop: Some(stop), releases }, stopped)
     }
 
     /// Gives the order to stop, once. If the session is over already, `done` is dropped.
     pub(crate) fn order(&mut self, done: Option<Done>) {
         if let Some(stop) = self.stop.take() {
             // Fails where the session is over: then there is nothing left to stop.
-            let _ = stop.send(Stop {
-                done,
-                _pending: self.releases.token(),
-            });
+            let _ = stop.send(Stop { done, _pending: self.releases.token() });
         }
     }
 }

@@ -66,14 +66,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
 
 impl Given {
-    pub(crate) fn validate(
-        self,
-        name: String,
-        default_namespace: &str,
-    ) -> Result<Settings, BuildError> {
-        let namespace = self
-            .namespace
-            .unwrap_or_else(|| default_namespace.to_owned());
+    pub(crate) fn validate(self, name: String, default_namespace: &str) -> Result<Settings, BuildError> {
+        let namespace = self.namespace.unwrap_or_else(|| default_namespace.to_owned());
         check("name", &name, is_subdomain, SUBDOMAIN_RULE)?;
         check("namespace", &namespace, is_label, LABEL_RULE)?;
         let identity = self.identity.unwrap_or_else(default_identity);
@@ -83,9 +77,7 @@ impl Given {
             |s| is_printable(s, 200),
             "1 to 200 characters, none of them a control character",
         )?;
-        let field_manager = self
-            .field_manager
-            .unwrap_or_else(|| "kube-lease-lock".to_owned());
+        let field_manager = self.field_manager.unwrap_or_else(|| "kube-lease-lock".to_owned());
         check(
             "field_manager",
             &field_manager,
@@ -95,17 +87,10 @@ impl Given {
 
         let lease_duration = self.lease_duration.unwrap_or(DEFAULT_LEASE_DURATION);
         let renew_deadline = self.renew_deadline.unwrap_or(lease_duration * 2 / 3);
-        let renew_interval = self
-            .renew_interval
-            .unwrap_or_else(|| (renew_deadline / 2).max(SECOND));
-        let request_timeout = self
-            .request_timeout
-            .unwrap_or_else(|| (renew_deadline * 3 / 10).max(SHORTEST_TIMEOUT));
-        let terms = Terms {
-            lease_duration,
-            renew_deadline,
-            renew_interval,
-        };
+        let renew_interval = self.renew_interval.unwrap_or_else(|| (renew_deadline / 2).max(SECOND));
+        let request_timeout =
+            self.request_timeout.unwrap_or_else(|| (renew_deadline * 3 / 10).max(SHORTEST_TIMEOUT));
+        let terms = Terms { lease_duration, renew_deadline, renew_interval };
         check_timings(terms, request_timeout)?;
 
         Ok(Settings {
@@ -122,18 +107,8 @@ impl Given {
 
 /// Every inequality between the timings, one after the other.
 fn check_timings(terms: Terms, request_timeout: Duration) -> Result<(), BuildError> {
-    let Terms {
-        lease_duration,
-        renew_deadline,
-        renew_interval,
-    } = terms;
-    let out_of_range = |setting, value, rule| {
-        Err(BuildError::OutOfRange {
-            setting,
-            value,
-            rule,
-        })
-    };
+    let Terms { lease_duration, renew_deadline, renew_interval } = terms;
+    let out_of_range = |setting, value, rule| Err(BuildError::OutOfRange { setting, value, rule });
     if lease_duration.subsec_nanos() != 0 {
         return out_of_range(
             "lease_duration",
@@ -142,11 +117,7 @@ fn check_timings(terms: Terms, request_timeout: Duration) -> Result<(), BuildErr
         );
     }
     if lease_duration < SHORTEST_LEASE || lease_duration > LONGEST_LEASE {
-        return out_of_range(
-            "lease_duration",
-            lease_duration,
-            "between 3 seconds and 24 hours",
-        );
+        return out_of_range("lease_duration", lease_duration, "between 3 seconds and 24 hours");
     }
     if renew_interval < SECOND {
         return out_of_range(
@@ -156,25 +127,16 @@ fn check_timings(terms: Terms, request_timeout: Duration) -> Result<(), BuildErr
         );
     }
     if request_timeout < SHORTEST_TIMEOUT {
-        return out_of_range(
-            "request_timeout",
-            request_timeout,
-            "at least 100 milliseconds",
-        );
+        return out_of_range("request_timeout", request_timeout, "at least 100 milliseconds");
     }
 
     let contradiction = |value, other, other_value, rule| {
-        Err(BuildError::Contradiction {
-            setting: "renew_deadline",
-            value,
-            other,
-            other_value,
-            rule,
-        })
+        Err(BuildError::Contradiction { setting: "renew_deadline", value, other, other_value, rule })
     };
     let by_rate = lease_duration.mul_f64((1.0 - CLOCK_RATE_ERROR) / (1.0 + CLOCK_RATE_ERROR));
     if renew_deadline > by_rate {
-        let rule = "renew_deadline may be at most 98 % of lease_duration, because clocks run at different rates";
+        let rule =
+            "renew_deadline may be at most 98 % of lease_duration, because clocks run at different rates";
         return contradiction(renew_deadline, "lease_duration", lease_duration, rule);
     }
     if renew_deadline + SECOND > lease_duration {
@@ -182,8 +144,7 @@ fn check_timings(terms: Terms, request_timeout: Duration) -> Result<(), BuildErr
         return contradiction(renew_deadline, "lease_duration", lease_duration, rule);
     }
     if renew_interval >= renew_deadline {
-        let rule =
-            "renew_deadline has to be longer than renew_interval, or no renewal could come in time";
+        let rule = "renew_deadline has to be longer than renew_interval, or no renewal could come in time";
         return contradiction(renew_deadline, "renew_interval", renew_interval, rule);
     }
     if renew_interval + request_timeout > renew_deadline {
@@ -199,15 +160,7 @@ fn check(
     valid: impl Fn(&str) -> bool,
     rule: &'static str,
 ) -> Result<(), BuildError> {
-    if valid(value) {
-        Ok(())
-    } else {
-        Err(BuildError::Invalid {
-            setting,
-            value: value.to_owned(),
-            rule,
-        })
-    }
+    if valid(value) { Ok(()) } else { Err(BuildError::Invalid { setting, value: value.to_owned(), rule }) }
 }
 
 const SUBDOMAIN_RULE: &str = "1 to 253 lower-case letters, digits, '-' and '.', each part between dots starting and ending with a letter or digit";
@@ -225,8 +178,7 @@ fn is_label(name: &str) -> bool {
 }
 
 fn is_part(part: &str) -> bool {
-    let alphanumeric =
-        |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let alphanumeric = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let bytes = part.as_bytes();
     alphanumeric(bytes.first())
         && alphanumeric(bytes.last())
@@ -242,25 +194,20 @@ fn is_printable(text: &str, most: usize) -> bool {
 fn default_identity() -> String {
     let variable = |name| std::env::var(name).ok();
     let host_file = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    [
-        variable("POD_NAME"),
-        variable("HOSTNAME"),
-        host_file(),
-        variable("COMPUTERNAME"),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|name| name.trim().to_owned())
-    .find(|name| is_printable(name, 200))
-    .unwrap_or_else(|| format!("process-{}", std::process::id()))
+    [variable("POD_NAME"), variable("HOSTNAME"), host_file(), variable("COMPUTERNAME")]
+        .into_iter()
+        .flatten()
+        .map(|name| name.trim().to_owned())
+        .find(|name| is_printable(name, 200))
+        .unwrap_or_else(|| format!("process-{}", std::process::id()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seconds(s: f64) -> Option<Duration> {
-        Some(Duration::from_secs_f64(s))
+    fn seconds(s: f64) -> Duration {
+        Duration::from_secs_f64(s)
     }
 
     fn validate(given: Given) -> Result<Settings, BuildError> {
@@ -270,10 +217,8 @@ mod tests {
     #[test]
     fn the_defaults_work_at_every_lease_duration() {
         for secs in (3..100).chain([1000, 86_400]) {
-            let settings = validate(Given {
-                lease_duration: seconds(f64::from(secs)),
-                ..Given::default()
-            });
+            let settings =
+                validate(Given { lease_duration: Some(seconds(f64::from(secs))), ..Given::default() });
             assert!(settings.is_ok(), "{secs} s: {settings:?}");
         }
         let settings = validate(Given::default()).unwrap();
@@ -286,175 +231,66 @@ mod tests {
 
     #[test]
     fn names_follow_the_rules_of_kubernetes() {
-        for name in [
-            "",
-            "A",
-            "a_b",
-            "-a",
-            "a-",
-            "a..b",
-            ".a",
-            "a.",
-            "a/b",
-            "ü",
-            &"a".repeat(254),
-        ] {
-            let error = Given::default()
-                .validate(name.into(), "default")
-                .unwrap_err();
-            assert!(
-                matches!(
-                    &error,
-                    BuildError::Invalid {
-                        setting: "name",
-                        ..
-                    }
-                ),
-                "{name:?}: {error}"
-            );
+        for name in ["", "A", "a_b", "-a", "a-", "a..b", ".a", "a.", "a/b", "ü", &"a".repeat(254)] {
+            let error = Given::default().validate(name.into(), "default").unwrap_err();
+            assert!(matches!(&error, BuildError::Invalid { setting: "name", .. }), "{name:?}: {error}");
         }
         for namespace in ["", "a.b", "A", &"a".repeat(64)] {
-            let error = Given::default()
-                .validate("a".into(), namespace)
-                .unwrap_err();
+            let error = Given::default().validate("a".into(), namespace).unwrap_err();
             assert!(
-                matches!(
-                    &error,
-                    BuildError::Invalid {
-                        setting: "namespace",
-                        ..
-                    }
-                ),
+                matches!(&error, BuildError::Invalid { setting: "namespace", .. }),
                 "{namespace:?}: {error}"
             );
         }
         assert!(Given::default().validate("a.b-c.9".into(), "a-9").is_ok());
-        assert!(
-            Given::default()
-                .validate("a".repeat(253), &"a".repeat(63))
-                .is_ok()
-        );
+        assert!(Given::default().validate("a".repeat(253), &"a".repeat(63)).is_ok());
     }
 
     #[test]
     fn blank_or_unprintable_identities_are_refused() {
         for identity in ["", "  ", "a\nb", &"x".repeat(201)] {
-            let error = validate(Given {
-                identity: Some(identity.into()),
-                ..Given::default()
-            })
-            .unwrap_err();
-            assert!(matches!(
-                error,
-                BuildError::Invalid {
-                    setting: "identity",
-                    ..
-                }
-            ));
+            let error = validate(Given { identity: Some(identity.into()), ..Given::default() }).unwrap_err();
+            assert!(matches!(error, BuildError::Invalid { setting: "identity", .. }));
         }
-        let error = validate(Given {
-            field_manager: Some(String::new()),
-            ..Given::default()
-        })
-        .unwrap_err();
-        assert!(matches!(
-            error,
-            BuildError::Invalid {
-                setting: "field_manager",
-                ..
-            }
-        ));
+        let error = validate(Given { field_manager: Some(String::new()), ..Given::default() }).unwrap_err();
+        assert!(matches!(error, BuildError::Invalid { setting: "field_manager", .. }));
     }
 
     #[test]
     fn absurd_durations_are_refused_by_name_and_value() {
         for absurd in [0.0, 0.5, 1.0, 2.0, 3.5, 86_401.0, 1e15] {
-            let error = validate(Given {
-                lease_duration: seconds(absurd),
-                ..Given::default()
-            })
-            .unwrap_err();
+            let error =
+                validate(Given { lease_duration: Some(seconds(absurd)), ..Given::default() }).unwrap_err();
             assert!(
-                matches!(
-                    error,
-                    BuildError::OutOfRange {
-                        setting: "lease_duration",
-                        ..
-                    }
-                ),
+                matches!(error, BuildError::OutOfRange { setting: "lease_duration", .. }),
                 "{absurd}: {error}"
             );
         }
         for (given, setting) in [
-            (
-                Given {
-                    renew_interval: seconds(0.9),
-                    ..Given::default()
-                },
-                "renew_interval",
-            ),
-            (
-                Given {
-                    request_timeout: seconds(0.0),
-                    ..Given::default()
-                },
-                "request_timeout",
-            ),
+            (Given { renew_interval: Some(seconds(0.9)), ..Given::default() }, "renew_interval"),
+            (Given { request_timeout: Some(seconds(0.0)), ..Given::default() }, "request_timeout"),
         ] {
             let error = validate(given).unwrap_err();
-            assert!(
-                matches!(&error, BuildError::OutOfRange { setting: s, .. } if *s == setting),
-                "{error}"
-            );
+            assert!(matches!(&error, BuildError::OutOfRange { setting: s, .. } if *s == setting), "{error}");
         }
     }
 
     #[test]
     fn contradictions_name_both_values_and_the_rule() {
         let cases = [
+            (Given { renew_deadline: Some(seconds(15.0)), ..Given::default() }, "lease_duration"),
+            (Given { renew_deadline: Some(seconds(14.5)), ..Given::default() }, "lease_duration"),
             (
                 Given {
-                    renew_deadline: seconds(15.0),
+                    lease_duration: Some(seconds(1000.0)),
+                    renew_deadline: Some(seconds(985.0)),
                     ..Given::default()
                 },
                 "lease_duration",
             ),
-            (
-                Given {
-                    renew_deadline: seconds(14.5),
-                    ..Given::default()
-                },
-                "lease_duration",
-            ),
-            (
-                Given {
-                    lease_duration: seconds(1000.0),
-                    renew_deadline: seconds(985.0),
-                    ..Given::default()
-                },
-                "lease_duration",
-            ),
-            (
-                Given {
-                    renew_interval: seconds(10.0),
-                    ..Given::default()
-                },
-                "renew_interval",
-            ),
-            (
-                Given {
-                    renew_deadline: seconds(1.0),
-                    ..Given::default()
-                },
-                "renew_interval",
-            ),
-            (
-                Given {
-                    request_timeout: seconds(5.1),
-                    ..Given::default()
-                },
-                "request_timeout",
-            ),
+            (Given { renew_interval: Some(seconds(10.0)), ..Given::default() }, "renew_interval"),
+            (Given { renew_deadline: Some(seconds(1.0)), ..Given::default() }, "renew_interval"),
+            (Given { request_timeout: Some(seconds(5.1)), ..Given::default() }, "request_timeout"),
         ];
         for (given, with) in cases {
             let error = validate(given.clone()).unwrap_err();
@@ -463,15 +299,8 @@ mod tests {
                 "{given:?}: {error}"
             );
         }
-        let error = validate(Given {
-            renew_deadline: seconds(15.0),
-            ..Given::default()
-        })
-        .unwrap_err();
+        let error = validate(Given { renew_deadline: Some(seconds(15.0)), ..Given::default() }).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains("renew_deadline is 15s and lease_duration is 15s"),
-            "{text}"
-        );
+        assert!(text.contains("renew_deadline is 15s and lease_duration is 15s"), "{text}");
     }
 }

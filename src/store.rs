@@ -33,10 +33,7 @@ pub(crate) enum Failure {
     /// The object is not in the expected version, or there is one where none was expected.
     Conflict(RequestError),
     /// No answer, or one that may hide a commit, or one that may pass.
-    Unknown {
-        error: RequestError,
-        retry_after: Option<Duration>,
-    },
+    Unknown { error: RequestError, retry_after: Option<Duration> },
     /// The server understood and said no; asking again will not help.
     Denied(Denial),
 }
@@ -101,9 +98,7 @@ impl Store {
 
     /// The Lease as it is now; `None` where there is none.
     pub(crate) async fn get(&self, within: Duration) -> Result<Option<Snapshot>, Failure> {
-        let answer = self
-            .bounded("get", within, self.api.get_opt(self.lease.name()))
-            .await?;
+        let answer = self.bounded("get", within, self.api.get_opt(self.lease.name())).await?;
         answer.map(|lease| self.snapshot("get", &lease)).transpose()
     }
 
@@ -122,57 +117,29 @@ impl Store {
     }
 
     /// Server-Side Apply of the whole owned spec, to exactly this version of exactly this object.
-    async fn apply(
-        &self,
-        on: &Version,
-        record: &Record,
-        within: Duration,
-    ) -> Result<Snapshot, Failure> {
+    async fn apply(&self, on: &Version, record: &Record, within: Duration) -> Result<Snapshot, Failure> {
         let mut object = self.object(record);
         object["metadata"]["uid"] = json!(on.uid);
         object["metadata"]["resourceVersion"] = json!(on.revision.to_string());
         let params = PatchParams::apply(&self.field_manager).force();
         let patch = Patch::Apply(&object);
-        let lease = self
-            .bounded(
-                "patch",
-                within,
-                self.api.patch(self.lease.name(), &params, &patch),
-            )
-            .await?;
+        let lease = self.bounded("patch", within, self.api.patch(self.lease.name(), &params, &patch)).await?;
         self.written("patch", &lease, record)
     }
 
     /// PUT without a version: creates atomically if absent, and is refused if not.
-    async fn create(
-        &self,
-        record: &Record,
-        within: Duration,
-        dry_run: bool,
-    ) -> Result<Snapshot, Failure> {
+    async fn create(&self, record: &Record, within: Duration, dry_run: bool) -> Result<Snapshot, Failure> {
         let mut object = self.object(record);
         object["metadata"]["labels"] = json!(self.creation.labels);
         object["metadata"]["annotations"] = json!(self.creation.annotations);
         if let Some(owner) = &self.creation.owner {
             object["metadata"]["ownerReferences"] = json!([owner]);
         }
-        let object: Lease = serde_json::from_value(object).map_err(|error| {
-            self.nonsense(
-                "update",
-                format!("a request that cannot be encoded: {error}"),
-            )
-        })?;
-        let params = PostParams {
-            dry_run,
-            field_manager: Some(self.field_manager.clone()),
-        };
-        let lease = self
-            .bounded(
-                "update",
-                within,
-                self.api.replace(self.lease.name(), &params, &object),
-            )
-            .await?;
+        let object: Lease = serde_json::from_value(object)
+            .map_err(|error| self.nonsense("update", format!("a request that cannot be encoded: {error}")))?;
+        let params = PostParams { dry_run, field_manager: Some(self.field_manager.clone()) };
+        let lease =
+            self.bounded("update", within, self.api.replace(self.lease.name(), &params, &object)).await?;
         self.written("update", &lease, record)
     }
 
@@ -180,17 +147,10 @@ impl Store {
     pub(crate) async fn watch(
         &self,
         revision: u64,
-    ) -> Result<
-        impl futures::Stream<Item = kube::Result<kube::core::WatchEvent<Lease>>> + use<>,
-        Failure,
-    > {
+    ) -> Result<impl futures::Stream<Item = kube::Result<kube::core::WatchEvent<Lease>>> + use<>, Failure>
+    {
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.lease.name()));
-        self.bounded(
-            "watch",
-            self.request_timeout,
-            self.api.watch(&params, &revision.to_string()),
-        )
-        .await
+        self.bounded("watch", self.request_timeout, self.api.watch(&params, &revision.to_string())).await
     }
 
     /// A Lease from an answer or a watch event, if it is one and this one.
@@ -202,15 +162,9 @@ impl Store {
     }
 
     /// The object that a write left, if it really shows what was written.
-    fn written(
-        &self,
-        verb: &'static str,
-        lease: &Lease,
-        record: &Record,
-    ) -> Result<Snapshot, Failure> {
+    fn written(&self, verb: &'static str, lease: &Lease, record: &Record) -> Result<Snapshot, Failure> {
         let snapshot = self.snapshot(verb, lease)?;
-        let made =
-            snapshot.record.holder == record.holder && snapshot.record.renewed == record.renewed;
+        let made = snapshot.record.holder == record.holder && snapshot.record.renewed == record.renewed;
         if made {
             Ok(snapshot)
         } else {
@@ -236,10 +190,7 @@ impl Store {
         let within = within.min(self.request_timeout);
         let Ok(answer) = tokio::time::timeout(within, request).await else {
             let error = self.error(verb, Cause::NoAnswer(within));
-            return Err(Failure::Unknown {
-                error,
-                retry_after: None,
-            });
+            return Err(Failure::Unknown { error, retry_after: None });
         };
         if matches!(answer, Ok(_) | Err(kube::Error::Api(_))) {
             self.reached.store(true, Ordering::Relaxed);
@@ -263,9 +214,9 @@ impl Store {
         match code {
             403 | 404 if no_namespace => Failure::Denied(Denial::NamespaceGone(error)),
             401 | 403 => Failure::Denied(Denial::Forbidden(error)),
-            409 => Failure::Conflict(error),
+            409 if verb == "patch" || verb == "update" => Failure::Conflict(error),
             422 if exists => Failure::Conflict(error),
-            408 | 410 | 425 | 429 => Failure::Unknown { error, retry_after },
+            408 | 409 | 410 | 425 | 429 => Failure::Unknown { error, retry_after },
             404 if foreign => Failure::Unknown { error, retry_after },
             400..=499 => Failure::Denied(Denial::Refused(error)),
             _ => Failure::Unknown { error, retry_after },
@@ -273,18 +224,11 @@ impl Store {
     }
 
     fn nonsense(&self, verb: &'static str, what: String) -> Failure {
-        Failure::Unknown {
-            error: self.error(verb, Cause::Nonsense(what)),
-            retry_after: None,
-        }
+        Failure::Unknown { error: self.error(verb, Cause::Nonsense(what)), retry_after: None }
     }
 
     fn error(&self, verb: &'static str, cause: Cause) -> RequestError {
-        RequestError {
-            verb,
-            lease: self.lease.clone(),
-            cause,
-        }
+        RequestError { verb, lease: self.lease.clone(), cause }
     }
 }
 
@@ -298,21 +242,11 @@ fn is_namespace_gone(status: &Status) -> bool {
     let Some(details) = &status.details else {
         return false;
     };
-    details.kind == "namespaces"
-        || details
-            .causes
-            .iter()
-            .any(|cause| cause.reason == "NamespaceTerminating")
+    details.kind == "namespaces" || details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// How a PUT without a version is refused where the object exists.
 fn is_missing_version(status: &Status) -> bool {
-    let causes = status
-        .details
-        .as_ref()
-        .map(|details| &details.causes[..])
-        .unwrap_or_default();
-    causes
-        .iter()
-        .any(|cause| cause.field == "metadata.resourceVersion")
+    let causes = status.details.as_ref().map(|details| &details.causes[..]).unwrap_or_default();
+    causes.iter().any(|cause| cause.field == "metadata.resourceVersion")
 }

@@ -27,11 +27,7 @@ pub(crate) enum News {
 
 /// All changes of the Lease after `revision`. Dropping the stream closes the watch.
 pub(crate) fn watch(store: Arc<Store>, revision: u64) -> BoxStream<'static, News> {
-    let source = Source {
-        store,
-        revision,
-        events: None,
-    };
+    let source = Source { store, revision, events: None };
     stream::unfold(Some(source), |source| async {
         let mut source = source?;
         let news = source.next().await;
@@ -95,11 +91,7 @@ impl Source {
                 Some(News::Deleted(self.revision))
             }
             WatchEvent::Bookmark(bookmark) => {
-                self.revision = bookmark
-                    .metadata
-                    .resource_version
-                    .parse()
-                    .unwrap_or(self.revision);
+                self.revision = bookmark.metadata.resource_version.parse().unwrap_or(self.revision);
                 None
             }
             WatchEvent::Error(status) => {

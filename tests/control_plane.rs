@@ -55,10 +55,7 @@ async fn users_may_do_what_they_were_granted_and_nothing_else() {
     plane.grant(&namespace, "reader", READER).await;
     assert_code(leases.get("a").await, 404);
     assert_code(leases.get("b").await, 403);
-    assert_code(
-        leases.create(&PostParams::default(), &lease("a")).await,
-        403,
-    );
+    assert_code(leases.create(&PostParams::default(), &lease("a")).await, 403);
 }
 
 const READER: &str = "
@@ -83,10 +80,7 @@ async fn a_restart_keeps_the_data_and_the_address() -> Result<(), Error> {
     let created = leases.create(&PostParams::default(), &lease("a")).await?;
 
     plane.kill().await;
-    assert!(
-        leases.get("a").await.is_err(),
-        "a killed API server answered"
-    );
+    assert!(leases.get("a").await.is_err(), "a killed API server answered");
 
     plane.restart().await;
     assert_eq!(leases.get("a").await?, created);
@@ -102,10 +96,7 @@ async fn it_answers_late_when_it_was_paused() {
     let answer = leases.get("a");
     tokio::pin!(answer);
     let patience = Duration::from_millis(300);
-    assert!(
-        timeout(patience, &mut answer).await.is_err(),
-        "a paused API server answered"
-    );
+    assert!(timeout(patience, &mut answer).await.is_err(), "a paused API server answered");
 
     drop(paused);
     assert_code(answer.await, 404);
@@ -148,14 +139,8 @@ fn leases(client: Client, namespace: &str) -> Api<Lease> {
 
 fn lease(name: &str) -> Lease {
     Lease {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            ..ObjectMeta::default()
-        },
-        spec: Some(LeaseSpec {
-            holder_identity: Some("somebody".to_owned()),
-            ..LeaseSpec::default()
-        }),
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+        spec: Some(LeaseSpec { holder_identity: Some("somebody".to_owned()), ..LeaseSpec::default() }),
     }
 }
 

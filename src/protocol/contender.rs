@@ -38,21 +38,11 @@ pub(crate) enum Verdict {
 
 impl Contender {
     pub(crate) fn new(fallback_duration: Duration, max_clock_skew: Option<Duration>) -> Self {
-        Self {
-            fallback_duration,
-            max_clock_skew,
-            observed: None,
-        }
+        Self { fallback_duration, max_clock_skew, observed: None }
     }
 
     /// Judges what was received at `now` (`None`: there is no Lease) on behalf of `me`.
-    pub(crate) fn judge(
-        &mut self,
-        me: &str,
-        seen: Option<&Snapshot>,
-        now: Moment,
-        wall: Stamp,
-    ) -> Verdict {
+    pub(crate) fn judge(&mut self, me: &str, seen: Option<&Snapshot>, now: Moment, wall: Stamp) -> Verdict {
         let held = seen.and_then(|snapshot| Some((snapshot, snapshot.record.holder.as_deref()?)));
         // A record of this very acquisition is a claim of ours whose answer was lost. No guard came of it.
         let Some((snapshot, _)) = held.filter(|(_, holder)| *holder != me) else {
@@ -60,20 +50,11 @@ impl Contender {
             return Verdict::Claim;
         };
         let expires = self.expiry(snapshot, now, wall);
-        if expires <= now {
-            Verdict::Claim
-        } else {
-            Verdict::Wait(expires)
-        }
+        if expires <= now { Verdict::Claim } else { Verdict::Wait(expires) }
     }
 
     /// The claim of `me` on the state that was judged.
-    pub(crate) fn claim(
-        me: &str,
-        duration: Duration,
-        seen: Option<&Snapshot>,
-        wall: Stamp,
-    ) -> Write {
+    pub(crate) fn claim(me: &str, duration: Duration, seen: Option<&Snapshot>, wall: Stamp) -> Write {
         let previous = seen.map(|snapshot| &snapshot.record);
         let taken = previous.and_then(|record| record.renewed);
         let stamp = wall.distinct_from(taken.as_slice());
@@ -91,16 +72,8 @@ impl Contender {
             return known.expires;
         }
         let record = &snapshot.record;
-        let expires = if self.long_dead(record, wall) {
-            now
-        } else {
-            now + self.duration(record)
-        };
-        let observed = Observed {
-            uid: snapshot.version.uid.clone(),
-            record: record.clone(),
-            expires,
-        };
+        let expires = if self.long_dead(record, wall) { now } else { now + self.duration(record) };
+        let observed = Observed { uid: snapshot.version.uid.clone(), record: record.clone(), expires };
         self.observed = Some(observed);
         expires
     }
@@ -137,13 +110,7 @@ mod tests {
             renewed: Some(Stamp(renewed)),
             transitions: 0,
         };
-        Snapshot {
-            version: Version {
-                uid: "u".into(),
-                revision: 5,
-            },
-            record,
-        }
+        Snapshot { version: Version { uid: "u".into(), revision: 5 }, record }
     }
 
     fn contender() -> Contender {
@@ -153,24 +120,15 @@ mod tests {
     #[test]
     fn an_absent_or_released_lease_may_be_claimed_at_once() {
         assert_eq!(contender().judge("me", None, at(0), WALL), Verdict::Claim);
-        assert_eq!(
-            contender().judge("me", Some(&held("", 1, Some(1))), at(0), WALL),
-            Verdict::Claim
-        );
+        assert_eq!(contender().judge("me", Some(&held("", 1, Some(1))), at(0), WALL), Verdict::Claim);
     }
 
     #[test]
     fn a_held_lease_is_left_alone_for_the_holders_own_duration_from_first_receipt() {
         let mut me = contender();
         let theirs = held("them", 1, Some(40));
-        assert_eq!(
-            me.judge("me", Some(&theirs), at(100), WALL),
-            Verdict::Wait(at(140))
-        );
-        assert_eq!(
-            me.judge("me", Some(&theirs), at(139), WALL),
-            Verdict::Wait(at(140))
-        );
+        assert_eq!(me.judge("me", Some(&theirs), at(100), WALL), Verdict::Wait(at(140)));
+        assert_eq!(me.judge("me", Some(&theirs), at(139), WALL), Verdict::Wait(at(140)));
         assert_eq!(me.judge("me", Some(&theirs), at(140), WALL), Verdict::Claim);
     }
 
@@ -178,16 +136,10 @@ mod tests {
     fn any_change_of_the_record_or_a_new_object_restarts_the_wait() {
         let mut me = contender();
         me.judge("me", Some(&held("them", 1, Some(15))), at(0), WALL);
-        assert_eq!(
-            me.judge("me", Some(&held("them", 2, Some(15))), at(14), WALL),
-            Verdict::Wait(at(29))
-        );
+        assert_eq!(me.judge("me", Some(&held("them", 2, Some(15))), at(14), WALL), Verdict::Wait(at(29)));
         let mut recreated = held("them", 2, Some(15));
         recreated.version.uid = "v".into();
-        assert_eq!(
-            me.judge("me", Some(&recreated), at(20), WALL),
-            Verdict::Wait(at(35))
-        );
+        assert_eq!(me.judge("me", Some(&recreated), at(20), WALL), Verdict::Wait(at(35)));
     }
 
     #[test]
@@ -196,27 +148,20 @@ mod tests {
         let mut theirs = held("them", 1, Some(15));
         me.judge("me", Some(&theirs), at(0), WALL);
         theirs.version.revision = 9;
-        assert_eq!(
-            me.judge("me", Some(&theirs), at(14), WALL),
-            Verdict::Wait(at(15))
-        );
+        assert_eq!(me.judge("me", Some(&theirs), at(14), WALL), Verdict::Wait(at(15)));
     }
 
     #[test]
     fn a_holder_without_times_or_duration_is_still_a_holder() {
         let mut theirs = held("them", 1, None);
         theirs.record.renewed = None;
-        assert_eq!(
-            contender().judge("me", Some(&theirs), at(0), WALL),
-            Verdict::Wait(at(15))
-        );
+        assert_eq!(contender().judge("me", Some(&theirs), at(0), WALL), Verdict::Wait(at(15)));
     }
 
     #[test]
     fn ancient_or_future_remote_times_change_nothing_unless_opted_in() {
         for renewed in [i64::MIN, 0, i64::MAX] {
-            let verdict =
-                contender().judge("me", Some(&held("them", renewed, Some(15))), at(0), WALL);
+            let verdict = contender().judge("me", Some(&held("them", renewed, Some(15))), at(0), WALL);
             assert_eq!(verdict, Verdict::Wait(at(15)), "renewed at {renewed}");
         }
     }
@@ -225,14 +170,8 @@ mod tests {
     fn an_opted_in_skew_takes_over_only_what_is_dead_beyond_it() {
         let skewed = || Contender::new(D, Some(Duration::from_secs(60)));
         let ago = |seconds: i64| held("them", WALL.0 - seconds * 1_000_000, Some(15));
-        assert_eq!(
-            skewed().judge("me", Some(&ago(76)), at(0), WALL),
-            Verdict::Claim
-        );
-        assert_eq!(
-            skewed().judge("me", Some(&ago(75)), at(0), WALL),
-            Verdict::Wait(at(15))
-        );
+        assert_eq!(skewed().judge("me", Some(&ago(76)), at(0), WALL), Verdict::Claim);
+        assert_eq!(skewed().judge("me", Some(&ago(75)), at(0), WALL), Verdict::Wait(at(15)));
         assert_eq!(
             skewed().judge("me", Some(&held("them", i64::MAX, None)), at(0), WALL),
             Verdict::Wait(at(15))
@@ -247,10 +186,7 @@ mod tests {
 
     #[test]
     fn the_trace_of_ones_own_unanswered_claim_may_be_claimed_again() {
-        assert_eq!(
-            contender().judge("me", Some(&held("me", 1, Some(15))), at(0), WALL),
-            Verdict::Claim
-        );
+        assert_eq!(contender().judge("me", Some(&held("me", 1, Some(15))), at(0), WALL), Verdict::Claim);
     }
 
     #[test]
@@ -258,9 +194,6 @@ mod tests {
         let seen = held("", WALL.0, Some(1));
         let write = Contender::claim("me", D, Some(&seen), WALL + Duration::from_millis(1));
         assert_eq!(write.on, Some(seen.version.clone()));
-        assert_eq!(
-            write.record.renewed.map(Stamp::second),
-            Some(WALL.second() + 1)
-        );
+        assert_eq!(write.record.renewed.map(Stamp::second), Some(WALL.second() + 1));
     }
 }

@@ -137,7 +137,6 @@ impl Holder {
                 self.accept(snapshot, now);
             }
             (_, Answer::Seen(None)) => self.lose(Loss::Deleted),
-            (request, Answer::Conflict) => self.unsettle(request),
             (request, Answer::Unknown { pause }) => {
                 self.unsettle(request);
                 self.due = now + pause;
@@ -188,9 +187,7 @@ impl Holder {
             _ => None,
         };
         let mut attempts = self.unsettled.iter().chain(under_way);
-        attempts
-            .find(|attempt| attempt.record.renewed == record.renewed)
-            .cloned()
+        attempts.find(|attempt| attempt.record.renewed == record.renewed).cloned()
     }
 
     /// An attempt was made. All others were conditional on what it replaced: if they were not made
@@ -204,8 +201,7 @@ impl Holder {
         attempt.record
     }
 
-    /// A request brought nothing certain. A refusal counts too: it may answer a silent repetition of a write
-    /// that was made.
+    /// A request brought nothing certain.
     fn unsettle(&mut self, request: Request) {
         self.doubt = true;
         if let Request::Write(attempt) = request {
@@ -220,38 +216,18 @@ impl Holder {
         let wait = record.duration.unwrap_or_default();
         if wait < self.terms.lease_duration {
             let share = wait.as_secs_f64() / self.terms.lease_duration.as_secs_f64();
-            self.deadline = self
-                .deadline
-                .min(now + self.terms.renew_deadline.mul_f64(share));
+            self.deadline = self.deadline.min(now + self.terms.renew_deadline.mul_f64(share));
             self.due = now;
         }
     }
 
     fn renewal(&mut self, now: Moment, wall: Stamp) -> Write {
-        let unsettled = self
-            .unsettled
-            .iter()
-            .filter_map(|attempt| attempt.record.renewed);
-        let taken: Vec<Stamp> = self
-            .current
-            .record
-            .renewed
-            .into_iter()
-            .chain(unsettled)
-            .collect();
+        let unsettled = self.unsettled.iter().filter_map(|attempt| attempt.record.renewed);
+        let taken: Vec<Stamp> = self.current.record.renewed.into_iter().chain(unsettled).collect();
         let stamp = wall.distinct_from(&taken);
-        let record = self
-            .current
-            .record
-            .renewal(self.terms.lease_duration, stamp);
-        self.under_way = Some(Request::Write(Attempt {
-            sent: now,
-            record: record.clone(),
-        }));
-        Write {
-            on: Some(self.current.version.clone()),
-            record,
-        }
+        let record = self.current.record.renewal(self.terms.lease_duration, stamp);
+        self.under_way = Some(Request::Write(Attempt { sent: now, record: record.clone() }));
+        Write { on: Some(self.current.version.clone()), record }
     }
 
     fn expire(&mut self, now: Moment) {

@@ -50,9 +50,7 @@ pub(crate) enum Answer {
     Written(Snapshot),
     /// A read: the Lease as it is now, or `None` where there is none.
     Seen(Option<Snapshot>),
-    /// The write was refused because the Lease is not in the expected version.
-    Conflict,
-    /// Nobody knows: no answer, an error that may hide a commit, or a refusal that may pass. Nothing
-    /// further is sent for `pause`.
+    /// Nobody knows: no answer, an error that may hide a commit, or a conflict, which may be the answer
+    /// to a silent repetition of a write that was made. Nothing further is sent for `pause`.
     Unknown { pause: Duration },
 }

@@ -58,10 +58,7 @@ impl std::ops::Add<Duration> for Stamp {
     type Output = Stamp;
 
     fn add(self, span: Duration) -> Stamp {
-        Stamp(
-            self.0
-                .saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Stamp(self.0.saturating_add(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -75,18 +72,12 @@ mod tests {
         assert_eq!(now.distinct_from(&[]), now);
         assert_eq!(now.distinct_from(&[Stamp(9_999_999)]), now);
         assert_eq!(now.distinct_from(&[Stamp(10_000_001)]), Stamp(11_000_000));
-        assert_eq!(
-            now.distinct_from(&[Stamp(11_200_000), Stamp(10_900_000)]),
-            Stamp(12_000_000)
-        );
+        assert_eq!(now.distinct_from(&[Stamp(11_200_000), Stamp(10_900_000)]), Stamp(12_000_000));
     }
 
     #[test]
     fn adding_an_absurd_duration_saturates() {
-        assert!(
-            Moment::from_origin(Duration::MAX) + Duration::MAX
-                == Moment::from_origin(Duration::MAX)
-        );
+        assert!(Moment::from_origin(Duration::MAX) + Duration::MAX == Moment::from_origin(Duration::MAX));
         assert_eq!(Stamp(1) + Duration::MAX, Stamp(i64::MAX));
     }
 }

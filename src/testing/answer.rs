@@ -34,47 +34,30 @@ impl Answer {
     }
 
     /// Events, until the stream ends.
-    pub(crate) fn stream(
-        events: impl futures::Stream<Item = io::Result<Vec<u8>>> + Send + 'static,
-    ) -> Self {
+    pub(crate) fn stream(events: impl futures::Stream<Item = io::Result<Vec<u8>>> + Send + 'static) -> Self {
         let kind = (header::CONTENT_TYPE, "application/json".to_owned());
-        Self {
-            code: 200,
-            headers: vec![kind],
-            body: events.boxed(),
-        }
+        Self { code: 200, headers: vec![kind], body: events.boxed() }
     }
 
     /// What any path outside the API gets.
     pub(crate) fn no_such_page() -> Self {
-        Self::text(
-            404,
-            "text/plain; charset=utf-8",
-            "404 page not found\n".to_owned(),
-        )
+        Self::text(404, "text/plain; charset=utf-8", "404 page not found\n".to_owned())
     }
 
     /// A success that makes no sense: some proxy answered.
     pub(crate) fn garbage() -> Self {
-        Self::text(
-            200,
-            "text/html",
-            "<html><body>Welcome!</body></html>\n".to_owned(),
-        )
+        Self::text(200, "text/html", "<html><body>Welcome!</body></html>\n".to_owned())
     }
 
     /// Asks the client to stay away for a while; HTTP counts whole seconds.
     pub(crate) fn retry_after(mut self, delay: Duration) -> Self {
-        self.headers
-            .push((header::RETRY_AFTER, delay.as_secs().to_string()));
+        self.headers.push((header::RETRY_AFTER, delay.as_secs().to_string()));
         self
     }
 
     /// Warns of what the request got away with.
     pub(crate) fn warn(mut self, warnings: &[String]) -> Self {
-        let warnings = warnings
-            .iter()
-            .map(|w| (header::WARNING, format!("299 - {w:?}")));
+        let warnings = warnings.iter().map(|w| (header::WARNING, format!("299 - {w:?}")));
         self.headers.extend(warnings);
         self
     }

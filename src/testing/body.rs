@@ -27,9 +27,7 @@ pub(crate) fn decode(call: &Call) -> Result<(Value, Vec<String>), Failure> {
     }
     let refuse = |why: &str| {
         let kind = given["kind"].as_str().unwrap_or("Lease");
-        status::bad_request(format!(
-            "{kind} in version \"v1\" cannot be handled as a Lease: {why}"
-        ))
+        status::bad_request(format!("{kind} in version \"v1\" cannot be handled as a Lease: {why}"))
     };
     match given["kind"].as_str() {
         None | Some("" | "Lease") => {}
@@ -45,17 +43,12 @@ pub(crate) fn decode(call: &Call) -> Result<(Value, Vec<String>), Failure> {
 
 /// Unknown fields are dropped with a warning, unless the client asks for more or less.
 pub(crate) fn warnings(call: &Call, unknown: &[String]) -> Result<Vec<String>, Failure> {
-    let warnings: Vec<String> = unknown
-        .iter()
-        .map(|field| format!("unknown field {field:?}"))
-        .collect();
+    let warnings: Vec<String> = unknown.iter().map(|field| format!("unknown field {field:?}")).collect();
     match call.query("fieldValidation") {
         Some("Ignore") => Ok(Vec::new()),
         Some("Strict") if !warnings.is_empty() => {
             let why = format!("strict decoding error: {}", warnings.join(", "));
-            Err(status::bad_request(format!(
-                "Lease in version \"v1\" cannot be handled as a Lease: {why}"
-            )))
+            Err(status::bad_request(format!("Lease in version \"v1\" cannot be handled as a Lease: {why}")))
         }
         _ => Ok(warnings),
     }

@@ -17,10 +17,7 @@ pub(crate) fn seconds() -> String {
         Some(ahead) => system.checked_add(ahead),
         None => system.checked_sub(real.saturating_duration_since(tokio)),
     };
-    moved
-        .unwrap_or(system)
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string()
+    moved.unwrap_or(system).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 #[cfg(test)]

@@ -144,13 +144,7 @@ impl Fault {
     }
 
     fn new(effect: Effect) -> Self {
-        Self {
-            effect,
-            verbs: None,
-            skip: 0,
-            times: None,
-            retry_after: None,
-        }
+        Self { effect, verbs: None, skip: 0, times: None, retry_after: None }
     }
 
     /// Whether this fault applies now, and counts it.
@@ -191,10 +185,7 @@ impl Faults {
         let matches = |f: &Fault| f.verbs.as_ref().is_none_or(|verbs| verbs.contains(&verb));
         let mut faults = self.0.iter_mut().filter(|f| !f.effect.is_of_events());
         let fault = faults.find_map(|f| (matches(f) && f.strikes()).then_some(f))?;
-        Some(Struck {
-            effect: fault.effect,
-            retry_after: fault.retry_after,
-        })
+        Some(Struck { effect: fault.effect, retry_after: fault.retry_after })
     }
 
     /// What happens to an event.

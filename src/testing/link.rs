@@ -49,11 +49,7 @@ type Reply = Result<Answer, io::Error>;
 
 impl Link {
     pub(crate) fn new(store: Arc<Store>, namespace: String) -> Self {
-        Self {
-            store,
-            line: Arc::default(),
-            namespace,
-        }
+        Self { store, line: Arc::default(), namespace }
     }
 
     /// A client over this link. It has no timeouts and no retries of its own, unlike a client made from a
@@ -90,11 +86,7 @@ impl Link {
     #[must_use]
     pub fn count(&self, verb: Verb) -> usize {
         let line = lock(&self.line);
-        line.log
-            .requests()
-            .iter()
-            .filter(|r| r.verb == verb)
-            .count()
+        line.log.requests().iter().filter(|r| r.verb == verb).count()
     }
 
     /// Starts the log of requests anew.
@@ -179,10 +171,7 @@ impl Link {
     async fn carry(&self, call: Call, sender: oneshot::Sender<Reply>) {
         let (number, struck) = {
             let mut line = lock(&self.line);
-            (
-                line.log.receive(&call),
-                line.faults.strike_request(call.verb),
-            )
+            (line.log.receive(&call), line.faults.strike_request(call.verb))
         };
         let Some(reply) = self.process(&call, struck).await else {
             return;
@@ -195,11 +184,7 @@ impl Link {
 
     /// The reply that reaches the client, if one does.
     async fn process(&self, call: &Call, struck: Option<Struck>) -> Option<Reply> {
-        let Some(Struck {
-            effect,
-            retry_after,
-        }) = struck
-        else {
+        let Some(Struck { effect, retry_after }) = struck else {
             return Some(Ok(serve(self, call)));
         };
         let fail = |code| {
@@ -238,12 +223,7 @@ impl Link {
 
     /// The error that Kubernetes sends with `code`.
     fn failure(&self, code: u16, call: &Call) -> Failure {
-        let Call {
-            verb,
-            namespace,
-            name,
-            ..
-        } = call;
+        let Call { verb, namespace, name, .. } = call;
         match code {
             400 => status::bad_request("the server rejected our request for an unknown reason"),
             401 => status::unauthorized(),
@@ -278,8 +258,6 @@ impl Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link")
-            .field("namespace", &self.namespace)
-            .finish_non_exhaustive()
+        f.debug_struct("Link").field("namespace", &self.namespace).finish_non_exhaustive()
     }
 }

@@ -77,10 +77,7 @@ impl Log {
     pub(crate) fn receive(&mut self, call: &Call) -> usize {
         let body = call.json();
         let name = match call.verb {
-            Verb::Create => body["metadata"]["name"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
+            Verb::Create => body["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
             _ => call.name.clone(),
         };
         self.requests.push(Request {

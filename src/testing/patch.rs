@@ -31,10 +31,7 @@ pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     let merged = ownership::apply(live, &config, manager, call.flag("force"))?;
     let mut object = schema::decode(&merged)
         .map_err(|m| {
-            status::unexpected(format!(
-                "failed to convert new typed object to object: {}",
-                m.message
-            ))
+            status::unexpected(format!("failed to convert new typed object to object: {}", m.message))
         })?
         .object;
     if let Some(uid) = object["metadata"]["uid"].as_str()
@@ -65,32 +62,14 @@ fn config(call: &Call) -> Result<Value, Failure> {
     if !given["metadata"]["managedFields"].is_null() {
         return Err(status::bad_request("metadata.managedFields must be nil"));
     }
-    let text = |field: &str| {
-        given["metadata"][field]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let text = |field: &str| given["metadata"][field].as_str().unwrap_or_default().to_owned();
     let refuse = |why: String| {
-        let subject = format!(
-            "{}/{}; {API_VERSION}, Kind=Lease",
-            text("namespace"),
-            text("name")
-        );
-        status::unexpected(format!(
-            "failed to create typed patch object ({subject}): {why}"
-        ))
+        let subject = format!("{}/{}; {API_VERSION}, Kind=Lease", text("namespace"), text("name"));
+        status::unexpected(format!("failed to create typed patch object ({subject}): {why}"))
     };
     let checked = schema::check(&given).map_err(|m| {
-        let Mismatch {
-            path,
-            expected,
-            found,
-            ..
-        } = m;
-        refuse(format!(
-            "{path}: expected {expected}, got &value.valueUnstructured{{Value:{found}}}"
-        ))
+        let Mismatch { path, expected, found, .. } = m;
+        refuse(format!("{path}: expected {expected}, got &value.valueUnstructured{{Value:{found}}}"))
     })?;
     match checked.unknown.first() {
         Some(field) => Err(refuse(format!(".{field}: field not declared in schema"))),
@@ -102,9 +81,7 @@ fn config(call: &Call) -> Result<Value, Failure> {
 pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     let patch = parse_patch(call)?;
     let target = Target::new(call, &call.name);
-    let live = target
-        .find(state)
-        .ok_or_else(|| status::not_found(&call.name))?;
+    let live = target.find(state).ok_or_else(|| status::not_found(&call.name))?;
     let mut patched = Value::clone(&live);
     merge(&mut patched, &patch);
     let decoded = schema::decode(&patched).map_err(|m| {

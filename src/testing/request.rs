@@ -40,10 +40,7 @@ impl Call {
             let value = parts.headers.get(name).and_then(|v| v.to_str().ok());
             value.unwrap_or_default()
         };
-        let media_type = text(header::CONTENT_TYPE)
-            .split(';')
-            .next()
-            .unwrap_or_default();
+        let media_type = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default();
         let verb = match (&parts.method, name) {
             (&Method::GET, "") if watches => Verb::Watch,
             (&Method::GET, "") => Verb::List,
@@ -76,10 +73,7 @@ impl Call {
 
     /// A query parameter; an empty one is as good as none.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query
-            .get(name)
-            .map(String::as_str)
-            .filter(|v| !v.is_empty())
+        self.query.get(name).map(String::as_str).filter(|v| !v.is_empty())
     }
 
     /// Whether a query parameter says yes.
@@ -89,8 +83,7 @@ impl Call {
 
     /// Whether the write is only a rehearsal. A delete may say so in its body.
     pub(crate) fn dry_run(&self) -> bool {
-        self.query("dryRun").is_some()
-            || self.verb == Verb::Delete && !self.json()["dryRun"].is_null()
+        self.query("dryRun").is_some() || self.verb == Verb::Delete && !self.json()["dryRun"].is_null()
     }
 
     /// The body as JSON, null when it is none.

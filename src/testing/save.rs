@@ -22,11 +22,7 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn new(call: &Call, name: &str) -> Self {
-        Self {
-            namespace: call.namespace.clone(),
-            name: name.to_owned(),
-            dry_run: call.dry_run(),
-        }
+        Self { namespace: call.namespace.clone(), name: name.to_owned(), dry_run: call.dry_run() }
     }
 
     pub(crate) fn find(&self, state: &State) -> Option<Arc<Value>> {
@@ -37,10 +33,7 @@ impl Target {
     pub(crate) fn commit(&self, state: &mut State, object: Option<Value>) -> Arc<Value> {
         match (self.dry_run, object) {
             (false, object) => state.commit((self.namespace.clone(), self.name.clone()), object),
-            (true, object) => object
-                .map(Arc::new)
-                .or_else(|| self.find(state))
-                .unwrap_or_default(),
+            (true, object) => object.map(Arc::new).or_else(|| self.find(state)).unwrap_or_default(),
         }
     }
 }
@@ -62,10 +55,7 @@ pub(crate) fn may_create(state: &State, target: &Target, object: &Value) -> Resu
         }
         Some(Phase::Active) => {}
     }
-    refuse_if_any(
-        &target.name,
-        &validate::lease(&coordinated(&Value::Null, object.clone())),
-    )
+    refuse_if_any(&target.name, &validate::lease(&coordinated(&Value::Null, object.clone())))
 }
 
 fn insert(state: &mut State, target: &Target, object: Value) -> Result<Answer, Failure> {
@@ -81,20 +71,10 @@ fn insert(state: &mut State, target: &Target, object: Value) -> Result<Answer, F
     Ok(Answer::json(201, &target.commit(state, Some(object))))
 }
 
-fn replace(
-    state: &mut State,
-    target: &Target,
-    live: &Arc<Value>,
-    object: Value,
-) -> Result<Answer, Failure> {
+fn replace(state: &mut State, target: &Target, live: &Arc<Value>, object: Value) -> Result<Answer, Failure> {
     same_version(target, live, &object)?;
     let mut object = coordinated(live, object);
-    for field in [
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-    ] {
+    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
         keep(&mut object, live, field);
     }
     if object["metadata"]["uid"].is_null() {
@@ -116,15 +96,11 @@ fn replace(
 
 /// The optimistic lock: an update names the version it was made from.
 fn same_version(target: &Target, live: &Value, object: &Value) -> Result<(), Failure> {
-    let version = object["metadata"]["resourceVersion"]
-        .as_str()
-        .unwrap_or_default();
+    let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     let number: u64 = match version {
         "" => 0,
         text => text.parse().map_err(|_| {
-            status::unexpected(format!(
-                "strconv.ParseUint: parsing {text:?}: invalid syntax"
-            ))
+            status::unexpected(format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
         })?,
     };
     if number == 0 {
@@ -135,9 +111,7 @@ fn same_version(target: &Target, live: &Value, object: &Value) -> Result<(), Fai
         };
         return Err(status::invalid(RESOURCE, &target.name, &[error]));
     }
-    let current = live["metadata"]["resourceVersion"]
-        .as_str()
-        .unwrap_or_default();
+    let current = live["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     if current.parse() != Ok(number) {
         return Err(status::modified(&target.name));
     }
@@ -149,8 +123,7 @@ fn same_version(target: &Target, live: &Value, object: &Value) -> Result<(), Fai
 fn coordinated(live: &Value, mut object: Value) -> Value {
     if let Value::Object(spec) = &mut object["spec"] {
         spec.retain(|field, _| {
-            !matches!(field.as_str(), "strategy" | "preferredHolder")
-                || !live["spec"][field].is_null()
+            !matches!(field.as_str(), "strategy" | "preferredHolder") || !live["spec"][field].is_null()
         });
     }
     object

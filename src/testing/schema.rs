@@ -70,9 +70,7 @@ const SPEC: [Field; 7] = [
 pub(crate) fn check(given: &Value) -> Result<Decoded, Mismatch> {
     let mut unknown = Vec::new();
     let mut object = Map::new();
-    let members = given
-        .as_object()
-        .ok_or_else(|| Mismatch::new("", "map", "Lease", given))?;
+    let members = given.as_object().ok_or_else(|| Mismatch::new("", "map", "Lease", given))?;
     for (name, value) in members {
         let part = match name.as_str() {
             "metadata" => section(value, "metadata", "ObjectMeta", &METADATA, &mut unknown)?,
@@ -91,10 +89,7 @@ pub(crate) fn check(given: &Value) -> Result<Decoded, Mismatch> {
 
 /// The same, in the one form in which objects are stored: nothing null, no empty collections, times in UTC.
 pub(crate) fn decode(given: &Value) -> Result<Decoded, Mismatch> {
-    let Decoded {
-        mut object,
-        unknown,
-    } = check(given)?;
+    let Decoded { mut object, unknown } = check(given)?;
     for section in ["metadata", "spec"] {
         if let Value::Object(fields) = &mut object[section] {
             fields.retain(|name, value| match value {
@@ -132,12 +127,7 @@ fn section(
         let path = format!(".{name}");
         return match given {
             Value::Null => Ok(Value::Null),
-            other => Err(Mismatch::new(
-                &path,
-                "map",
-                &format!("Lease{path} of type {kind}"),
-                other,
-            )),
+            other => Err(Mismatch::new(&path, "map", &format!("Lease{path} of type {kind}"), other)),
         };
     };
     let mut known = Map::new();
@@ -158,19 +148,16 @@ impl Type {
         let (fits, expected, go) = match (self, value) {
             (_, Value::Null) => return Ok(()),
             (Self::Text, v) => (v.is_string(), "string", "string"),
-            (Self::Int32, v) => (
-                v.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
-                "numeric (int or float)",
-                "int32",
-            ),
+            (Self::Int32, v) => {
+                (v.as_i64().is_some_and(|n| i32::try_from(n).is_ok()), "numeric (int or float)", "int32")
+            }
             (Self::Int64, v) => (v.is_i64(), "numeric (int or float)", "int64"),
             (Self::MicroTime, Value::String(time)) => return micro_time(time, path),
             (Self::MicroTime, _) => (false, "string", "string"),
             (Self::Texts, v) => (all(v.as_array(), Value::is_string), "list", "[]string"),
             (Self::Objects, v) => (all(v.as_array(), Value::is_object), "list", "[]object"),
             (Self::TextMap, v) => (
-                v.as_object()
-                    .is_some_and(|map| map.values().all(Value::is_string)),
+                v.as_object().is_some_and(|map| map.values().all(Value::is_string)),
                 "map",
                 "map[string]string",
             ),
@@ -178,12 +165,7 @@ impl Type {
         if fits {
             return Ok(());
         }
-        Err(Mismatch::new(
-            path,
-            expected,
-            &format!("{kind}{path} of type {go}"),
-            value,
-        ))
+        Err(Mismatch::new(path, expected, &format!("{kind}{path} of type {go}"), value))
     }
 }
 

@@ -34,8 +34,7 @@ enum Test {
 impl Selector {
     pub(crate) fn parse(call: &Call) -> Result<Self, Failure> {
         let fields: Vec<_> = requirements(call.query("fieldSelector").unwrap_or_default());
-        let known =
-            |r: &&Requirement| matches!(r.key.as_str(), "metadata.name" | "metadata.namespace");
+        let known = |r: &&Requirement| matches!(r.key.as_str(), "metadata.name" | "metadata.namespace");
         if let Some(unknown) = fields.iter().find(|r| !known(r)) {
             let why = format!("field label not supported: {}", unknown.key);
             return Err(status::bad_request(why));
@@ -55,10 +54,7 @@ impl Selector {
         };
         (self.namespace.is_empty() || self.namespace == *namespace)
             && self.fields.iter().all(|r| r.test.passes(field(&r.key)))
-            && self
-                .labels
-                .iter()
-                .all(|r| r.test.passes(labels[&r.key].as_str()))
+            && self.labels.iter().all(|r| r.test.passes(labels[&r.key].as_str()))
     }
 }
 
@@ -85,18 +81,11 @@ fn requirements(text: &str) -> Vec<Requirement> {
         }
         c == ',' && depth == 0
     });
-    parts
-        .map(str::trim)
-        .filter(|p| !p.is_empty())
-        .map(requirement)
-        .collect()
+    parts.map(str::trim).filter(|p| !p.is_empty()).map(requirement).collect()
 }
 
 fn requirement(text: &str) -> Requirement {
-    let new = |key: &str, test| Requirement {
-        key: key.trim().to_owned(),
-        test,
-    };
+    let new = |key: &str, test| Requirement { key: key.trim().to_owned(), test };
     let one = |value: &str| vec![value.trim().to_owned()];
     let many = |list: &str| {
         let list = list.trim().trim_start_matches('(').trim_end_matches(')');
@@ -123,10 +112,8 @@ mod tests {
 
     #[test]
     fn reads_every_operator() {
-        let tests: Vec<Test> = requirements("a=1,b!=2, c in (x, y),d notin (z),e,!f")
-            .into_iter()
-            .map(|r| r.test)
-            .collect();
+        let tests: Vec<Test> =
+            requirements("a=1,b!=2, c in (x, y),d notin (z),e,!f").into_iter().map(|r| r.test).collect();
         let list = |values: &[&str]| values.iter().map(ToString::to_string).collect();
         let expected = [
             Test::In(list(&["1"])),

@@ -35,10 +35,7 @@ fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
 fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
     not_from_the_future(state, call)?;
     let selector = Selector::parse(call)?;
-    let items = state
-        .leases
-        .iter()
-        .filter(|(key, lease)| selector.matches(key, lease));
+    let items = state.leases.iter().filter(|(key, lease)| selector.matches(key, lease));
     let items: Vec<Value> = items.map(|(_, lease)| Value::clone(lease)).collect();
     let list = json!({
         "kind": "LeaseList",

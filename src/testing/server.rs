@@ -50,9 +50,7 @@ impl LeaseServer {
     /// The Lease as it is now.
     #[must_use]
     pub fn lease(&self, namespace: &str, name: &str) -> Option<Lease> {
-        let stored = self
-            .store
-            .read(|state| state.lease(namespace, name).cloned())?;
+        let stored = self.store.read(|state| state.lease(namespace, name).cloned())?;
         serde_json::from_value(Value::clone(&stored)).ok()
     }
 
@@ -80,12 +78,7 @@ impl LeaseServer {
 
     /// Lets `edit` change the Lease, as another writer would, and returns what is stored then. Without a change there
     /// is no new version. `None` if there is no such Lease.
-    pub fn edit(
-        &self,
-        namespace: &str,
-        name: &str,
-        edit: impl FnOnce(&mut Lease),
-    ) -> Option<Lease> {
+    pub fn edit(&self, namespace: &str, name: &str, edit: impl FnOnce(&mut Lease)) -> Option<Lease> {
         let stored = self.store.write(|state| {
             let live = state.lease(namespace, name)?.clone();
             let mut lease: Lease = serde_json::from_value(Value::clone(&live)).ok()?;
@@ -95,11 +88,7 @@ impl LeaseServer {
             // Fields that `Lease` does not have in this version of k8s-openapi survive.
             let mut object = Value::clone(&live);
             graft(&mut object, &before, &after);
-            Some(replace(
-                state,
-                (namespace.to_owned(), name.to_owned()),
-                object,
-            ))
+            Some(replace(state, (namespace.to_owned(), name.to_owned()), object))
         })?;
         serde_json::from_value(Value::clone(&stored)).ok()
     }
@@ -173,9 +162,7 @@ impl Default for LeaseServer {
 impl fmt::Debug for LeaseServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let revision = self.revision();
-        f.debug_struct("LeaseServer")
-            .field("revision", &revision)
-            .finish_non_exhaustive()
+        f.debug_struct("LeaseServer").field("revision", &revision).finish_non_exhaustive()
     }
 }
 
@@ -212,8 +199,7 @@ fn replace(state: &mut State, key: Key, mut object: Value) -> Arc<Value> {
 
 /// Carries the difference between two views of `target` over to it.
 fn graft(target: &mut Value, before: &Value, after: &Value) {
-    let (Value::Object(fields), Value::Object(old), Value::Object(new)) =
-        (&mut *target, before, after)
+    let (Value::Object(fields), Value::Object(old), Value::Object(new)) = (&mut *target, before, after)
     else {
         if before != after {
             *target = after.clone();
@@ -225,10 +211,6 @@ fn graft(target: &mut Value, before: &Value, after: &Value) {
     }
     for (name, after) in new {
         let before = old.get(name).unwrap_or(&Value::Null);
-        graft(
-            fields.entry(name.clone()).or_insert(Value::Null),
-            before,
-            after,
-        );
+        graft(fields.entry(name.clone()).or_insert(Value::Null), before, after);
     }
 }

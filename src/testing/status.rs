@@ -30,12 +30,7 @@ pub(crate) struct FieldError {
 
 impl Failure {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason,
-            message: message.into(),
-            details: Value::Null,
-        }
+        Self { code, reason, message: message.into(), details: Value::Null }
     }
 
     fn about(mut self, name: &str) -> Self {
@@ -92,9 +87,7 @@ pub(crate) fn forbidden(name: &str, why: &str) -> Failure {
 }
 
 pub(crate) fn terminating(namespace: &str, name: &str) -> Failure {
-    let why = format!(
-        "unable to create new content in namespace {namespace} because it is being terminated"
-    );
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
     let mut failure = forbidden(name, &why);
     failure.details["causes"] = json!([{
         "reason": "NamespaceTerminating",
@@ -109,11 +102,7 @@ pub(crate) fn not_found(name: &str) -> Failure {
 }
 
 pub(crate) fn namespace_not_found(namespace: &str) -> Failure {
-    let mut failure = Failure::new(
-        404,
-        "NotFound",
-        format!("namespaces {namespace:?} not found"),
-    );
+    let mut failure = Failure::new(404, "NotFound", format!("namespaces {namespace:?} not found"));
     failure.details = json!({ "name": namespace, "kind": "namespaces" });
     failure
 }
@@ -124,12 +113,7 @@ pub(crate) fn method_not_allowed(action: &str) -> Failure {
 }
 
 pub(crate) fn already_exists(name: &str) -> Failure {
-    Failure::new(
-        409,
-        "AlreadyExists",
-        format!("{RESOURCE} {name:?} already exists"),
-    )
-    .about(name)
+    Failure::new(409, "AlreadyExists", format!("{RESOURCE} {name:?} already exists")).about(name)
 }
 
 pub(crate) fn conflict(name: &str, why: &str) -> Failure {
@@ -174,11 +158,7 @@ pub(crate) fn field_conflicts(conflicts: &[(String, String)]) -> Failure {
                 }
                 lines.push(format!("- {field}"));
             }
-            format!(
-                "Apply failed with {} conflicts: {}",
-                many.len(),
-                lines.join("\n")
-            )
+            format!("Apply failed with {} conflicts: {}", many.len(), lines.join("\n"))
         }
     };
     let causes = conflicts.iter().map(|(manager, field)| {
@@ -219,9 +199,7 @@ pub(crate) fn invalid(subject: &str, name: &str, errors: &[FieldError]) -> Failu
         many => format!(": [{}]", many.join(", ")),
     };
     let (kind, group) = subject.split_once('.').unwrap_or((subject, ""));
-    let causes = errors
-        .iter()
-        .map(|e| json!({ "reason": e.cause, "message": e.message, "field": e.field }));
+    let causes = errors.iter().map(|e| json!({ "reason": e.cause, "message": e.message, "field": e.field }));
     let mut details = json!({ "causes": causes.collect::<Value>() });
     for (key, value) in [("name", name), ("group", group), ("kind", kind)] {
         if !value.is_empty() {
@@ -240,11 +218,7 @@ pub(crate) fn too_many_requests() -> Failure {
 }
 
 pub(crate) fn internal(why: &str) -> Failure {
-    let mut failure = Failure::new(
-        500,
-        "InternalError",
-        format!("Internal error occurred: {why}"),
-    );
+    let mut failure = Failure::new(500, "InternalError", format!("Internal error occurred: {why}"));
     failure.details = json!({ "causes": [{ "message": why }] });
     failure
 }
@@ -255,11 +229,7 @@ pub(crate) fn unexpected(message: impl Into<String>) -> Failure {
 }
 
 pub(crate) fn unavailable() -> Failure {
-    Failure::new(
-        503,
-        "ServiceUnavailable",
-        "the server is currently unable to handle the request",
-    )
+    Failure::new(503, "ServiceUnavailable", "the server is currently unable to handle the request")
 }
 
 pub(crate) fn timeout(why: &str) -> Failure {
@@ -270,8 +240,7 @@ pub(crate) fn timeout(why: &str) -> Failure {
 
 /// Any other code.
 pub(crate) fn other(code: u16) -> Failure {
-    let message = format!(
-        "the server responded with the status code {code} but did not return more information"
-    );
+    let message =
+        format!("the server responded with the status code {code} but did not return more information");
     Failure::new(code, "", message)
 }

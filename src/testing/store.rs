@@ -67,10 +67,7 @@ pub(crate) struct TooOld {
 impl Store {
     pub(crate) fn new() -> Self {
         // A young cluster: a few objects were written before the first Lease.
-        let head = Head {
-            revision: 100,
-            epoch: 0,
-        };
+        let head = Head { revision: 100, epoch: 0 };
         let state = State {
             head,
             leases: BTreeMap::new(),
@@ -79,10 +76,7 @@ impl Store {
             compacted: 0,
             uids: 0,
         };
-        Self {
-            state: Mutex::new(state),
-            head: watch::Sender::new(head),
-        }
+        Self { state: Mutex::new(state), head: watch::Sender::new(head) }
     }
 
     /// Looks at the state.
@@ -96,8 +90,7 @@ impl Store {
             let mut state = lock(&self.state);
             (change(&mut state), state.head)
         };
-        self.head
-            .send_if_modified(|old| std::mem::replace(old, head) != head);
+        self.head.send_if_modified(|old| std::mem::replace(old, head) != head);
         result
     }
 
@@ -124,13 +117,7 @@ impl State {
         if let Some(object) = &after {
             self.leases.insert(key.clone(), object.clone());
         }
-        let change = Change {
-            revision,
-            at: Instant::now(),
-            key,
-            before,
-            after,
-        };
+        let change = Change { revision, at: Instant::now(), key, before, after };
         self.history.push_back(Arc::new(change));
         if self.history.len() > HISTORY
             && let Some(forgotten) = self.history.pop_front()
@@ -155,9 +142,7 @@ impl State {
     /// The changes after `revision`.
     pub(crate) fn changes_after(&self, revision: u64) -> Result<Vec<Arc<Change>>, TooOld> {
         if revision < self.compacted {
-            return Err(TooOld {
-                oldest: self.compacted,
-            });
+            return Err(TooOld { oldest: self.compacted });
         }
         Ok(self.kept_after(revision))
     }

@@ -32,11 +32,7 @@ pub(crate) fn unchanged(old: &Value, new: &Value) -> Vec<FieldError> {
     for field in ["name", "namespace", "uid"] {
         let (old, new) = (&old["metadata"][field], &new["metadata"][field]);
         if old != new {
-            errors.push(invalid(
-                &format!("metadata.{field}"),
-                new,
-                "field is immutable",
-            ));
+            errors.push(invalid(&format!("metadata.{field}"), new, "field is immutable"));
         }
     }
     errors
@@ -76,11 +72,7 @@ fn labels(metadata: &Value, errors: &mut Vec<FieldError>) {
     for (key, value) in metadata["annotations"].as_object().into_iter().flatten() {
         size += key.len() + value.as_str().map_or(0, str::len);
         for message in qualified_name(&key.to_lowercase()) {
-            errors.push(invalid(
-                "metadata.annotations",
-                &key.as_str().into(),
-                &message,
-            ));
+            errors.push(invalid("metadata.annotations", &key.as_str().into(), &message));
         }
     }
     if size > ANNOTATIONS {
@@ -121,11 +113,7 @@ fn spec(spec: &Value, errors: &mut Vec<FieldError>) {
     let transitions = &spec["leaseTransitions"];
     if transitions.as_i64().is_some_and(|n| n < 0) {
         let field = "spec.leaseTransitions";
-        errors.push(invalid(
-            field,
-            transitions,
-            "must be greater than or equal to 0",
-        ));
+        errors.push(invalid(field, transitions, "must be greater than or equal to 0"));
     }
     let strategy = spec["strategy"].as_str();
     match strategy {
@@ -168,9 +156,7 @@ fn subdomain(name: &str) -> Vec<String> {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && label.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
     };
     if !name.split('.').all(is_label) {
         errors.push(SUBDOMAIN.to_owned());
@@ -190,10 +176,7 @@ fn qualified_name(key: &str) -> Vec<String> {
     let mut errors = match prefix {
         None => Vec::new(),
         Some("") => vec!["prefix part must be non-empty".to_owned()],
-        Some(prefix) => subdomain(prefix)
-            .iter()
-            .map(|e| format!("prefix part {e}"))
-            .collect(),
+        Some(prefix) => subdomain(prefix).iter().map(|e| format!("prefix part {e}")).collect(),
     };
     match name.len() {
         0 => errors.push("name part must be non-empty".to_owned()),
@@ -213,9 +196,7 @@ fn is_name_part(text: &str) -> bool {
     };
     first.is_ascii_alphanumeric()
         && last.is_ascii_alphanumeric()
-        && bytes
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
 }
 
 #[cfg(test)]
@@ -225,10 +206,7 @@ mod tests {
     use super::*;
 
     fn complaints(object: &Value) -> Vec<String> {
-        lease(object)
-            .into_iter()
-            .map(|e| format!("{}: {}", e.field, e.message))
-            .collect()
+        lease(object).into_iter().map(|e| format!("{}: {}", e.field, e.message)).collect()
     }
 
     #[test]

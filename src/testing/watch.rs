@@ -62,10 +62,7 @@ pub(crate) fn open(link: &Link, call: &Call) -> Result<Answer, Failure> {
     let selector = Selector::parse(call)?;
     let from = call.revision()?;
     let lists_first = call.flag("sendInitialEvents");
-    let timeout = call
-        .query("timeoutSeconds")
-        .and_then(|s| s.parse().ok())
-        .filter(|s| *s > 0);
+    let timeout = call.query("timeoutSeconds").and_then(|s| s.parse().ok()).filter(|s| *s > 0);
     let (client, mut events) = mpsc::unbounded_channel();
     let head = link.store.subscribe();
     let fate = link.register_watch();
@@ -105,9 +102,7 @@ pub(crate) fn open(link: &Link, call: &Call) -> Result<Answer, Failure> {
         client,
     };
     tokio::spawn(watch.run());
-    Ok(Answer::stream(stream::poll_fn(move |context| {
-        events.poll_recv(context)
-    })))
+    Ok(Answer::stream(stream::poll_fn(move |context| events.poll_recv(context))))
 }
 
 impl Watch {
@@ -143,8 +138,7 @@ impl Watch {
     async fn follow(&mut self) {
         while self.head.borrow_and_update().epoch == self.epoch {
             let seen = self.seen;
-            self.queue
-                .extend(self.store.read(|state| state.kept_after(seen)));
+            self.queue.extend(self.store.read(|state| state.kept_after(seen)));
             while let Some(change) = self.queue.pop_front() {
                 self.seen = change.revision;
                 self.deliver(&change).await;
@@ -208,10 +202,7 @@ async fn until(moment: Option<Instant>) {
 
 /// The objects that are there, as if just added.
 fn current(state: &State, selector: &Selector) -> Vec<Vec<u8>> {
-    let leases = state
-        .leases
-        .iter()
-        .filter(|(key, lease)| selector.matches(key, lease));
+    let leases = state.leases.iter().filter(|(key, lease)| selector.matches(key, lease));
     leases.map(|(_, lease)| line("ADDED", lease)).collect()
 }
 
@@ -246,9 +237,7 @@ fn bookmark(revision: u64, ends_list: bool) -> Vec<u8> {
 }
 
 fn line(kind: &str, object: &Value) -> Vec<u8> {
-    let mut line = json!({ "type": kind, "object": object })
-        .to_string()
-        .into_bytes();
+    let mut line = json!({ "type": kind, "object": object }).to_string().into_bytes();
     line.push(b'\n');
     line
 }

@@ -30,18 +30,13 @@ pub(crate) fn write(state: &mut State, call: &Call) -> Result<Answer, Failure> {
 
 fn create(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     let (mut object, warnings) = decode(call)?;
-    let name = object["metadata"]["name"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     own_namespace(&mut object, &call.namespace)?;
     let target = Target::new(call, &name);
     ownership::update(&Value::Null, &mut object, call.manager());
     may_create(state, &target, &object)?;
     if !object["metadata"]["resourceVersion"].is_null() {
-        return Err(status::unexpected(
-            "resourceVersion should not be set on objects to be created",
-        ));
+        return Err(status::unexpected("resourceVersion should not be set on objects to be created"));
     }
     if target.find(state).is_some() {
         return Err(status::already_exists(&name));
@@ -56,17 +51,9 @@ fn update(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     let target = Target::new(call, &call.name);
     let live = target.find(state);
     if let Some(wanted) = object["metadata"]["uid"].as_str() {
-        let stored = live
-            .as_ref()
-            .and_then(|o| o["metadata"]["uid"].as_str())
-            .unwrap_or_default();
+        let stored = live.as_ref().and_then(|o| o["metadata"]["uid"].as_str()).unwrap_or_default();
         if wanted != stored {
-            return Err(status::uid_precondition(
-                &call.namespace,
-                &call.name,
-                wanted,
-                stored,
-            ));
+            return Err(status::uid_precondition(&call.namespace, &call.name, wanted, stored));
         }
     }
     let live = live.as_deref().unwrap_or(&Value::Null);
@@ -76,16 +63,13 @@ fn update(state: &mut State, call: &Call) -> Result<Answer, Failure> {
 
 fn delete(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     let target = Target::new(call, &call.name);
-    let live = target
-        .find(state)
-        .ok_or_else(|| status::not_found(&call.name))?;
+    let live = target.find(state).ok_or_else(|| status::not_found(&call.name))?;
     let metadata = &live["metadata"];
     let options = call.json();
     let wanted = &options["preconditions"];
-    for (field, name, hint) in [
-        ("uid", "UID", "deleted and then recreated"),
-        ("resourceVersion", "ResourceVersion", "modified"),
-    ] {
+    for (field, name, hint) in
+        [("uid", "UID", "deleted and then recreated"), ("resourceVersion", "ResourceVersion", "modified")]
+    {
         if let Some(wanted) = wanted[field].as_str()
             && metadata[field] != wanted
         {

@@ -27,10 +27,7 @@ async fn a_guard_holds_until_it_is_released(world: World) {
     assert!(guard.is_held() && !guard.token().is_cancelled());
     assert!(guard.remaining() > Duration::ZERO && guard.remaining() <= D);
     assert!(guard.holder_identity().starts_with("tester_"));
-    assert_eq!(
-        world.holder().await.as_deref(),
-        Some(guard.holder_identity())
-    );
+    assert_eq!(world.holder().await.as_deref(), Some(guard.holder_identity()));
     let held = guard.held().clone();
     guard.release().await.unwrap();
     assert_eq!(world.holder().await, None);
@@ -57,10 +54,7 @@ async fn a_waiter_takes_over_after_a_release_without_polling(world: World) {
     assert!(!waiting.is_finished() && guard.is_held());
     guard.release().await.unwrap();
     let guard = tokio::time::timeout(SOON, waiting).await.unwrap().unwrap();
-    assert_eq!(
-        world.holder().await.as_deref(),
-        Some(guard.holder_identity())
-    );
+    assert_eq!(world.holder().await.as_deref(), Some(guard.holder_identity()));
 }
 
 async fn a_crashed_holder_is_replaced_after_its_lease_duration(world: World) {
@@ -68,27 +62,17 @@ async fn a_crashed_holder_is_replaced_after_its_lease_duration(world: World) {
     let started = tokio::time::Instant::now();
     let _guard = acquire(&world.lock()).await;
     let waited = started.elapsed();
-    assert!(
-        waited >= Duration::from_secs(4),
-        "taken over too early, after {waited:?}"
-    );
+    assert!(waited >= Duration::from_secs(4), "taken over too early, after {waited:?}");
 }
 
 async fn trying_tells_who_holds_the_lease(world: World) {
     let lock = world.lock();
     let guard = lock.try_acquire().await.unwrap();
     for other in [world.lock(), lock.clone()] {
-        let Err(TryAcquireError::Held {
-            holder: Some(holder),
-            lease,
-        }) = other.try_acquire().await
-        else {
+        let Err(TryAcquireError::Held { holder: Some(holder), lease }) = other.try_acquire().await else {
             panic!("the Lease is held")
         };
-        assert_eq!(
-            (holder.identity.as_str(), lease.name()),
-            (guard.holder_identity(), NAME)
-        );
+        assert_eq!((holder.identity.as_str(), lease.name()), (guard.holder_identity(), NAME));
     }
     guard.release().await.unwrap();
     drop(lock.try_acquire().await.unwrap());
@@ -97,10 +81,7 @@ async fn trying_tells_who_holds_the_lease(world: World) {
 async fn trying_again_takes_over_from_a_crashed_holder(world: World) {
     world.create(crashed_holder(1)).await;
     let lock = world.lock();
-    assert!(matches!(
-        lock.try_acquire().await,
-        Err(TryAcquireError::Held { .. })
-    ));
+    assert!(matches!(lock.try_acquire().await, Err(TryAcquireError::Held { .. })));
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     drop(lock.try_acquire().await.unwrap());
 }
@@ -109,41 +90,20 @@ async fn a_timeout_tells_who_held_the_lease(world: World) {
     let guard = acquire(&world.lock()).await;
     let patience = Duration::from_secs(1);
     let error = world.lock().acquire_timeout(patience).await.unwrap_err();
-    let AcquireError::TimedOut {
-        holder: Some(holder),
-        waited,
-        last: None,
-        ..
-    } = &error
-    else {
+    let AcquireError::TimedOut { holder: Some(holder), waited, last: None, .. } = &error else {
         panic!("{error:?}")
     };
-    assert_eq!(
-        (holder.identity.as_str(), *waited),
-        (guard.holder_identity(), patience)
-    );
-    assert!(
-        error.to_string().contains(guard.holder_identity()),
-        "{error}"
-    );
+    assert_eq!((holder.identity.as_str(), *waited), (guard.holder_identity(), patience));
+    assert!(error.to_string().contains(guard.holder_identity()), "{error}");
 }
 
 async fn fencing_tokens_rise_with_every_claim_also_across_deletion(world: World) {
     let mut last = None;
     for round in 0..4 {
         let guard = acquire(&world.lock()).await;
-        assert!(
-            last < Some(guard.fencing_token()),
-            "{last:?} in round {round}"
-        );
+        assert!(last < Some(guard.fencing_token()), "{last:?} in round {round}");
         last = Some(guard.fencing_token());
-        let version = world
-            .lease()
-            .await
-            .unwrap()
-            .metadata
-            .resource_version
-            .unwrap();
+        let version = world.lease().await.unwrap().metadata.resource_version.unwrap();
         assert_eq!(version, guard.fencing_token().to_string());
         guard.release().await.unwrap();
         if round % 2 == 1 {
@@ -154,9 +114,7 @@ async fn fencing_tokens_rise_with_every_claim_also_across_deletion(world: World)
 
 async fn with_returns_the_result_and_releases(world: World) {
     let lock = world.lock();
-    let result = lock
-        .with(async |held| Ok::<_, std::io::Error>(held.is_held()))
-        .await;
+    let result = lock.with(async |held| Ok::<_, std::io::Error>(held.is_held())).await;
     assert!(result.unwrap());
     assert_eq!(world.holder().await, None);
 }
@@ -164,10 +122,7 @@ async fn with_returns_the_result_and_releases(world: World) {
 async fn with_tells_lost_from_failed(world: World) {
     let lock = world.lock();
     let failed = lock.with(async |_| Err::<(), _>("by itself")).await;
-    assert!(
-        matches!(failed, Err(WithError::Failed("by itself"))),
-        "{failed:?}"
-    );
+    assert!(matches!(failed, Err(WithError::Failed("by itself"))), "{failed:?}");
     assert_eq!(world.holder().await, None);
 
     let dropped = tokio_util::sync::CancellationToken::new();
@@ -180,10 +135,7 @@ async fn with_tells_lost_from_failed(world: World) {
         })
         .await;
     assert!(matches!(lost, Err(WithError::Lost(_))), "{lost:?}");
-    assert!(
-        dropped.is_cancelled(),
-        "the future was dropped before `with` came back"
-    );
+    assert!(dropped.is_cancelled(), "the future was dropped before `with` came back");
 }
 
 async fn the_holder_can_be_asked_for(world: World) {
@@ -192,14 +144,7 @@ async fn the_holder_can_be_asked_for(world: World) {
     let guard = acquire(&lock).await;
     let holder = lock.holder().await.unwrap().unwrap();
     assert_eq!(holder.identity, guard.holder_identity());
-    assert_eq!(
-        holder
-            .until
-            .unwrap()
-            .duration_since(holder.since.unwrap())
-            .unwrap(),
-        D
-    );
+    assert_eq!(holder.until.unwrap().duration_since(holder.since.unwrap()).unwrap(), D);
     assert_eq!(holder.resource_version, u64::from(guard.fencing_token()));
     guard.release().await.unwrap();
     assert_eq!(lock.holder().await.unwrap(), None, "released");
@@ -216,37 +161,18 @@ async fn shutdown_waits_for_releases_and_ends_waiting(world: World) {
     drop(guard);
     lock.shutdown().await.unwrap();
     assert_eq!(world.holder().await, None);
-    assert!(matches!(
-        waiting.await.unwrap(),
-        Err(AcquireError::ShutDown(_))
-    ));
-    assert!(matches!(
-        lock.acquire().await,
-        Err(AcquireError::ShutDown(_))
-    ));
-    assert!(matches!(
-        lock.try_acquire().await,
-        Err(TryAcquireError::Acquire(AcquireError::ShutDown(_)))
-    ));
+    assert!(matches!(waiting.await.unwrap(), Err(AcquireError::ShutDown(_))));
+    assert!(matches!(lock.acquire().await, Err(AcquireError::ShutDown(_))));
+    assert!(matches!(lock.try_acquire().await, Err(TryAcquireError::Acquire(AcquireError::ShutDown(_)))));
     lock.shutdown().await.unwrap();
 }
 
 async fn a_lease_long_dead_is_taken_at_first_sight_on_request_only(world: World) {
     world.create(crashed_holder(3600)).await;
-    let skewed = world
-        .builder(world.client())
-        .max_clock_skew(Duration::from_secs(60))
-        .build()
-        .unwrap();
-    assert!(matches!(
-        world.lock().try_acquire().await,
-        Err(TryAcquireError::Held { .. })
-    ));
+    let skewed = world.builder(world.client()).max_clock_skew(Duration::from_secs(60)).build().unwrap();
+    assert!(matches!(world.lock().try_acquire().await, Err(TryAcquireError::Held { .. })));
     let guard = skewed.try_acquire().await.unwrap();
-    assert!(matches!(
-        guard.release().await,
-        Ok(()) | Err(ReleaseError::Lost { .. })
-    ));
+    assert!(matches!(guard.release().await, Ok(()) | Err(ReleaseError::Lost { .. })));
 }
 
 /// A holder from years ago that never renews.

@@ -17,11 +17,7 @@ on_both_servers!(
 async fn a_cancelled_waiter_leaves_nothing_behind(world: World) {
     let guard = acquire(&world.lock()).await;
     let lock = world.lock();
-    assert!(
-        tokio::time::timeout(Duration::from_millis(500), lock.acquire())
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(500), lock.acquire()).await.is_err());
     guard.release().await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(world.holder().await, None, "nobody is waiting any more");
@@ -44,10 +40,7 @@ async fn an_acquire_cancelled_at_any_time_leaves_nothing_behind(world: World) {
             guard = lock.acquire() => drop(guard.unwrap()),
         }
         let next = acquire(&lock).await;
-        assert_eq!(
-            world.holder().await.as_deref(),
-            Some(next.holder_identity())
-        );
+        assert_eq!(world.holder().await.as_deref(), Some(next.holder_identity()));
         next.release().await.unwrap();
         assert_eq!(world.holder().await, None, "cancelled at step {step}");
     }

@@ -30,10 +30,7 @@ async fn contenders_never_overlap_and_all_get_their_turn(world: World) {
         })
         .collect();
     for contender in contenders {
-        tokio::time::timeout(2 * SOON, contender)
-            .await
-            .expect("every contender gets its turn")
-            .unwrap();
+        tokio::time::timeout(2 * SOON, contender).await.expect("every contender gets its turn").unwrap();
     }
 }
 
@@ -41,12 +38,7 @@ async fn two_locks_of_one_identity_exclude_each_other(world: World) {
     let (one, other) = (world.lock(), world.lock());
     let guard = acquire(&one).await;
     assert!(other.try_acquire().await.is_err());
-    assert!(
-        other
-            .acquire_timeout(Duration::from_millis(1_500))
-            .await
-            .is_err()
-    );
+    assert!(other.acquire_timeout(Duration::from_millis(1_500)).await.is_err());
     guard.release().await.unwrap();
     let guard = acquire(&other).await;
     assert!(one.try_acquire().await.is_err());
@@ -83,11 +75,7 @@ async fn a_thousand_tasks_are_one_contender(world: World) {
         })
         .collect();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(
-        tap.requests(),
-        ["GET", "WATCH"],
-        "one look and one watch for all of them"
-    );
+    assert_eq!(tap.requests(), ["GET", "WATCH"], "one look and one watch for all of them");
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     guard.release().await.unwrap();
 }

@@ -25,10 +25,7 @@ async fn every_way_of_being_free_is_free(world: World) {
     ] {
         world.create(spec).await;
         let guard = world.lock().try_acquire().await.unwrap();
-        assert_eq!(
-            world.holder().await.as_deref(),
-            Some(guard.holder_identity())
-        );
+        assert_eq!(world.holder().await.as_deref(), Some(guard.holder_identity()));
         guard.release().await.unwrap();
         world.delete().await;
     }
@@ -44,10 +41,7 @@ async fn every_way_of_being_held_is_held(world: World) {
     ] {
         world.create(spec).await;
         let tried = world.lock().try_acquire().await;
-        assert!(
-            matches!(tried, Err(TryAcquireError::Held { .. })),
-            "{tried:?}"
-        );
+        assert!(matches!(tried, Err(TryAcquireError::Held { .. })), "{tried:?}");
         world.delete().await;
     }
 }
@@ -60,15 +54,11 @@ async fn a_holder_without_a_duration_gets_ours(world: World) {
 }
 
 async fn a_duration_of_years_is_honoured_until_released(world: World) {
-    world
-        .create(json!({ "holderIdentity": "them", "leaseDurationSeconds": 2_147_483_647 }))
-        .await;
+    world.create(json!({ "holderIdentity": "them", "leaseDurationSeconds": 2_147_483_647 })).await;
     let lock = world.lock();
     assert!(lock.acquire_timeout(2 * D).await.is_err());
     let waiting = tokio::spawn(async move { acquire(&lock).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
-    world
-        .edit(json!({ "spec": { "holderIdentity": null } }))
-        .await;
+    world.edit(json!({ "spec": { "holderIdentity": null } })).await;
     drop(waiting.await.unwrap());
 }

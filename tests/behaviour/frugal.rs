@@ -19,11 +19,7 @@ async fn a_free_lease_costs_one_read_and_one_write(world: World) {
 
     let (lock, tap) = world.tapped_lock();
     let _guard = acquire(&lock).await;
-    assert_eq!(
-        writes_and_reads(&tap.requests()),
-        ["GET", "PATCH"],
-        "claimed"
-    );
+    assert_eq!(writes_and_reads(&tap.requests()), ["GET", "PATCH"], "claimed");
 }
 
 async fn the_same_lock_again_costs_one_write(world: World) {
@@ -31,11 +27,7 @@ async fn the_same_lock_again_costs_one_write(world: World) {
     acquire(&lock).await.release().await.unwrap();
     tap.requests();
     acquire(&lock).await.release().await.unwrap();
-    assert_eq!(
-        writes_and_reads(&tap.requests()),
-        ["PATCH", "PATCH"],
-        "claim and release"
-    );
+    assert_eq!(writes_and_reads(&tap.requests()), ["PATCH", "PATCH"], "claim and release");
 }
 
 async fn a_renewal_and_a_release_cost_one_write_each(world: World) {
@@ -46,10 +38,7 @@ async fn a_renewal_and_a_release_cost_one_write_each(world: World) {
     // Renewals are due every D / 3 = 1 s.
     tokio::time::sleep(Duration::from_millis(3_500)).await;
     let renewals = tap.requests();
-    assert!(
-        renewals.iter().all(|request| request == "PATCH"),
-        "{renewals:?}"
-    );
+    assert!(renewals.iter().all(|request| request == "PATCH"), "{renewals:?}");
     assert!((3..=4).contains(&renewals.len()), "{renewals:?}");
     guard.release().await.unwrap();
     assert_eq!(writes_and_reads(&tap.requests()), ["PATCH"]);
@@ -66,9 +55,5 @@ async fn an_idle_waiter_costs_nothing_beyond_its_watch(world: World) {
 
 /// Without the watch, which a holder opens as well.
 fn writes_and_reads(requests: &[String]) -> Vec<&str> {
-    requests
-        .iter()
-        .map(String::as_str)
-        .filter(|request| *request != "WATCH")
-        .collect()
+    requests.iter().map(String::as_str).filter(|request| *request != "WATCH").collect()
 }

@@ -1,6 +1,8 @@
 //! How the lock behaves towards an API server: each test runs against the in-process server in virtual time,
 //! and against a real one.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
+
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

@@ -18,14 +18,8 @@ on_both_servers!(
 async fn records_are_those_that_client_go_would_write(world: World) {
     let guard = acquire(&world.lock()).await;
     let spec = spec(&world).await;
-    assert_eq!(
-        spec.holder_identity.as_deref(),
-        Some(guard.holder_identity())
-    );
-    assert_eq!(
-        spec.lease_duration_seconds,
-        Some(i32::try_from(D.as_secs()).unwrap())
-    );
+    assert_eq!(spec.holder_identity.as_deref(), Some(guard.holder_identity()));
+    assert_eq!(spec.lease_duration_seconds, Some(i32::try_from(D.as_secs()).unwrap()));
     assert_eq!(spec.lease_transitions, Some(0));
     assert_eq!(spec.acquire_time, spec.renew_time);
     let age = Timestamp::now().as_second() - spec.acquire_time.unwrap().0.as_second();
@@ -61,18 +55,12 @@ async fn renewals_never_share_a_second(world: World) {
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
     assert!(seconds.len() >= 3, "{seconds:?}");
-    assert!(
-        seconds
-            .windows(2)
-            .all(|pair| pair[0].as_second() < pair[1].as_second()),
-        "{seconds:?}"
-    );
+    assert!(seconds.windows(2).all(|pair| pair[0].as_second() < pair[1].as_second()), "{seconds:?}");
 }
 
 async fn what_others_wrote_beside_the_record_is_kept(world: World) {
     let guard = acquire(&world.lock()).await;
-    let beside =
-        json!({ "metadata": { "labels": { "team": "blue" }, "annotations": { "note": "keep" } } });
+    let beside = json!({ "metadata": { "labels": { "team": "blue" }, "annotations": { "note": "keep" } } });
     world.edit(beside).await;
     tokio::time::sleep(2 * D).await;
     assert!(guard.is_held(), "an edit beside the record costs no lock");

@@ -26,37 +26,29 @@ pub(crate) struct World {
 
 enum Server {
     InProcess(LeaseServer),
-    Real(kube::Config),
+    Real(Box<kube::Config>),
 }
 
 impl World {
     pub(crate) fn in_process() -> Self {
         let server = LeaseServer::new();
         let admin = Api::namespaced(server.connect().client(), "default");
-        Self {
-            server: Server::InProcess(server),
-            namespace: "default".into(),
-            admin,
-        }
+        Self { server: Server::InProcess(server), namespace: "default".into(), admin }
     }
 
     pub(crate) async fn real() -> Self {
         let plane = ControlPlane::shared().await;
         let namespace = plane.fresh_namespace().await;
         let config = plane.config().await;
-        let admin = Api::namespaced(Client::try_from(config.clone()).unwrap(), &namespace);
-        Self {
-            server: Server::Real(config),
-            namespace,
-            admin,
-        }
+        let admin = Api::namespaced(Client::try_from(kube::Config::clone(&config)).unwrap(), &namespace);
+        Self { server: Server::Real(config.into()), namespace, admin }
     }
 
     /// A client with connections of its own.
     pub(crate) fn client(&self) -> Client {
         match &self.server {
             Server::InProcess(server) => server.connect().client(),
-            Server::Real(config) => Client::try_from(config.clone()).unwrap(),
+            Server::Real(config) => Client::try_from(kube::Config::clone(config)).unwrap(),
         }
     }
 
@@ -72,10 +64,7 @@ impl World {
     }
 
     pub(crate) fn builder(&self, client: Client) -> LeaseLockBuilder {
-        LeaseLock::builder(client, NAME)
-            .namespace(&self.namespace)
-            .identity("tester")
-            .lease_duration(D)
+        LeaseLock::builder(client, NAME).namespace(&self.namespace).identity("tester").lease_duration(D)
     }
 
     pub(crate) fn tap(&self, client: Client) -> (Client, Tap) {
@@ -102,38 +91,22 @@ impl World {
     }
 
     pub(crate) async fn holder(&self) -> Option<String> {
-        self.lease()
-            .await?
-            .spec?
-            .holder_identity
-            .filter(|holder| !holder.is_empty())
+        self.lease().await?.spec?.holder_identity.filter(|holder| !holder.is_empty())
     }
 
     /// Another writer creates the Lease.
     pub(crate) async fn create(&self, spec: Value) -> Lease {
         let lease = json!({ "metadata": { "name": NAME }, "spec": spec });
-        self.admin
-            .create(
-                &PostParams::default(),
-                &serde_json::from_value(lease).unwrap(),
-            )
-            .await
-            .unwrap()
+        self.admin.create(&PostParams::default(), &serde_json::from_value(lease).unwrap()).await.unwrap()
     }
 
     /// Another writer changes the Lease by a merge patch.
     pub(crate) async fn edit(&self, patch: Value) -> Lease {
-        self.admin
-            .patch(NAME, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .unwrap()
+        self.admin.patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap()
     }
 
     pub(crate) async fn delete(&self) {
-        self.admin
-            .delete(NAME, &DeleteParams::default())
-            .await
-            .unwrap();
+        self.admin.delete(NAME, &DeleteParams::default()).await.unwrap();
     }
 
     /// Waits until nobody holds the Lease.
@@ -143,18 +116,14 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(SOON, free)
-            .await
-            .expect("the Lease should have been released");
+        tokio::time::timeout(SOON, free).await.expect("the Lease should have been released");
     }
 }
 
 /// Acquires, or fails the test.
 pub(crate) async fn acquire(lock: &LeaseLock) -> LeaseGuard {
     let acquired = tokio::time::timeout(SOON, lock.acquire()).await;
-    acquired
-        .expect("the lock should have been acquired by now")
-        .unwrap()
+    acquired.expect("the lock should have been acquired by now").unwrap()
 }
 
 /// What goes through one client: counted, and cut off on demand.
@@ -176,15 +145,8 @@ impl Tap {
     }
 
     fn note(&self, request: &http::Request<Body>) {
-        let watch = request
-            .uri()
-            .query()
-            .is_some_and(|query| query.contains("watch=true"));
-        let verb = if watch {
-            "WATCH".to_owned()
-        } else {
-            request.method().to_string()
-        };
+        let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        let verb = if watch { "WATCH".to_owned() } else { request.method().to_string() };
         self.requests.lock().unwrap().push(verb);
     }
 

@@ -21,8 +21,7 @@ pub(crate) struct Request {
 }
 
 pub(super) fn read(log: &Path) -> Vec<Request> {
-    let log = fs::read_to_string(log)
-        .expect("the audit log: start the control plane with `start_audited()`");
+    let log = fs::read_to_string(log).expect("the audit log: start the control plane with `start_audited()`");
     // The last line may be half written.
     log.lines()
         .filter_map(|line| serde_json::from_str(line).ok())
@@ -33,37 +32,20 @@ pub(super) fn read(log: &Path) -> Vec<Request> {
 
 /// A watch is answered when it starts. Counting its end as well would count it twice.
 fn is_answer(event: &Value) -> bool {
-    let stage = if event["verb"] == "watch" {
-        "ResponseStarted"
-    } else {
-        "ResponseComplete"
-    };
+    let stage = if event["verb"] == "watch" { "ResponseStarted" } else { "ResponseComplete" };
     event["stage"] == stage
 }
 
 fn request(event: &Value) -> Request {
-    let text = |pointer| {
-        event
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let text = |pointer| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let impersonated = text("/impersonatedUser/username");
     Request {
-        user: if impersonated.is_empty() {
-            text("/user/username")
-        } else {
-            impersonated
-        },
+        user: if impersonated.is_empty() { text("/user/username") } else { impersonated },
         user_agent: text("/userAgent"),
         verb: text("/verb"),
         resource: text("/objectRef/resource"),
         namespace: text("/objectRef/namespace"),
         name: text("/objectRef/name"),
-        code: event
-            .pointer("/responseStatus/code")
-            .and_then(Value::as_u64)
-            .unwrap_or_default(),
+        code: event.pointer("/responseStatus/code").and_then(Value::as_u64).unwrap_or_default(),
     }
 }

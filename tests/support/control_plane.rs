@@ -31,10 +31,7 @@ impl ControlPlane {
         SHARED
             .get_or_init(|| async {
                 match find::kubeconfig() {
-                    Some(kubeconfig) => Self {
-                        kubeconfig,
-                        process: None,
-                    },
+                    Some(kubeconfig) => Self { kubeconfig, process: None },
                     None => Self::start().await,
                 }
             })
@@ -53,10 +50,8 @@ impl ControlPlane {
 
     async fn launch(audit: bool) -> Self {
         let process = blocking(move || Process::start(audit)).await;
-        let plane = Self {
-            kubeconfig: process.path("kubeconfig"),
-            process: Some(Arc::new(Mutex::new(process))),
-        };
+        let plane =
+            Self { kubeconfig: process.path("kubeconfig"), process: Some(Arc::new(Mutex::new(process))) };
         plane.ready().await;
         plane
     }
@@ -65,8 +60,7 @@ impl ControlPlane {
     pub(crate) async fn config(&self) -> Config {
         let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)
             .unwrap_or_else(|error| panic!("{}: {error}", self.kubeconfig.display()));
-        let config =
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         config.unwrap_or_else(|error| panic!("{}: {error}", self.kubeconfig.display()))
     }
 
@@ -85,10 +79,7 @@ impl ControlPlane {
 
     /// A new namespace. Those in a foreign cluster can be found by their label and deleted.
     pub(crate) async fn fresh_namespace(&self) -> String {
-        let labels = [(
-            "app.kubernetes.io/created-by".to_owned(),
-            "kube-lease-lock-tests".to_owned(),
-        )];
+        let labels = [("app.kubernetes.io/created-by".to_owned(), "kube-lease-lock-tests".to_owned())];
         let namespace = Namespace {
             metadata: ObjectMeta {
                 generate_name: Some("kube-lease-lock-test-".to_owned()),
@@ -97,15 +88,9 @@ impl ControlPlane {
             },
             ..Namespace::default()
         };
-        let created = Api::all(self.client().await)
-            .create(&PostParams::default(), &namespace)
-            .await;
-        let created =
-            created.expect("a namespace created: is the user of the kubeconfig an administrator?");
-        created
-            .metadata
-            .name
-            .expect("the name that the server generated")
+        let created = Api::all(self.client().await).create(&PostParams::default(), &namespace).await;
+        let created = created.expect("a namespace created: is the user of the kubeconfig an administrator?");
+        created.metadata.name.expect("the name that the server generated")
     }
 
     /// The version of Kubernetes, such as `v1.37.2`.
@@ -143,18 +128,14 @@ impl ControlPlane {
         config.default_retry = false;
         let client = Client::try_from(config)?;
         let readyz = http::Request::get("/readyz").body(Vec::new());
-        client
-            .request_text(readyz.map_err(Error::HttpError)?)
-            .await?;
+        client.request_text(readyz.map_err(Error::HttpError)?).await?;
         Api::<Namespace>::all(client).get("default").await.map(drop)
     }
 
     pub(super) fn own(&self) -> Arc<Mutex<Process>> {
         let process = self.process.as_ref();
         Arc::clone(
-            process.expect(
-                "a control plane of our own: use `start()`, a foreign cluster cannot do this",
-            ),
+            process.expect("a control plane of our own: use `start()`, a foreign cluster cannot do this"),
         )
     }
 }

@@ -33,10 +33,7 @@ impl ControlPlane {
     pub(crate) async fn end(&self) {
         let process = self.own();
         let ended = blocking(move || lock(&process).end()).await;
-        assert!(
-            ended,
-            "the control plane did not end with its standard input"
-        );
+        assert!(ended, "the control plane did not end with its standard input");
     }
 
     /// Stops it in its tracks: connections stay, nothing answers. It continues when the returned

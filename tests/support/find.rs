@@ -31,10 +31,7 @@ fn binaries(assets: &Path) -> Command {
     }
     let mut command = Command::new("sh");
     command
-        .arg(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/support/binaries.sh"
-        ))
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/binaries.sh"))
         .env("KUBEBUILDER_ASSETS", assets)
         .env("API_PORT", free_port())
         .env("ETCD_PORT", free_port());

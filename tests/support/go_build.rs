@@ -25,12 +25,10 @@ fn find_or_build() -> PathBuf {
     }
     fs::create_dir_all(&folder).expect("a folder for the program");
     let lock = File::create(folder.join("lock")).expect("the lock on the build");
-    wait("waiting for another process to build it", || {
-        match lock.try_lock() {
-            Ok(()) => Some(()),
-            Err(TryLockError::WouldBlock) => None,
-            Err(TryLockError::Error(error)) => panic!("cannot lock the build: {error}"),
-        }
+    wait("waiting for another process to build it", || match lock.try_lock() {
+        Ok(()) => Some(()),
+        Err(TryLockError::WouldBlock) => None,
+        Err(TryLockError::Error(error)) => panic!("cannot lock the build: {error}"),
     });
     if !program.exists() {
         remove_old(&folder);
@@ -51,9 +49,7 @@ fn build(output: &Path, log: &Path) {
         .env("CGO_ENABLED", "0")
         .env("GOWORK", "off")
         .args(["build", "-trimpath", "-buildvcs=false", "-ldflags"])
-        .arg(format!(
-            "-s -w -X k8s.io/component-base/version.gitVersion={version}"
-        ))
+        .arg(format!("-s -w -X k8s.io/component-base/version.gitVersion={version}"))
         .arg("-o")
         .args([output, Path::new(".")])
         .stderr(log_file)
@@ -62,9 +58,7 @@ fn build(output: &Path, log: &Path) {
             ErrorKind::NotFound => panic!("{NO_GO}"),
             _ => panic!("cannot run go: {error}"),
         });
-    let what = format!(
-        "building kube-apiserver {version} (the first time takes minutes; then it is kept)"
-    );
+    let what = format!("building kube-apiserver {version} (the first time takes minutes; then it is kept)");
     let status = wait(&what, || go.try_wait().expect("the state of go build"));
     if !status.success() {
         let words = fs::read_to_string(log).unwrap_or_else(|error| error.to_string());
@@ -83,10 +77,7 @@ fn fingerprint() -> u64 {
     let mut files: Vec<_> = fs::read_dir(SOURCES)
         .expect("the sources of the control plane")
         .map(|entry| entry.expect("an entry among the sources").path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|kind| kind == "go" || kind == "mod" || kind == "sum")
-        })
+        .filter(|path| path.extension().is_some_and(|kind| kind == "go" || kind == "mod" || kind == "sum"))
         .collect();
     files.sort();
     let mut hasher = DefaultHasher::new();
@@ -100,22 +91,13 @@ fn fingerprint() -> u64 {
 /// The API server cannot tell by itself: Kubernetes' own build stamps its version in.
 fn kubernetes_version() -> String {
     let module = fs::read_to_string(Path::new(SOURCES).join("go.mod")).expect("go.mod");
-    let version = module
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes "));
+    let version = module.lines().find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes "));
     version.expect("k8s.io/kubernetes in go.mod").to_owned()
 }
 
 fn remove_old(folder: &Path) {
-    for entry in fs::read_dir(folder)
-        .expect("the folder for the program")
-        .flatten()
-    {
-        if entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with("control-plane-")
-        {
+    for entry in fs::read_dir(folder).expect("the folder for the program").flatten() {
+        if entry.file_name().to_string_lossy().starts_with("control-plane-") {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -131,11 +113,7 @@ fn wait<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
             return value;
         }
         if start.elapsed() >= next {
-            let _ = writeln!(
-                std::io::stderr(),
-                "control plane: {what}: {} s",
-                next.as_secs()
-            );
+            let _ = writeln!(std::io::stderr(), "control plane: {what}: {} s", next.as_secs());
             next += Duration::from_secs(5);
         }
         thread::sleep(Duration::from_millis(100));

@@ -128,7 +128,6 @@ fn first_line(child: &mut Child) -> Option<String> {
 pub(super) fn signal(pid: u32, name: &str) -> bool {
     // The shell has `kill` built in; std has none, and the program is not installed everywhere.
     let mut kill = Command::new("sh");
-    kill.args(["-c", r#"kill -s "$0" -- "-$1""#, name, &pid.to_string()])
-        .stderr(Stdio::null());
+    kill.args(["-c", r#"kill -s "$0" -- "-$1""#, name, &pid.to_string()]).stderr(Stdio::null());
     kill.status().expect("sh").success()
 }

@@ -17,29 +17,22 @@ impl ControlPlane {
     /// in `namespace`, bindings get `user` for a subject, and a role without a binding gets one.
     pub(crate) async fn grant(&self, namespace: &str, user: &str, manifests: &str) {
         let (roles, mut bindings) = parse(manifests);
-        let unbound = roles
-            .iter()
-            .filter(|role| !bindings.iter().any(|binding| names(binding, role)));
+        let unbound = roles.iter().filter(|role| !bindings.iter().any(|binding| names(binding, role)));
         bindings.extend(unbound.map(binding_of).collect::<Vec<_>>());
 
         let client = self.client().await;
         for role in &roles {
-            let created = Api::namespaced(client.clone(), namespace)
-                .create(&PostParams::default(), role)
-                .await;
+            let created =
+                Api::namespaced(client.clone(), namespace).create(&PostParams::default(), role).await;
             created.expect("a Role created");
         }
         for mut binding in bindings {
             binding.subjects = Some(vec![subject(user)]);
-            let created = Api::namespaced(client.clone(), namespace)
-                .create(&PostParams::default(), &binding)
-                .await;
+            let created =
+                Api::namespaced(client.clone(), namespace).create(&PostParams::default(), &binding).await;
             created.expect("a RoleBinding created");
         }
-        let permissions = roles
-            .into_iter()
-            .flat_map(|role| role.rules.unwrap_or_default())
-            .collect();
+        let permissions = roles.into_iter().flat_map(|role| role.rules.unwrap_or_default()).collect();
         self.until_effective(namespace, user, permissions).await;
     }
 
@@ -47,21 +40,14 @@ impl ControlPlane {
     async fn until_effective(&self, namespace: &str, user: &str, mut missing: Vec<PolicyRule>) {
         let reviews = Api::all(self.client_as(user).await);
         let question = SelfSubjectRulesReview {
-            spec: SelfSubjectRulesReviewSpec {
-                namespace: Some(namespace.to_owned()),
-            },
+            spec: SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) },
             ..SelfSubjectRulesReview::default()
         };
         let deadline = Instant::now() + TIMEOUT;
         loop {
-            let answer = reviews
-                .create(&PostParams::default(), &question)
-                .await
-                .expect("a review of the rules");
-            let effective = answer
-                .status
-                .expect("the outcome of the review")
-                .resource_rules;
+            let answer =
+                reviews.create(&PostParams::default(), &question).await.expect("a review of the rules");
+            let effective = answer.status.expect("the outcome of the review").resource_rules;
             missing.retain(|rule| {
                 !effective.iter().any(|it| {
                     it.verbs == rule.verbs
@@ -72,10 +58,7 @@ impl ControlPlane {
             if missing.is_empty() {
                 return;
             }
-            assert!(
-                Instant::now() < deadline,
-                "{user} was granted {missing:?}, but it has no effect"
-            );
+            assert!(Instant::now() < deadline, "{user} was granted {missing:?}, but it has no effect");
             sleep(Duration::from_millis(10)).await;
         }
     }
@@ -109,10 +92,7 @@ fn binding_of(role: &Role) -> RoleBinding {
             kind: "Role".to_owned(),
             name: name.clone().expect("the name of a Role"),
         },
-        metadata: ObjectMeta {
-            name,
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name, ..ObjectMeta::default() },
         subjects: None,
     }
 }

@@ -18,33 +18,19 @@ fn wall(millis: u64) -> Stamp {
 }
 
 fn version(revision: u64) -> Version {
-    Version {
-        uid: "u".into(),
-        revision,
-    }
+    Version { uid: "u".into(), revision }
 }
 
 /// A hold claimed at 0 s as revision 10.
 fn holder() -> Holder {
     let record = Record::claim("me", TERMS.lease_duration, None, wall(0));
-    Holder::new(
-        "me".into(),
-        TERMS,
-        at(0),
-        Snapshot {
-            version: version(10),
-            record,
-        },
-    )
+    Holder::new("me".into(), TERMS, at(0), Snapshot { version: version(10), record })
 }
 
 /// Sends the renewal that is due, and returns what it would leave as `revision`.
 fn renew(holder: &mut Holder, millis: u64, revision: u64) -> Snapshot {
     match holder.step(at(millis), wall(millis)) {
-        Step::Renew(write) => Snapshot {
-            version: version(revision),
-            record: write.record,
-        },
+        Step::Renew(write) => Snapshot { version: version(revision), record: write.record },
         other => panic!("expected a renewal at {millis} ms, not {other:?}"),
     }
 }
@@ -84,10 +70,7 @@ fn a_success_that_comes_at_the_deadline_revives_nothing() {
     let mut me = holder();
     let renewed = renew(&mut me, 5_000, 11);
     me.answered(Answer::Written(renewed), at(10_000));
-    assert_eq!(
-        me.step(at(10_000), wall(10_000)),
-        Step::Lost(Loss::Deadline)
-    );
+    assert_eq!(me.step(at(10_000), wall(10_000)), Step::Lost(Loss::Deadline));
 }
 
 #[test]
@@ -105,24 +88,13 @@ fn one_failed_renewal_loses_nothing() {
 
 #[test]
 fn an_unknown_write_found_to_have_been_made_counts_from_its_own_sending() {
-    for conflict_hides_it in [false, true] {
-        let mut me = holder();
-        let renewed = renew(&mut me, 5_000, 11);
-        let answer = if conflict_hides_it {
-            Answer::Conflict
-        } else {
-            Answer::Unknown { pause: PAUSE }
-        };
-        me.answered(answer, at(8_000));
-        assert_eq!(me.step(at(8_250), wall(8_250)), Step::Look);
-        me.answered(Answer::Seen(Some(renewed.clone())), at(9_000));
-        assert_eq!(
-            me.deadline(),
-            at(15_000),
-            "not 9 s + 10 s, which is when the reading revealed it"
-        );
-        assert_eq!(me.current.version, renewed.version);
-    }
+    let mut me = holder();
+    let renewed = renew(&mut me, 5_000, 11);
+    me.answered(Answer::Unknown { pause: PAUSE }, at(8_000));
+    assert_eq!(me.step(at(8_250), wall(8_250)), Step::Look);
+    me.answered(Answer::Seen(Some(renewed.clone())), at(9_000));
+    assert_eq!(me.deadline(), at(15_000), "not 9 s + 10 s, which is when the reading revealed it");
+    assert_eq!(me.current.version, renewed.version);
 }
 
 #[test]
@@ -132,11 +104,7 @@ fn the_watch_may_settle_an_unknown_write_too() {
     me.answered(Answer::Unknown { pause: PAUSE }, at(8_000));
     me.watched(renewed, at(8_100));
     assert_eq!(me.deadline(), at(15_000));
-    assert_eq!(
-        me.step(at(8_100), wall(8_100)),
-        Step::Wait(at(10_000)),
-        "no look is needed any more"
-    );
+    assert_eq!(me.step(at(8_100), wall(8_100)), Step::Wait(at(10_000)), "no look is needed any more");
 }
 
 #[test]
@@ -148,18 +116,14 @@ fn the_watch_may_overtake_the_answer() {
     me.watched(renewed.clone(), at(5_010));
     me.watched(labelled, at(5_020));
     me.answered(Answer::Written(renewed), at(5_030));
-    assert_eq!(
-        (me.deadline(), me.revision()),
-        (at(15_000), 12),
-        "the older answer changes nothing"
-    );
+    assert_eq!((me.deadline(), me.revision()), (at(15_000), 12), "the older answer changes nothing");
 }
 
 #[test]
-fn a_conflict_leads_to_a_look_before_the_next_write() {
+fn an_unknown_outcome_leads_to_a_look_before_the_next_write() {
     let mut me = holder();
     renew(&mut me, 5_000, 11);
-    me.answered(Answer::Conflict, at(5_010));
+    me.answered(Answer::Unknown { pause: Duration::ZERO }, at(5_010));
     assert_eq!(me.step(at(5_010), wall(5_010)), Step::Look);
 }
 
@@ -169,12 +133,7 @@ fn no_two_renewals_share_a_second_however_fast_they_follow() {
     let mut stamps = vec![wall(0)];
     for _ in 0..3 {
         stamps.push(renew(&mut me, 5_000, 11).record.renewed.unwrap());
-        me.answered(
-            Answer::Unknown {
-                pause: Duration::ZERO,
-            },
-            at(5_000),
-        );
+        me.answered(Answer::Unknown { pause: Duration::ZERO }, at(5_000));
         assert_eq!(me.step(at(5_000), wall(5_000)), Step::Look);
         me.answered(Answer::Seen(Some(me.current.clone())), at(5_000));
     }
@@ -186,9 +145,7 @@ fn no_two_renewals_share_a_second_however_fast_they_follow() {
 #[test]
 fn a_wall_clock_set_back_still_changes_the_record() {
     let mut me = holder();
-    let Step::Renew(write) = me.step(at(5_000), Stamp(77)) else {
-        panic!("a renewal is due")
-    };
+    let Step::Renew(write) = me.step(at(5_000), Stamp(77)) else { panic!("a renewal is due") };
     assert_eq!(write.record.renewed, Some(Stamp(77)));
     assert_eq!(write.record.acquired, Some(wall(0)));
 }
@@ -202,27 +159,12 @@ fn another_holder_a_cleared_one_a_deletion_or_a_new_object_end_the_hold_at_once(
     };
     let claimed = holder().current;
     let taken = Loss::TakenOver { by: "them".into() };
-    assert_eq!(
-        lost(&|me| me.watched(by("them", &claimed, 11), at(1_000))),
-        Step::Lost(taken)
-    );
-    assert_eq!(
-        lost(&|me| me.watched(by("", &claimed, 11), at(1_000))),
-        Step::Lost(Loss::Cleared)
-    );
-    assert_eq!(
-        lost(&|me| me.watched_deletion(11, at(1_000))),
-        Step::Lost(Loss::Deleted)
-    );
+    assert_eq!(lost(&|me| me.watched(by("them", &claimed, 11), at(1_000))), Step::Lost(taken));
+    assert_eq!(lost(&|me| me.watched(by("", &claimed, 11), at(1_000))), Step::Lost(Loss::Cleared));
+    assert_eq!(lost(&|me| me.watched_deletion(11, at(1_000))), Step::Lost(Loss::Deleted));
     let mut recreated = claimed.clone();
-    recreated.version = Version {
-        uid: "v".into(),
-        revision: 12,
-    };
-    assert_eq!(
-        lost(&|me| me.watched(recreated.clone(), at(1_000))),
-        Step::Lost(Loss::Deleted)
-    );
+    recreated.version = Version { uid: "v".into(), revision: 12 };
+    assert_eq!(lost(&|me| me.watched(recreated.clone(), at(1_000))), Step::Lost(Loss::Deleted));
 }
 
 #[test]
@@ -238,7 +180,7 @@ fn a_read_shows_a_takeover_or_a_deletion_as_well() {
     let doubtful = || {
         let mut me = holder();
         renew(&mut me, 5_000, 11);
-        me.answered(Answer::Conflict, at(5_010));
+        me.answered(Answer::Unknown { pause: Duration::ZERO }, at(5_010));
         assert_eq!(me.step(at(5_010), wall(5_010)), Step::Look);
         me
     };
@@ -246,14 +188,8 @@ fn a_read_shows_a_takeover_or_a_deletion_as_well() {
     me.answered(Answer::Seen(None), at(5_020));
     assert_eq!(me.step(at(5_020), wall(5_020)), Step::Lost(Loss::Deleted));
     let mut me = doubtful();
-    me.answered(
-        Answer::Seen(Some(by("them", &me.current.clone(), 12))),
-        at(5_020),
-    );
-    assert_eq!(
-        me.step(at(5_020), wall(5_020)),
-        Step::Lost(Loss::TakenOver { by: "them".into() })
-    );
+    me.answered(Answer::Seen(Some(by("them", &me.current.clone(), 12))), at(5_020));
+    assert_eq!(me.step(at(5_020), wall(5_020)), Step::Lost(Loss::TakenOver { by: "them".into() }));
 }
 
 #[test]
@@ -263,14 +199,8 @@ fn edits_beside_the_record_cost_nothing_and_carry_over() {
     labelled.version = version(12);
     me.watched(labelled, at(1_000));
     assert_eq!(me.step(at(1_000), wall(1_000)), Step::Wait(at(5_000)));
-    let Step::Renew(write) = me.step(at(5_000), wall(5_000)) else {
-        panic!("a renewal is due")
-    };
-    assert_eq!(
-        write.on,
-        Some(version(12)),
-        "the renewal builds on the edited state"
-    );
+    let Step::Renew(write) = me.step(at(5_000), wall(5_000)) else { panic!("a renewal is due") };
+    assert_eq!(write.on, Some(version(12)), "the renewal builds on the edited state");
 }
 
 #[test]
@@ -280,14 +210,8 @@ fn an_edited_count_of_transitions_is_kept() {
     edited.version = version(12);
     edited.record.transitions = 41;
     me.watched(edited, at(3_000));
-    assert_eq!(
-        me.step(at(3_000), wall(3_000)),
-        Step::Wait(at(4_000)),
-        "restored soon, but not at any rate"
-    );
-    let Step::Renew(write) = me.step(at(4_000), wall(4_000)) else {
-        panic!("a renewal is due")
-    };
+    assert_eq!(me.step(at(3_000), wall(3_000)), Step::Wait(at(4_000)), "restored soon, but not at any rate");
+    let Step::Renew(write) = me.step(at(4_000), wall(4_000)) else { panic!("a renewal is due") };
     assert_eq!(write.record.transitions, 41);
     assert_eq!(me.deadline(), at(10_000));
 }
@@ -299,11 +223,7 @@ fn a_shortened_duration_shortens_the_hold_until_it_is_restored() {
     edited.version = version(12);
     edited.record.duration = Some(Duration::from_secs(3));
     me.watched(edited, at(1_000));
-    assert_eq!(
-        me.deadline(),
-        at(3_000),
-        "10/15 of 3 s from when it was seen"
-    );
+    assert_eq!(me.deadline(), at(3_000), "10/15 of 3 s from when it was seen");
     let restored = renew(&mut me, 1_000, 13);
     assert_eq!(restored.record.duration, Some(TERMS.lease_duration));
     me.answered(Answer::Written(restored), at(1_010));

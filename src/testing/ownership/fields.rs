@@ -41,10 +41,7 @@ pub(crate) fn fields(object: &Value) -> BTreeMap<Path, Value> {
         }
     }
     for (name, value) in members(&object["spec"]) {
-        found.insert(
-            vec!["f:spec".to_owned(), format!("f:{name}")],
-            value.clone(),
-        );
+        found.insert(vec!["f:spec".to_owned(), format!("f:{name}")], value.clone());
     }
     found
 }
@@ -52,11 +49,7 @@ pub(crate) fn fields(object: &Value) -> BTreeMap<Path, Value> {
 /// Every field of a stored object, collections included: they come and go as fields of their own.
 pub(crate) fn stored(object: &Value) -> BTreeMap<Path, Value> {
     let mut found = fields(object);
-    let collections: Set = found
-        .keys()
-        .filter(|p| p.len() > 2)
-        .map(|p| p[..2].to_vec())
-        .collect();
+    let collections: Set = found.keys().filter(|p| p.len() > 2).map(|p| p[..2].to_vec()).collect();
     found.extend(collections.into_iter().map(|p| (p, Value::Null)));
     found
 }
@@ -127,10 +120,9 @@ fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
 /// What is owned one by one inside a collection.
 fn items(name: &str, value: &Value) -> Vec<(String, Value)> {
     match (name, value) {
-        ("labels" | "annotations", Value::Object(map)) => map
-            .iter()
-            .map(|(k, v)| (format!("f:{k}"), v.clone()))
-            .collect(),
+        ("labels" | "annotations", Value::Object(map)) => {
+            map.iter().map(|(k, v)| (format!("f:{k}"), v.clone())).collect()
+        }
         ("ownerReferences" | "finalizers", Value::Array(list)) => {
             list.iter().map(|item| (key(item), item.clone())).collect()
         }

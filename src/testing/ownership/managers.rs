@@ -35,11 +35,7 @@ pub(crate) type Managers = BTreeMap<Manager, Entry>;
 impl Manager {
     pub(crate) fn new(name: &str, operation: Operation) -> Self {
         let name = if name.is_empty() { "unknown" } else { name };
-        Self {
-            name: name.to_owned(),
-            operation,
-            subresource: String::new(),
-        }
+        Self { name: name.to_owned(), operation, subresource: String::new() }
     }
 
     /// The manager as conflict messages name it.
@@ -62,11 +58,7 @@ pub(crate) fn decode(entries: &Value) -> Managers {
             "Update" => Operation::Update,
             _ => continue,
         };
-        let manager = Manager {
-            name: text("manager"),
-            operation,
-            subresource: text("subresource"),
-        };
+        let manager = Manager { name: text("manager"), operation, subresource: text("subresource") };
         let mut fields = Set::new();
         collect(&entry["fieldsV1"], &mut Path::new(), &mut fields);
         let time = entry["time"].as_str().map(ToOwned::to_owned);
@@ -78,13 +70,7 @@ pub(crate) fn decode(entries: &Value) -> Managers {
 /// Writes `managedFields`, ordered as the real server orders it: appliers first, then by age.
 pub(crate) fn encode(managers: &Managers) -> Value {
     let mut sorted: Vec<_> = managers.iter().collect();
-    sorted.sort_by_key(|(m, e)| {
-        (
-            m.operation,
-            e.time.clone().unwrap_or_default(),
-            m.name.clone(),
-        )
-    });
+    sorted.sort_by_key(|(m, e)| (m.operation, e.time.clone().unwrap_or_default(), m.name.clone()));
     sorted.into_iter().map(|(m, e)| encode_one(m, e)).collect()
 }
 
@@ -113,9 +99,7 @@ fn encode_one(manager: &Manager, entry: &Entry) -> Value {
 fn tree(set: &Set) -> Value {
     let mut root = json!({});
     for path in set {
-        let node = path
-            .iter()
-            .fold(&mut root, |node, element| &mut node[element]);
+        let node = path.iter().fold(&mut root, |node, element| &mut node[element]);
         *node = json!({});
         let mut after = set.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
         if after.next().is_some_and(|next| next.starts_with(path)) {

@@ -25,23 +25,13 @@ pub(crate) fn update(live: &Value, new: &mut Value, name: &str) {
     }
     // Somebody cleared the list: tracking starts again with the next apply.
     if !managers.is_empty() || live.is_null() {
-        take_over(
-            &mut managers,
-            live,
-            new,
-            &Manager::new(name, Operation::Update),
-        );
+        take_over(&mut managers, live, new, &Manager::new(name, Operation::Update));
     }
     record(new, &managers);
 }
 
 /// `live` (null: a new object) with `config` applied to it by `name`.
-pub(crate) fn apply(
-    live: &Value,
-    config: &Value,
-    name: &str,
-    force: bool,
-) -> Result<Value, Failure> {
+pub(crate) fn apply(live: &Value, config: &Value, name: &str, force: bool) -> Result<Value, Failure> {
     let applier = Manager::new(name, Operation::Apply);
     let mut managers = decode(&live["metadata"]["managedFields"]);
     if managers.is_empty() {
@@ -70,9 +60,7 @@ pub(crate) fn apply(
         for path in entry.fields.intersection(&changed) {
             conflicts.push((manager.display(), fields::display(path)));
         }
-        entry
-            .fields
-            .retain(|p| !changed.contains(p) && !removed.contains(p));
+        entry.fields.retain(|p| !changed.contains(p) && !removed.contains(p));
     }
     if !force && !conflicts.is_empty() {
         return Err(status::field_conflicts(&conflicts));
@@ -98,9 +86,7 @@ fn record(object: &mut Value, managers: &Managers) {
 fn take_over(managers: &mut Managers, live: &Value, new: &Value, manager: &Manager) {
     let Difference { changed, removed } = Difference::between(live, new);
     for entry in managers.values_mut() {
-        entry
-            .fields
-            .retain(|p| !changed.contains(p) && !removed.contains(p));
+        entry.fields.retain(|p| !changed.contains(p) && !removed.contains(p));
     }
     if !changed.is_empty() {
         let Entry { fields, time } = managers.entry(manager.clone()).or_default();
@@ -142,13 +128,8 @@ struct Difference {
 impl Difference {
     fn between(old: &Value, new: &Value) -> Self {
         let (old, new) = (stored(old), stored(new));
-        let changed = new
-            .iter()
-            .filter(|(path, value)| old.get(*path) != Some(value));
+        let changed = new.iter().filter(|(path, value)| old.get(*path) != Some(value));
         let removed = old.keys().filter(|path| !new.contains_key(*path));
-        Self {
-            changed: changed.map(|(path, _)| path.clone()).collect(),
-            removed: removed.cloned().collect(),
-        }
+        Self { changed: changed.map(|(path, _)| path.clone()).collect(), removed: removed.cloned().collect() }
     }
 }

@@ -14,9 +14,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(24 * 3600);
 
 async fn claim(world: &World) -> Result<Lease, Error> {
-    world
-        .merge(&json!({ "spec": { "holderIdentity": "b" } }))
-        .await
+    world.merge(&json!({ "spec": { "holderIdentity": "b" } })).await
 }
 
 /// A world with a fault in it.
@@ -55,20 +53,14 @@ async fn hang() {
 #[tokio::test(start_paused = true)]
 async fn refuse() {
     let world = world(Fault::refuse());
-    assert_eq!(
-        io_error(claim(&world).await),
-        std::io::ErrorKind::ConnectionRefused
-    );
+    assert_eq!(io_error(claim(&world).await), std::io::ErrorKind::ConnectionRefused);
     assert!(!is_committed(&world));
 }
 
 #[tokio::test(start_paused = true)]
 async fn reset() {
     let world = world(Fault::reset());
-    assert_eq!(
-        io_error(claim(&world).await),
-        std::io::ErrorKind::ConnectionReset
-    );
+    assert_eq!(io_error(claim(&world).await), std::io::ErrorKind::ConnectionReset);
     assert!(is_committed(&world));
 }
 
@@ -142,9 +134,7 @@ async fn forbidden_as_rbac_says_it() {
 #[tokio::test(start_paused = true)]
 async fn retry_after() {
     let world = world(Fault::status(429).retry_after(3 * SECOND));
-    let request = http::Request::get("/apis/coordination.k8s.io/v1/leases")
-        .body(Vec::new().into())
-        .unwrap();
+    let request = http::Request::get("/apis/coordination.k8s.io/v1/leases").body(Vec::new().into()).unwrap();
     let response = world.link.client().send(request).await.unwrap();
     assert_eq!(response.headers()["retry-after"], "3");
     let status = super::refusal(claim(&world).await);
@@ -177,10 +167,7 @@ async fn replay() {
 #[tokio::test(start_paused = true)]
 async fn faults_on_opening_a_watch() {
     let world = world(Fault::status(403).on(Verb::Watch));
-    let opened = world
-        .leases
-        .watch(&kube::api::WatchParams::default(), "0")
-        .await;
+    let opened = world.leases.watch(&kube::api::WatchParams::default(), "0").await;
     assert_eq!(super::refusal(opened.map(drop)).code, 403);
     claim(&world).await.unwrap();
 }
@@ -191,10 +178,7 @@ async fn links_do_not_concern_each_other() {
     let other = world.server.connect();
     let leases: Api<Lease> = Api::default_namespaced(other.client());
     leases.get("x").await.unwrap();
-    assert_eq!(
-        (world.link.count(Verb::Get), other.count(Verb::Get)),
-        (0, 1)
-    );
+    assert_eq!((world.link.count(Verb::Get), other.count(Verb::Get)), (0, 1));
     other.forget_requests();
     assert!(other.requests().is_empty());
 }

@@ -28,19 +28,13 @@ impl World {
         let server = LeaseServer::new();
         let link = server.connect();
         let leases = Api::default_namespaced(link.client());
-        Self {
-            server,
-            link,
-            leases,
-        }
+        Self { server, link, leases }
     }
 
     /// With a Lease "x" held by "a".
     fn with_lease() -> Self {
         let world = Self::new();
-        world
-            .server
-            .put(lease("x", json!({ "holderIdentity": "a" })));
+        world.server.put(lease("x", json!({ "holderIdentity": "a" })));
         world
     }
 
@@ -53,9 +47,7 @@ impl World {
     }
 
     async fn put(&self, lease: &Lease) -> Result<Lease, Error> {
-        self.leases
-            .replace("x", &PostParams::default(), lease)
-            .await
+        self.leases.replace("x", &PostParams::default(), lease).await
     }
 
     async fn post(&self, lease: &Lease) -> Result<Lease, Error> {
@@ -70,9 +62,7 @@ impl World {
     async fn apply_as(&self, manager: &str, spec: Value) -> Result<Lease, Error> {
         let params = PatchParams::apply(manager);
         let config = config(json!({ "name": "x" }), spec);
-        self.leases
-            .patch("x", &params, &Patch::Apply(&config))
-            .await
+        self.leases.patch("x", &params, &Patch::Apply(&config)).await
     }
 
     async fn merge(&self, patch: &Value) -> Result<Lease, Error> {
@@ -82,10 +72,7 @@ impl World {
 
     /// The HTTP status of the last request.
     fn last_status(&self) -> Option<u16> {
-        self.link
-            .requests()
-            .last()
-            .and_then(|request| request.status)
+        self.link.requests().last().and_then(|request| request.status)
     }
 }
 
@@ -98,13 +85,7 @@ fn config(metadata: Value, spec: Value) -> Value {
 }
 
 fn version(lease: &Lease) -> u64 {
-    lease
-        .metadata
-        .resource_version
-        .as_deref()
-        .unwrap()
-        .parse()
-        .unwrap()
+    lease.metadata.resource_version.as_deref().unwrap().parse().unwrap()
 }
 
 /// What the server had against a request.

@@ -26,34 +26,17 @@ fn owner(manager: &str, operation: &str, fields: &[&str]) -> (String, String, Ve
 #[tokio::test(start_paused = true)]
 async fn another_value_conflicts() {
     let world = World::new();
-    world
-        .apply_as("one", json!({ "holderIdentity": "a" }))
-        .await
-        .unwrap();
-    let status = refusal(
-        world
-            .apply_as("two", json!({ "holderIdentity": "b" }))
-            .await,
-    );
+    world.apply_as("one", json!({ "holderIdentity": "a" })).await.unwrap();
+    let status = refusal(world.apply_as("two", json!({ "holderIdentity": "b" })).await);
     assert_eq!((status.code, &*status.reason), (409, "Conflict"));
-    assert_eq!(
-        status.message,
-        "Apply failed with 1 conflict: conflict with \"one\": .spec.holderIdentity"
-    );
+    assert_eq!(status.message, "Apply failed with 1 conflict: conflict with \"one\": .spec.holderIdentity");
     let cause = &status.details.unwrap().causes[0];
     assert_eq!(
         (&*cause.reason, &*cause.field, &*cause.message),
-        (
-            "FieldManagerConflict",
-            ".spec.holderIdentity",
-            "conflict with \"one\""
-        )
+        ("FieldManagerConflict", ".spec.holderIdentity", "conflict with \"one\"")
     );
     // The same name is the same manager, whoever uses it.
-    world
-        .apply_as("one", json!({ "holderIdentity": "b" }))
-        .await
-        .unwrap();
+    world.apply_as("one", json!({ "holderIdentity": "b" })).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,15 +61,7 @@ async fn the_same_value_is_owned_together() {
     let mut names: Vec<_> = owners(&both).into_iter().map(|(name, ..)| name).collect();
     names.sort();
     assert_eq!(names, ["one", "two"]);
-    assert_eq!(
-        refusal(
-            world
-                .apply_as("one", json!({ "holderIdentity": "b" }))
-                .await
-        )
-        .code,
-        409
-    );
+    assert_eq!(refusal(world.apply_as("one", json!({ "holderIdentity": "b" })).await).code, 409);
     // What one lets go of, the other still holds.
     world.apply_as("one", json!({})).await.unwrap();
     assert_eq!(world.holder().as_deref(), Some("a"));
@@ -97,84 +72,42 @@ async fn the_same_value_is_owned_together() {
 #[tokio::test(start_paused = true)]
 async fn force_takes_over() {
     let world = World::new();
-    world
-        .apply_as(
-            "one",
-            json!({ "holderIdentity": "a", "leaseTransitions": 1 }),
-        )
-        .await
-        .unwrap();
+    world.apply_as("one", json!({ "holderIdentity": "a", "leaseTransitions": 1 })).await.unwrap();
     let config = config(json!({ "name": "x" }), json!({ "holderIdentity": "b" }));
     let lease = world.apply(&config).await.unwrap();
-    let expected = [
-        owner("lock", "Apply", &["holderIdentity"]),
-        owner("one", "Apply", &["leaseTransitions"]),
-    ];
+    let expected =
+        [owner("lock", "Apply", &["holderIdentity"]), owner("one", "Apply", &["leaseTransitions"])];
     assert_eq!(owners(&lease), expected);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_an_apply_no_longer_lists_goes() {
     let world = World::new();
-    world
-        .apply_as(
-            "one",
-            json!({ "holderIdentity": "a", "leaseTransitions": 1 }),
-        )
-        .await
-        .unwrap();
-    let lease = world
-        .apply_as("one", json!({ "leaseTransitions": 1 }))
-        .await
-        .unwrap();
+    world.apply_as("one", json!({ "holderIdentity": "a", "leaseTransitions": 1 })).await.unwrap();
+    let lease = world.apply_as("one", json!({ "leaseTransitions": 1 })).await.unwrap();
     let spec = lease.spec.unwrap();
-    assert_eq!(
-        (spec.holder_identity, spec.lease_transitions),
-        (None, Some(1))
-    );
+    assert_eq!((spec.holder_identity, spec.lease_transitions), (None, Some(1)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn updates_never_conflict() {
     let world = World::new();
-    let mut lease = world
-        .apply_as(
-            "one",
-            json!({ "holderIdentity": "a", "leaseTransitions": 1 }),
-        )
-        .await
-        .unwrap();
+    let mut lease =
+        world.apply_as("one", json!({ "holderIdentity": "a", "leaseTransitions": 1 })).await.unwrap();
     lease.spec.as_mut().unwrap().holder_identity = Some("b".to_owned());
-    let params = PostParams {
-        field_manager: Some("two".to_owned()),
-        ..PostParams::default()
-    };
+    let params = PostParams { field_manager: Some("two".to_owned()), ..PostParams::default() };
     let lease = world.leases.replace("x", &params, &lease).await.unwrap();
-    let expected = [
-        owner("one", "Apply", &["leaseTransitions"]),
-        owner("two", "Update", &["holderIdentity"]),
-    ];
+    let expected =
+        [owner("one", "Apply", &["leaseTransitions"]), owner("two", "Update", &["holderIdentity"])];
     assert_eq!(owners(&lease), expected);
 
-    let status = refusal(
-        world
-            .apply_as("one", json!({ "holderIdentity": "a" }))
-            .await,
-    );
+    let status = refusal(world.apply_as("one", json!({ "holderIdentity": "a" })).await);
     let told = "conflict with \"two\" using coordination.k8s.io/v1: .spec.holderIdentity";
-    assert_eq!(
-        status.message,
-        format!("Apply failed with 1 conflict: {told}")
-    );
+    assert_eq!(status.message, format!("Apply failed with 1 conflict: {told}"));
 
-    let lease = world
-        .merge(&json!({ "spec": { "leaseTransitions": 2 } }))
-        .await
-        .unwrap();
-    let expected = [
-        owner("two", "Update", &["holderIdentity"]),
-        owner("unknown", "Update", &["leaseTransitions"]),
-    ];
+    let lease = world.merge(&json!({ "spec": { "leaseTransitions": 2 } })).await.unwrap();
+    let expected =
+        [owner("two", "Update", &["holderIdentity"]), owner("unknown", "Update", &["leaseTransitions"])];
     assert_eq!(owners(&lease), expected);
 }
 
@@ -185,52 +118,20 @@ async fn metadata_is_owned_piece_by_piece() {
         let params = PatchParams::apply(manager);
         let mut metadata = metadata;
         metadata["name"] = "x".into();
-        world
-            .leases
-            .patch("x", &params, &Patch::Apply(config(metadata, json!({}))))
-            .await
+        world.leases.patch("x", &params, &Patch::Apply(config(metadata, json!({})))).await
     };
-    let owned_by =
-        |uid: &str| json!({ "apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid });
-    apply(
-        "one",
-        json!({ "labels": { "a": "1" }, "ownerReferences": [owned_by("1")] }),
-    )
-    .await
-    .unwrap();
+    let owned_by = |uid: &str| json!({ "apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid });
+    apply("one", json!({ "labels": { "a": "1" }, "ownerReferences": [owned_by("1")] })).await.unwrap();
     let both = json!({ "labels": { "b": "2" }, "ownerReferences": [owned_by("2")], "finalizers": ["a.b/c"] });
     let lease = apply("two", both).await.unwrap();
-    assert_eq!(
-        lease
-            .metadata
-            .labels
-            .as_ref()
-            .map(std::collections::BTreeMap::len),
-        Some(2)
-    );
-    assert_eq!(
-        lease.metadata.owner_references.as_ref().map(Vec::len),
-        Some(2)
-    );
+    assert_eq!(lease.metadata.labels.as_ref().map(std::collections::BTreeMap::len), Some(2));
+    assert_eq!(lease.metadata.owner_references.as_ref().map(Vec::len), Some(2));
     let status = refusal(apply("one", json!({ "labels": { "b": "3" } })).await);
-    assert_eq!(
-        status.message,
-        "Apply failed with 1 conflict: conflict with \"two\": .metadata.labels.b"
-    );
+    assert_eq!(status.message, "Apply failed with 1 conflict: conflict with \"two\": .metadata.labels.b");
 
     let lease = apply("two", json!({})).await.unwrap();
-    assert_eq!(
-        lease.metadata.labels,
-        Some([("a".to_owned(), "1".to_owned())].into())
-    );
-    assert_eq!(
-        lease
-            .metadata
-            .owner_references
-            .map(|owners| owners[0].uid.clone())
-            .as_deref(),
-        Some("1")
-    );
+    assert_eq!(lease.metadata.labels, Some([("a".to_owned(), "1".to_owned())].into()));
+    assert_eq!(lease.metadata.owner_references.map(|owners| owners[0].uid.clone()).as_deref(), Some("1"));
     assert_eq!(lease.metadata.finalizers, None);
 }
 
@@ -238,8 +139,7 @@ async fn metadata_is_owned_piece_by_piece() {
 async fn collections_made_by_updates_are_fields_too() {
     let world = World::new();
     let labelled =
-        serde_json::from_value(json!({ "metadata": { "name": "x", "labels": { "a": "1" } } }))
-            .unwrap();
+        serde_json::from_value(json!({ "metadata": { "name": "x", "labels": { "a": "1" } } })).unwrap();
     let lease = world.post(&labelled).await.unwrap();
     let entries = lease.metadata.managed_fields.unwrap();
     let expected = json!({ "f:metadata": { "f:labels": { ".": {}, "f:a": {} } } });
@@ -249,15 +149,9 @@ async fn collections_made_by_updates_are_fields_too() {
 #[tokio::test(start_paused = true)]
 async fn tracking_can_be_reset() {
     let world = World::with_lease();
-    let lease = world
-        .merge(&json!({ "metadata": { "managedFields": [{}] } }))
-        .await
-        .unwrap();
+    let lease = world.merge(&json!({ "metadata": { "managedFields": [{}] } })).await.unwrap();
     assert_eq!(lease.metadata.managed_fields, None);
-    let lease = world
-        .apply_as("one", json!({ "leaseTransitions": 1 }))
-        .await
-        .unwrap();
+    let lease = world.apply_as("one", json!({ "leaseTransitions": 1 })).await.unwrap();
     let expected = [
         owner("one", "Apply", &["leaseTransitions"]),
         owner("before-first-apply", "Update", &["holderIdentity"]),

@@ -8,22 +8,11 @@ use super::*;
 async fn put_and_edit_keep_the_identity() {
     let world = World::with_lease();
     let first = world.x();
-    let second = world
-        .server
-        .put(lease("x", json!({ "holderIdentity": "b" })));
+    let second = world.server.put(lease("x", json!({ "holderIdentity": "b" })));
     assert_eq!(second.metadata.uid, first.metadata.uid);
-    assert_eq!(
-        second.metadata.creation_timestamp,
-        first.metadata.creation_timestamp
-    );
-    let third = world
-        .server
-        .edit("default", "x", |lease| lease.spec = None)
-        .unwrap();
-    assert_eq!(
-        (version(&second), version(&third)),
-        (version(&first) + 1, version(&first) + 2)
-    );
+    assert_eq!(second.metadata.creation_timestamp, first.metadata.creation_timestamp);
+    let third = world.server.edit("default", "x", |lease| lease.spec = None).unwrap();
+    assert_eq!((version(&second), version(&third)), (version(&first) + 1, version(&first) + 2));
     assert_eq!(world.server.edit("default", "y", |_| {}), None);
     assert!(world.server.delete("default", "x") && !world.server.delete("default", "x"));
 }
@@ -42,16 +31,11 @@ async fn namespaces_come_and_go() {
     let world = World::new();
     let teams = Api::<Lease>::namespaced(world.link.client(), "team");
     let create = async || {
-        let result = teams
-            .create(&PostParams::default(), &lease("x", json!({})))
-            .await;
+        let result = teams.create(&PostParams::default(), &lease("x", json!({}))).await;
         result.map(drop)
     };
     let status = refusal(create().await);
-    assert_eq!(
-        (status.code, &*status.message),
-        (404, "namespaces \"team\" not found")
-    );
+    assert_eq!((status.code, &*status.message), (404, "namespaces \"team\" not found"));
 
     world.server.create_namespace("team");
     create().await.unwrap();
@@ -64,16 +48,10 @@ async fn namespaces_come_and_go() {
          being terminated"
     );
     let cause = &status.details.unwrap().causes[0];
-    assert_eq!(
-        (&*cause.reason, &*cause.field),
-        ("NamespaceTerminating", "metadata.namespace")
-    );
+    assert_eq!((&*cause.reason, &*cause.field), ("NamespaceTerminating", "metadata.namespace"));
     // What is there can still be updated.
     let stored = teams.get("x").await.unwrap();
-    teams
-        .replace("x", &PostParams::default(), &stored)
-        .await
-        .unwrap();
+    teams.replace("x", &PostParams::default(), &stored).await.unwrap();
 
     world.server.delete_namespace("team");
     assert_eq!(teams.get_opt("x").await.unwrap(), None);
@@ -89,25 +67,10 @@ async fn lists_select() {
     world.server.put(elsewhere);
 
     let all = Api::<Lease>::all(world.link.client());
-    assert_eq!(
-        all.list(&ListParams::default()).await.unwrap().items.len(),
-        3
-    );
-    let list = world
-        .leases
-        .list(&ListParams::default().fields("metadata.name=x"))
-        .await
-        .unwrap();
+    assert_eq!(all.list(&ListParams::default()).await.unwrap().items.len(), 3);
+    let list = world.leases.list(&ListParams::default().fields("metadata.name=x")).await.unwrap();
     assert_eq!(list.items, [world.x()]);
-    assert_eq!(
-        list.metadata.resource_version,
-        Some(world.server.revision().to_string())
-    );
-    let status = refusal(
-        world
-            .leases
-            .list(&ListParams::default().fields("spec.holderIdentity=a"))
-            .await,
-    );
+    assert_eq!(list.metadata.resource_version, Some(world.server.revision().to_string()));
+    let status = refusal(world.leases.list(&ListParams::default().fields("spec.holderIdentity=a")).await);
     assert_eq!(status.code, 400);
 }

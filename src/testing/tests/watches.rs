@@ -16,33 +16,17 @@ type Events = Pin<Box<dyn Stream<Item = Result<WatchEvent<Lease>, Error>> + Send
 const LONG: Duration = Duration::from_secs(24 * 3600);
 
 async fn watch(world: &World, params: &WatchParams, from: u64) -> Events {
-    world
-        .leases
-        .watch(params, &from.to_string())
-        .await
-        .unwrap()
-        .boxed()
+    world.leases.watch(params, &from.to_string()).await.unwrap().boxed()
 }
 
 async fn watch_x(world: &World, from: u64) -> Events {
-    watch(
-        world,
-        &WatchParams::default()
-            .fields("metadata.name=x")
-            .disable_bookmarks(),
-        from,
-    )
-    .await
+    watch(world, &WatchParams::default().fields("metadata.name=x").disable_bookmarks(), from).await
 }
 
 /// The next event, as "TYPE name@version".
 async fn next(events: &mut Events) -> Option<String> {
     let told = |kind: &str, lease: &Lease| {
-        format!(
-            "{kind} {}@{}",
-            lease.metadata.name.as_deref().unwrap(),
-            version(lease)
-        )
+        format!("{kind} {}@{}", lease.metadata.name.as_deref().unwrap(), version(lease))
     };
     Some(match events.next().await? {
         Ok(WatchEvent::Added(lease)) => told("ADDED", &lease),
@@ -55,17 +39,11 @@ async fn next(events: &mut Events) -> Option<String> {
 }
 
 async fn is_silent(events: &mut Events) -> bool {
-    timeout(Duration::from_secs(200), events.next())
-        .await
-        .is_err()
+    timeout(Duration::from_secs(200), events.next()).await.is_err()
 }
 
 fn hold(world: &World, holder: &str) -> u64 {
-    version(
-        &world
-            .server
-            .put(lease("x", json!({ "holderIdentity": holder }))),
-    )
+    version(&world.server.put(lease("x", json!({ "holderIdentity": holder }))))
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,11 +65,8 @@ async fn from_a_revision_tells_everything_after() {
     world.server.put(lease("y", json!({})));
     world.server.delete("default", "x");
     hold(&world, "c");
-    let told = [
-        format!("MODIFIED x@{}", v + 1),
-        format!("DELETED x@{}", v + 3),
-        format!("ADDED x@{}", v + 4),
-    ];
+    let told =
+        [format!("MODIFIED x@{}", v + 1), format!("DELETED x@{}", v + 3), format!("ADDED x@{}", v + 4)];
     for expected in told {
         assert_eq!(next(&mut events).await.unwrap(), expected);
     }
@@ -108,32 +83,18 @@ async fn from_a_forgotten_revision_expires() {
     let mut events = watch_x(&world, v).await;
     match events.next().await {
         Some(Ok(WatchEvent::Error(status))) => {
-            let Status {
-                code,
-                reason,
-                message,
-                ..
-            } = *status;
+            let Status { code, reason, message, .. } = *status;
             assert_eq!((code, &*reason), (410, "Expired"));
-            assert_eq!(
-                message,
-                format!("too old resource version: {v} ({})", v + 1)
-            );
+            assert_eq!(message, format!("too old resource version: {v} ({})", v + 1));
         }
         other => panic!("{other:?}"),
     }
     assert!(next(&mut events).await.is_none());
     // Open watches go on, and so do new ones.
-    assert_eq!(
-        next(&mut open).await.unwrap(),
-        format!("MODIFIED x@{}", v + 1)
-    );
+    assert_eq!(next(&mut open).await.unwrap(), format!("MODIFIED x@{}", v + 1));
     let mut events = watch_x(&world, v + 1).await;
     hold(&world, "c");
-    assert_eq!(
-        next(&mut events).await.unwrap(),
-        format!("MODIFIED x@{}", v + 2)
-    );
+    assert_eq!(next(&mut events).await.unwrap(), format!("MODIFIED x@{}", v + 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,10 +105,7 @@ async fn from_the_future_is_silent_until_then() {
     hold(&world, "b");
     assert!(is_silent(&mut events).await);
     hold(&world, "c");
-    assert_eq!(
-        next(&mut events).await.unwrap(),
-        format!("MODIFIED x@{}", v + 2)
-    );
+    assert_eq!(next(&mut events).await.unwrap(), format!("MODIFIED x@{}", v + 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,10 +127,7 @@ async fn bookmarks_come_every_minute() {
     let mut events = watch(&world, &params, v).await;
     world.server.put(lease("y", json!({})));
     let start = Instant::now();
-    assert_eq!(
-        next(&mut events).await.unwrap(),
-        format!("BOOKMARK {}", v + 1)
-    );
+    assert_eq!(next(&mut events).await.unwrap(), format!("BOOKMARK {}", v + 1));
     assert_eq!(start.elapsed().as_secs(), 60);
 }
 
@@ -184,11 +139,7 @@ async fn lists_as_a_stream() {
     assert_eq!(next(&mut events).await.unwrap(), format!("ADDED x@{v}"));
     match events.next().await {
         Some(Ok(WatchEvent::Bookmark(mark))) => {
-            assert!(
-                mark.metadata
-                    .annotations
-                    .contains_key("k8s.io/initial-events-end")
-            );
+            assert!(mark.metadata.annotations.contains_key("k8s.io/initial-events-end"));
         }
         other => panic!("{other:?}"),
     }
@@ -201,12 +152,7 @@ async fn a_selector_adds_and_deletes() {
     let mut events = watch(&world, &params, world.server.revision()).await;
     let label = |value: &str| {
         let labels = [("team".to_owned(), value.to_owned())].into();
-        version(
-            &world
-                .server
-                .edit("default", "x", |lease| lease.metadata.labels = Some(labels))
-                .unwrap(),
-        )
+        version(&world.server.edit("default", "x", |lease| lease.metadata.labels = Some(labels)).unwrap())
     };
     let (a, b) = (label("a"), label("b"));
     assert_eq!(next(&mut events).await.unwrap(), format!("ADDED x@{a}"));
@@ -232,10 +178,7 @@ async fn a_link_ends_breaks_or_mutes_its_watches() {
     hold(&world, "b");
     assert!(timeout(LONG, events.next()).await.is_err());
     let mut fresh = watch_x(&world, v).await;
-    assert_eq!(
-        next(&mut fresh).await.unwrap(),
-        format!("MODIFIED x@{}", v + 1)
-    );
+    assert_eq!(next(&mut fresh).await.unwrap(), format!("MODIFIED x@{}", v + 1));
     world.link.reset_watches();
     assert!(next(&mut events).await.unwrap().starts_with("broken"));
 }
@@ -246,22 +189,14 @@ async fn events_get_lost_or_late() {
     let v = world.server.revision();
     let mut events = watch_x(&world, v).await;
     world.link.inject(Fault::drop_events().skip(1).times(1));
-    world
-        .link
-        .inject(Fault::delay_events(Duration::from_secs(7)).skip(1));
+    world.link.inject(Fault::delay_events(Duration::from_secs(7)).skip(1));
     for holder in ["b", "c", "d"] {
         hold(&world, holder);
     }
     let start = Instant::now();
-    assert_eq!(
-        next(&mut events).await.unwrap(),
-        format!("MODIFIED x@{}", v + 1)
-    );
+    assert_eq!(next(&mut events).await.unwrap(), format!("MODIFIED x@{}", v + 1));
     assert_eq!(start.elapsed().as_secs(), 0);
-    assert_eq!(
-        next(&mut events).await.unwrap(),
-        format!("MODIFIED x@{}", v + 3)
-    );
+    assert_eq!(next(&mut events).await.unwrap(), format!("MODIFIED x@{}", v + 3));
     assert_eq!(start.elapsed().as_secs(), 7);
 }
 

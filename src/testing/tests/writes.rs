@@ -47,20 +47,14 @@ fn missing() -> (World, Lease) {
 #[tokio::test(start_paused = true)]
 async fn put_with_version_and_uid() {
     let (world, seen) = matching();
-    let stored = world
-        .put(&as_lease(claim(&seen, true, true)))
-        .await
-        .unwrap();
+    let stored = world.put(&as_lease(claim(&seen, true, true))).await.unwrap();
     assert_eq!(world.last_status(), Some(200));
     assert_eq!(stored, world.x());
     assert_eq!(version(&stored), version(&seen) + 1);
 
     let (world, seen) = stale();
     let status = refusal(world.put(&as_lease(claim(&seen, true, true))).await);
-    assert_eq!(
-        (status.code, &*status.reason, &*status.message),
-        (409, "Conflict", MODIFIED)
-    );
+    assert_eq!((status.code, &*status.reason, &*status.message), (409, "Conflict", MODIFIED));
 
     let (world, seen) = missing();
     let status = refusal(world.put(&as_lease(claim(&seen, true, true))).await);
@@ -73,23 +67,14 @@ async fn put_with_version_and_uid() {
 #[tokio::test(start_paused = true)]
 async fn put_with_version_alone_recreates() {
     let (world, seen) = matching();
-    world
-        .put(&as_lease(claim(&seen, true, false)))
-        .await
-        .unwrap();
+    world.put(&as_lease(claim(&seen, true, false))).await.unwrap();
     assert_eq!(world.last_status(), Some(200));
 
     let (world, seen) = stale();
-    assert_eq!(
-        refusal(world.put(&as_lease(claim(&seen, true, false))).await).code,
-        409
-    );
+    assert_eq!(refusal(world.put(&as_lease(claim(&seen, true, false))).await).code, 409);
 
     let (world, seen) = missing();
-    let created = world
-        .put(&as_lease(claim(&seen, true, false)))
-        .await
-        .unwrap();
+    let created = world.put(&as_lease(claim(&seen, true, false))).await.unwrap();
     assert_eq!(world.last_status(), Some(201));
     assert_ne!(created.metadata.uid, seen.metadata.uid);
 }
@@ -106,10 +91,7 @@ async fn put_with_neither_creates_only() {
     );
 
     let (world, seen) = missing();
-    world
-        .put(&as_lease(claim(&seen, false, false)))
-        .await
-        .unwrap();
+    world.put(&as_lease(claim(&seen, false, false))).await.unwrap();
     assert_eq!(world.last_status(), Some(201));
 }
 
@@ -146,10 +128,7 @@ async fn apply_with_version_alone_recreates() {
     assert_eq!(world.last_status(), Some(200));
 
     let (world, seen) = stale();
-    assert_eq!(
-        refusal(world.apply(&claim(&seen, true, false)).await).code,
-        409
-    );
+    assert_eq!(refusal(world.apply(&claim(&seen, true, false)).await).code, 409);
 
     let (world, seen) = missing();
     world.apply(&claim(&seen, true, false)).await.unwrap();
@@ -159,9 +138,7 @@ async fn apply_with_version_alone_recreates() {
 #[tokio::test(start_paused = true)]
 async fn apply_of_another_incarnation_is_refused() {
     let (world, seen) = missing();
-    let again = world
-        .server
-        .put(lease("x", json!({ "holderIdentity": "c" })));
+    let again = world.server.put(lease("x", json!({ "holderIdentity": "c" })));
     let status = refusal(world.apply(&claim(&seen, true, true)).await);
     assert_eq!((status.code, &*status.message), (409, MODIFIED));
     // Should the version match by chance, as after a restore, the uid still does not.
@@ -169,11 +146,7 @@ async fn apply_of_another_incarnation_is_refused() {
     claim["metadata"]["uid"] = seen.metadata.uid.into();
     let status = refusal(world.apply(&claim).await);
     assert_eq!((status.code, &*status.reason), (422, "Invalid"));
-    assert!(
-        status.message.contains("metadata.uid: Invalid value: "),
-        "{}",
-        status.message
-    );
+    assert!(status.message.contains("metadata.uid: Invalid value: "), "{}", status.message);
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,10 +156,7 @@ async fn merge_patch_with_version() {
     assert_eq!(world.last_status(), Some(200));
 
     let (world, seen) = stale();
-    assert_eq!(
-        refusal(world.merge(&claim(&seen, true, false)).await).code,
-        409
-    );
+    assert_eq!(refusal(world.merge(&claim(&seen, true, false)).await).code, 409);
     let spec = json!({ "spec": { "holderIdentity": null } });
     world.merge(&spec).await.unwrap();
     assert_eq!(world.holder(), None);
@@ -202,22 +172,13 @@ async fn post_creates_only() {
     let (world, seen) = matching();
     let status = refusal(world.post(&as_lease(claim(&seen, false, false))).await);
     assert_eq!((status.code, &*status.reason), (409, "AlreadyExists"));
-    assert_eq!(
-        status.message,
-        "leases.coordination.k8s.io \"x\" already exists"
-    );
+    assert_eq!(status.message, "leases.coordination.k8s.io \"x\" already exists");
 
     let (world, seen) = missing();
     let status = refusal(world.post(&as_lease(claim(&seen, true, false))).await);
     assert_eq!(status.code, 500);
-    assert_eq!(
-        status.message,
-        "resourceVersion should not be set on objects to be created"
-    );
-    world
-        .post(&as_lease(claim(&seen, false, false)))
-        .await
-        .unwrap();
+    assert_eq!(status.message, "resourceVersion should not be set on objects to be created");
+    world.post(&as_lease(claim(&seen, false, false))).await.unwrap();
     assert_eq!(world.last_status(), Some(201));
 }
 
@@ -225,11 +186,7 @@ async fn post_creates_only() {
 async fn the_revision_rises_across_deletion() {
     let world = World::with_lease();
     let first = version(&world.x());
-    world
-        .leases
-        .delete("x", &DeleteParams::default())
-        .await
-        .unwrap();
+    world.leases.delete("x", &DeleteParams::default()).await.unwrap();
     assert_eq!(world.server.revision(), first + 1);
     let again = world.post(&lease("x", json!({}))).await.unwrap();
     assert_eq!(version(&again), first + 2);
@@ -240,18 +197,9 @@ async fn a_write_without_a_change_is_none() {
     let (world, seen) = matching();
     let renewed = world.apply(&claim(&seen, true, true)).await.unwrap();
     tokio::time::advance(std::time::Duration::from_secs(5)).await;
-    assert_eq!(
-        world.apply(&claim(&renewed, true, true)).await.unwrap(),
-        renewed
-    );
+    assert_eq!(world.apply(&claim(&renewed, true, true)).await.unwrap(), renewed);
     assert_eq!(world.put(&renewed).await.unwrap(), renewed);
-    assert_eq!(
-        world
-            .merge(&json!({ "spec": { "holderIdentity": "b" } }))
-            .await
-            .unwrap(),
-        renewed
-    );
+    assert_eq!(world.merge(&json!({ "spec": { "holderIdentity": "b" } })).await.unwrap(), renewed);
     assert_eq!(world.server.edit("default", "x", |_| {}), Some(renewed));
 }
 
@@ -262,22 +210,12 @@ async fn a_dry_run_changes_nothing() {
     let patch = Patch::Apply(claim(&seen, true, true));
     let told = world.leases.patch("x", &params, &patch).await.unwrap();
     assert_eq!(told.spec.unwrap().holder_identity.as_deref(), Some("b"));
-    world
-        .leases
-        .delete("x", &DeleteParams::default().dry_run())
-        .await
-        .unwrap();
+    world.leases.delete("x", &DeleteParams::default().dry_run()).await.unwrap();
     assert_eq!(world.x(), seen);
     assert!(world.link.requests().iter().all(|request| request.dry_run));
 
-    let created = world
-        .leases
-        .patch(
-            "y",
-            &params,
-            &Patch::Apply(config(json!({ "name": "y" }), json!({}))),
-        )
-        .await;
+    let created =
+        world.leases.patch("y", &params, &Patch::Apply(config(json!({ "name": "y" }), json!({})))).await;
     assert_eq!(created.unwrap().metadata.resource_version, None);
     assert_eq!(world.server.lease("default", "y"), None);
 }
@@ -285,17 +223,11 @@ async fn a_dry_run_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_delete_keeps_to_its_preconditions() {
     let world = World::with_lease();
-    let preconditions = Preconditions {
-        uid: Some("other".to_owned()),
-        resource_version: None,
-    };
+    let preconditions = Preconditions { uid: Some("other".to_owned()), resource_version: None };
     let params = DeleteParams::default().preconditions(preconditions);
     let status = refusal(world.leases.delete("x", &params).await);
     assert_eq!((status.code, &*status.reason), (409, "Conflict"));
-    let preconditions = Preconditions {
-        uid: world.x().metadata.uid,
-        resource_version: None,
-    };
+    let preconditions = Preconditions { uid: world.x().metadata.uid, resource_version: None };
     let params = DeleteParams::default().preconditions(preconditions);
     let done = world.leases.delete("x", &params).await.unwrap();
     assert!(done.is_right(), "a status, not an object");
@@ -306,15 +238,8 @@ async fn a_delete_keeps_to_its_preconditions() {
 async fn the_last_finalizer_takes_the_object_along() {
     let world = World::with_lease();
     let finalizers = |list: Value| json!({ "metadata": { "finalizers": list } });
-    world
-        .merge(&finalizers(json!(["example.com/wait"])))
-        .await
-        .unwrap();
-    let marked = world
-        .leases
-        .delete("x", &DeleteParams::default())
-        .await
-        .unwrap();
+    world.merge(&finalizers(json!(["example.com/wait"]))).await.unwrap();
+    let marked = world.leases.delete("x", &DeleteParams::default()).await.unwrap();
     assert!(marked.left().unwrap().metadata.deletion_timestamp.is_some());
     world.merge(&finalizers(Value::Null)).await.unwrap();
     assert_eq!(world.server.lease("default", "x"), None);
@@ -323,11 +248,7 @@ async fn the_last_finalizer_takes_the_object_along() {
 #[tokio::test(start_paused = true)]
 async fn invalid_objects_are_refused() {
     let world = World::new();
-    let status = refusal(
-        world
-            .post(&lease("x", json!({ "leaseDurationSeconds": 0 })))
-            .await,
-    );
+    let status = refusal(world.post(&lease("x", json!({ "leaseDurationSeconds": 0 }))).await);
     assert_eq!((status.code, &*status.reason), (422, "Invalid"));
     assert_eq!(
         status.message,
@@ -335,15 +256,9 @@ async fn invalid_objects_are_refused() {
          than 0"
     );
     let details = status.details.unwrap();
-    assert_eq!(
-        (&*details.group, &*details.kind, &*details.name),
-        ("coordination.k8s.io", "Lease", "x")
-    );
+    assert_eq!((&*details.group, &*details.kind, &*details.name), ("coordination.k8s.io", "Lease", "x"));
     let cause = &details.causes[0];
-    assert_eq!(
-        (&*cause.field, &*cause.reason),
-        ("spec.leaseDurationSeconds", "FieldValueInvalid")
-    );
+    assert_eq!((&*cause.field, &*cause.reason), ("spec.leaseDurationSeconds", "FieldValueInvalid"));
     assert_eq!(refusal(world.post(&lease("X", json!({}))).await).code, 422);
 }
 
@@ -351,10 +266,7 @@ async fn invalid_objects_are_refused() {
 async fn requests_must_agree_with_their_path() {
     let world = World::new();
     let status = refusal(world.put(&lease("y", json!({}))).await);
-    assert_eq!(
-        status.message,
-        "the name of the object (y) does not match the name on the URL (x)"
-    );
+    assert_eq!(status.message, "the name of the object (y) does not match the name on the URL (x)");
     let mut elsewhere = lease("x", json!({}));
     elsewhere.metadata.namespace = Some("elsewhere".to_owned());
     let status = refusal(world.put(&elsewhere).await);
@@ -372,35 +284,17 @@ async fn malformed_requests_are_refused() {
     let client = world.link.client();
     for (method, path, media_type, body, code) in [
         ("PUT", X, "application/json", "{", 400),
-        (
-            "PUT",
-            X,
-            "application/json",
-            r#"{"metadata":{"name":"x"},"spec":{"holderIdentity":5}}"#,
-            400,
-        ),
-        (
-            "PUT",
-            X,
-            "application/json",
-            r#"{"apiVersion":"v1","kind":"Pod"}"#,
-            400,
-        ),
+        ("PUT", X, "application/json", r#"{"metadata":{"name":"x"},"spec":{"holderIdentity":5}}"#, 400),
+        ("PUT", X, "application/json", r#"{"apiVersion":"v1","kind":"Pod"}"#, 400),
         ("PATCH", X, "application/json-patch+json", "[]", 415),
         ("PATCH", X, "application/apply-patch+yaml", "{}", 422),
         ("POST", X, "application/json", "{}", 405),
         ("GET", "/api/v1/pods", "", "", 404),
     ] {
-        let request = http::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", media_type);
+        let request = http::Request::builder().method(method).uri(path).header("content-type", media_type);
         let request = request.body(body.as_bytes().to_vec()).unwrap();
         let status = refusal(client.request_text(request).await);
-        assert_eq!(
-            status.code, code,
-            "{method} {path} {media_type} {body}: {status:?}"
-        );
+        assert_eq!(status.code, code, "{method} {path} {media_type} {body}: {status:?}");
     }
 }
 
@@ -411,19 +305,7 @@ async fn unknown_fields_are_dropped() {
     let before = world.x();
     assert_eq!(world.merge(&unknown).await.unwrap(), before);
     let params = PatchParams::default().validation_strict();
-    assert!(
-        world
-            .leases
-            .patch("x", &params, &Patch::Merge(&unknown))
-            .await
-            .is_err()
-    );
+    assert!(world.leases.patch("x", &params, &Patch::Merge(&unknown)).await.is_err());
     let status = refusal(world.apply_as("lock", json!({ "colour": "red" })).await);
-    assert!(
-        status
-            .message
-            .ends_with(".spec.colour: field not declared in schema"),
-        "{}",
-        status.message
-    );
+    assert!(status.message.ends_with(".spec.colour: field not declared in schema"), "{}", status.message);
 }
