@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Where a field is, in the notation of `managedFields`: `f:name`, `k:{"uid":"..."}`, `v:"value"`.
 pub(crate) type Path = Vec<String>;
@@ -22,6 +22,9 @@ const SYSTEM: [&str; 9] = [
     "managedFields",
 ];
 
+/// Fields whose items are owned one by one.
+const COLLECTIONS: [&str; 4] = ["annotations", "finalizers", "labels", "ownerReferences"];
+
 /// Every field with its value. What an apply lists is what it owns: nulls and empty collections count.
 pub(crate) fn fields(object: &Value) -> BTreeMap<Path, Value> {
     let mut found = BTreeMap::new();
@@ -40,8 +43,17 @@ pub(crate) fn fields(object: &Value) -> BTreeMap<Path, Value> {
             found.insert(path, item);
         }
     }
+    let spec = vec!["f:spec".to_owned()];
     for (name, value) in members(&object["spec"]) {
-        found.insert(vec!["f:spec".to_owned(), format!("f:{name}")], value.clone());
+        let mut path = spec.clone();
+        path.push(format!("f:{name}"));
+        found.insert(path, value.clone());
+    }
+    if object
+        .get("spec")
+        .is_some_and(|s| s.is_null() || *s == json!({}))
+    {
+        found.insert(spec, json!({}));
     }
     found
 }
@@ -49,7 +61,13 @@ pub(crate) fn fields(object: &Value) -> BTreeMap<Path, Value> {
 /// Every field of a stored object, collections included: they come and go as fields of their own.
 pub(crate) fn stored(object: &Value) -> BTreeMap<Path, Value> {
     let mut found = fields(object);
-    let collections: Set = found.keys().filter(|p| p.len() > 2).map(|p| p[..2].to_vec()).collect();
+    // Every stored object has a spec: it is never new, nor gone.
+    found.remove(&["f:spec".to_owned()][..]);
+    let collections: Set = found
+        .keys()
+        .filter(|p| p.len() > 2)
+        .map(|p| p[..2].to_vec())
+        .collect();
     found.extend(collections.into_iter().map(|p| (p, Value::Null)));
     found
 }
@@ -59,9 +77,11 @@ pub(crate) fn set(object: &mut Value, path: &[String], value: Value) {
     let [area, field, item @ ..] = path else {
         return;
     };
-    let area = &mut object[&area[2..]];
-    let field = &mut area[&field[2..]];
+    let name = &field[2..];
+    let field = &mut object[&area[2..]][name];
     match item.first().map(|item| item.split_at(2)) {
+        // An empty collection adds nothing to what is there.
+        None if COLLECTIONS.contains(&name) => {}
         None => *field = value,
         Some(("f:", name)) => field[name] = value,
         Some(_) => {

@@ -48,7 +48,8 @@ pub(crate) fn apply(live: &Value, config: &Value, name: &str, force: bool) -> Re
     let owned = config_fields.into_keys().collect();
     let abandoned = std::mem::replace(&mut entry.fields, owned);
     for path in &abandoned {
-        if !managers.values().any(|m| m.fields.contains(path)) {
+        let is_owned = |entry: &Entry| entry.fields.iter().any(|owned| owned.starts_with(path));
+        if !managers.values().any(is_owned) {
             fields::remove(&mut merged, path);
         }
     }
@@ -65,7 +66,7 @@ pub(crate) fn apply(live: &Value, config: &Value, name: &str, force: bool) -> Re
     if !force && !conflicts.is_empty() {
         return Err(status::field_conflicts(&conflicts));
     }
-    if !(changed.is_empty() && removed.is_empty()) {
+    if live.is_null() || !changed.is_empty() || !removed.is_empty() {
         managers.entry(applier).or_default().time = Some(clock::seconds());
     }
     managers.retain(|_, entry| !entry.fields.is_empty());

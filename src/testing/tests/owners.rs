@@ -136,6 +136,28 @@ async fn metadata_is_owned_piece_by_piece() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_empty_collection_is_owned_but_empties_nothing() {
+    let world = World::new();
+    let apply = async |manager: &str, metadata: Value| {
+        let params = PatchParams::apply(manager);
+        let config = config(metadata, json!({}));
+        let lease = world
+            .leases
+            .patch("x", &params, &Patch::Apply(config))
+            .await;
+        lease.unwrap().metadata.labels.map(|labels| labels.len())
+    };
+    let labelled = json!({ "name": "x", "labels": { "a": "1" } });
+    assert_eq!(apply("one", labelled).await, Some(1));
+    assert_eq!(
+        apply("two", json!({ "name": "x", "labels": {} })).await,
+        Some(1)
+    );
+    assert_eq!(apply("two", json!({ "name": "x" })).await, Some(1));
+    assert_eq!(apply("one", json!({ "name": "x" })).await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn collections_made_by_updates_are_fields_too() {
     let world = World::new();
     let labelled =
