@@ -3,18 +3,20 @@
 use serde_json::Value;
 
 use super::{
+    log::Verb,
     request::Call,
     schema,
-    status::{self, API_VERSION, Failure},
+    status::{self, API_VERSION, Failure, FieldError},
 };
 
 /// The object in the body, and what it got away with.
 pub(crate) fn decode(call: &Call) -> Result<(Value, Vec<String>), Failure> {
     let given: Value = serde_json::from_slice(&call.body).map_err(|error| {
+        let why = if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() };
         let start: String = String::from_utf8_lossy(&call.body).chars().take(30).collect();
         status::bad_request(format!(
             "the object provided is unrecognized (must be of type Lease): couldn't get version/kind; \
-             json parse error: {error} ({start:?})"
+             json parse error: {why} ({start})"
         ))
     })?;
     match given["apiVersion"].as_str() {
@@ -37,18 +39,20 @@ pub(crate) fn decode(call: &Call) -> Result<(Value, Vec<String>), Failure> {
         }
     }
     let decoded = schema::decode(&given).map_err(|m| refuse(&m.message))?;
-    let warnings = warnings(call, &decoded.unknown)?;
+    let warnings = warnings(call, &decoded.unknown).map_err(|why| refuse(&why))?;
     Ok((decoded.object, warnings))
 }
 
 /// Unknown fields are dropped with a warning, unless the client asks for more or less.
-pub(crate) fn warnings(call: &Call, unknown: &[String]) -> Result<Vec<String>, Failure> {
-    let warnings: Vec<String> = unknown.iter().map(|field| format!("unknown field {field:?}")).collect();
+pub(crate) fn warnings(call: &Call, unknown: &[String]) -> Result<Vec<String>, String> {
+    let warnings: Vec<String> = unknown
+        .iter()
+        .map(|field| format!("unknown field {field:?}"))
+        .collect();
     match call.query("fieldValidation") {
         Some("Ignore") => Ok(Vec::new()),
         Some("Strict") if !warnings.is_empty() => {
-            let why = format!("strict decoding error: {}", warnings.join(", "));
-            Err(status::bad_request(format!("Lease in version \"v1\" cannot be handled as a Lease: {why}")))
+            Err(format!("strict decoding error: {}", warnings.join(", ")))
         }
         _ => Ok(warnings),
     }
@@ -79,6 +83,22 @@ pub(crate) fn own_name(object: &Value, name: &str) -> Result<(), Failure> {
             "the name of the object ({other}) does not match the name on the URL ({name})"
         ))),
     }
+}
+
+/// A complaint about a query parameter of a write.
+pub(crate) fn bad_option(call: &Call, field: &str, cause: &'static str, why: &str) -> Failure {
+    let kind = match call.verb {
+        Verb::Create => "CreateOptions",
+        Verb::Update => "UpdateOptions",
+        Verb::Delete => "DeleteOptions",
+        _ => "PatchOptions",
+    };
+    let error = FieldError {
+        cause,
+        field: field.to_owned(),
+        message: why.to_owned(),
+    };
+    status::invalid(&format!("{kind}.meta.k8s.io"), "", &[error])
 }
 
 /// A patch, which need not be a whole object.

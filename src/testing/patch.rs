@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer::Answer,
-    body::{own_name, own_namespace, parse_patch, warnings},
+    body::{bad_option, own_name, own_namespace, parse_patch, warnings},
     ownership,
     request::Call,
     save::{Target, save},
@@ -16,12 +16,12 @@ use super::{
 /// Server-Side Apply, which creates what is missing.
 pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     let manager = call.query("fieldManager").ok_or_else(|| {
-        let error = FieldError {
-            cause: "FieldValueRequired",
-            field: "fieldManager".to_owned(),
-            message: "Required value: is required for apply patch".to_owned(),
-        };
-        status::invalid("PatchOptions.meta.k8s.io", "", &[error])
+        bad_option(
+            call,
+            "fieldManager",
+            "FieldValueRequired",
+            "Required value: is required for apply patch",
+        )
     })?;
     let config = config(call)?;
     let target = Target::new(call, &call.name);
@@ -54,22 +54,34 @@ pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Answer, Failure> {
 fn config(call: &Call) -> Result<Value, Failure> {
     let given = parse_patch(call)?;
     let version = given["apiVersion"].as_str().unwrap_or_default();
-    if version != API_VERSION {
-        return Err(status::bad_request(format!(
-            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {API_VERSION}"
-        )));
+    let kind = given["kind"].as_str().unwrap_or_default();
+    if (version, kind) != (API_VERSION, "Lease") {
+        // The core group has no name.
+        let slash = if version.contains('/') { "" } else { "/" };
+        let why = format!("invalid object type: {slash}{version}, Kind={kind}");
+        return Err(status::bad_request(why));
     }
     if !given["metadata"]["managedFields"].is_null() {
         return Err(status::bad_request("metadata.managedFields must be nil"));
     }
-    let text = |field: &str| given["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let text = |field: &str| given["metadata"][field].as_str().unwrap_or_default();
+    let subject = format!(
+        "{}/{}; {API_VERSION}, Kind=Lease",
+        text("namespace"),
+        text("name")
+    );
     let refuse = |why: String| {
-        let subject = format!("{}/{}; {API_VERSION}, Kind=Lease", text("namespace"), text("name"));
-        status::unexpected(format!("failed to create typed patch object ({subject}): {why}"))
+        status::unexpected(format!(
+            "failed to create typed patch object ({subject}): {why}"
+        ))
     };
-    let checked = schema::check(&given).map_err(|m| {
-        let Mismatch { path, expected, found, .. } = m;
-        refuse(format!("{path}: expected {expected}, got &value.valueUnstructured{{Value:{found}}}"))
+    let checked = schema::check(&given).map_err(|m| match m.expected {
+        Some(expected) => refuse(format!("{}: expected {expected}, got {}", m.path, in_go(&m))),
+        None => status::unexpected(format!(
+            "failed to convert new object ({subject}) to proper version: unable to convert unstructured object to \
+             {API_VERSION}, Kind=Lease: {}",
+            m.message
+        )),
     })?;
     match checked.unknown.first() {
         Some(field) => Err(refuse(format!(".{field}: field not declared in schema"))),
@@ -77,22 +89,49 @@ fn config(call: &Call) -> Result<Value, Failure> {
     }
 }
 
+/// A value as the real server prints it.
+fn in_go(mismatch: &Mismatch) -> String {
+    let Mismatch {
+        expected, found, ..
+    } = mismatch;
+    let is_numeric = expected.is_some_and(|expected| expected.starts_with("numeric"));
+    match found {
+        Value::String(_) if is_numeric => "string".to_owned(),
+        Value::Bool(_) if is_numeric => "bool".to_owned(),
+        other => format!("&value.valueUnstructured{{Value:{other}}}"),
+    }
+}
+
 /// JSON merge patch, of what is there.
 pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+    if call.query("force").is_some() {
+        return Err(bad_option(
+            call,
+            "force",
+            "FieldValueForbidden",
+            "Forbidden: may not be specified for non-apply patch",
+        ));
+    }
     let patch = parse_patch(call)?;
+    if !patch.is_object() {
+        return Err(status::bad_request(
+            "error decoding patch: json: not an object",
+        ));
+    }
     let target = Target::new(call, &call.name);
     let live = target.find(state).ok_or_else(|| status::not_found(&call.name))?;
     let mut patched = Value::clone(&live);
     merge(&mut patched, &patch);
-    let decoded = schema::decode(&patched).map_err(|m| {
+    let refuse = |why: &str| {
         let error = FieldError {
             cause: "FieldValueInvalid",
             field: "patch".to_owned(),
-            message: format!("Invalid value: {:?}: {}", patched.to_string(), m.message),
+            message: format!("Invalid value: {:?}: {why}", patched.to_string()),
         };
         status::invalid("", "", &[error])
-    })?;
-    let warnings = warnings(call, &decoded.unknown)?;
+    };
+    let decoded = schema::decode(&patched).map_err(|m| refuse(&m.message))?;
+    let warnings = warnings(call, &decoded.unknown).map_err(|why| refuse(&why))?;
     let mut object = decoded.object;
     ownership::update(&live, &mut object, call.manager());
     own_namespace(&mut object, &call.namespace)?;

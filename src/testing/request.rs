@@ -51,15 +51,9 @@ impl Call {
             (&Method::PATCH, name) if !name.is_empty() => match media_type {
                 APPLY => Verb::Apply,
                 MERGE => Verb::Patch,
-                _ => {
-                    let accepted = format!("{MERGE}, {APPLY}");
-                    return Err(status::unsupported_media_type(&accepted).into());
-                }
+                _ => return Err(status::unsupported_media_type().into()),
             },
-            (method, _) => {
-                let action = method.as_str().to_lowercase();
-                return Err(status::method_not_allowed(&action).into());
-            }
+            _ => return Err(status::method_not_allowed().into()),
         };
         Ok(Self {
             verb,
@@ -95,14 +89,9 @@ impl Call {
     pub(crate) fn revision(&self) -> Result<u64, Failure> {
         let text = self.query("resourceVersion").unwrap_or("0");
         text.parse().map_err(|_| {
-            let error = status::FieldError {
-                cause: "FieldValueInvalid",
-                field: "resourceVersion".to_owned(),
-                message: format!(
-                    "Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-                ),
-            };
-            status::invalid("ListOptions.meta.k8s.io", "", &[error])
+            status::unexpected(format!(
+                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
         })
     }
 

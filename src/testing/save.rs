@@ -86,12 +86,14 @@ fn replace(state: &mut State, target: &Target, live: &Arc<Value>, object: Value)
 
     let metadata = &object["metadata"];
     let is_gone = !metadata["deletionTimestamp"].is_null() && metadata["finalizers"].is_null();
-    let stored = if same_but_for_times(live, &object) {
-        live.clone()
-    } else {
-        target.commit(state, (!is_gone).then_some(object))
-    };
-    Ok(Answer::json(200, &stored))
+    if same_but_for_times(live, &object) {
+        return Ok(Answer::json(200, live));
+    }
+    if is_gone {
+        target.commit(state, None);
+        return Ok(Answer::json(200, &object));
+    }
+    Ok(Answer::json(200, &target.commit(state, Some(object))))
 }
 
 /// The optimistic lock: an update names the version it was made from.

@@ -15,8 +15,8 @@ pub(crate) struct Decoded {
 pub(crate) struct Mismatch {
     /// Such as `.spec.holderIdentity`.
     pub(crate) path: String,
-    /// The type in the API schema, such as `string`.
-    pub(crate) expected: &'static str,
+    /// The type in the API schema, such as `string`, if the value is not even of that.
+    pub(crate) expected: Option<&'static str>,
     /// What was there.
     pub(crate) found: Value,
     /// What the real server's decoder says.
@@ -182,7 +182,7 @@ impl Mismatch {
         };
         Self {
             path: path.to_owned(),
-            expected,
+            expected: Some(expected),
             found: found.clone(),
             message: format!("json: cannot unmarshal {kind} into Go struct field {place}"),
         }
@@ -195,17 +195,29 @@ fn all(list: Option<&Vec<Value>>, fits: fn(&Value) -> bool) -> bool {
 
 /// `MicroTime` has exactly six digits after the point.
 fn micro_time(text: &str, path: &str) -> Result<(), Mismatch> {
-    let fraction = text.split_once('.').map_or("", |(_, rest)| rest);
-    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
-    if digits == 6 && text.parse::<Timestamp>().is_ok() {
+    const SECONDS: usize = "2006-01-02T15:04:05".len();
+    const FRACTION: usize = ".000000".len();
+    let (seconds, rest) = text.split_at_checked(SECONDS).unwrap_or((text, ""));
+    let (fraction, zone) = rest.split_at_checked(FRACTION).unwrap_or(("", rest));
+    let is_fraction =
+        fraction.starts_with('.') && fraction[1..].bytes().all(|b| b.is_ascii_digit());
+    let (part, wanted) = if format!("{seconds}Z").parse::<Timestamp>().is_err() {
+        (text, "2006")
+    } else if !is_fraction {
+        (rest, ".000000")
+    } else if text.parse::<Timestamp>().is_err() || zone.starts_with(|c: char| c.is_ascii_digit()) {
+        (zone, "Z07:00")
+    } else {
         return Ok(());
-    }
+    };
     let layout = "2006-01-02T15:04:05.000000Z07:00";
     Err(Mismatch {
         path: path.to_owned(),
-        expected: "string",
+        expected: None,
         found: text.into(),
-        message: format!("parsing time {text:?} as {layout:?}: cannot parse {text:?}"),
+        message: format!(
+            "parsing time {text:?} as {layout:?}: cannot parse {part:?} as {wanted:?}"
+        ),
     })
 }
 

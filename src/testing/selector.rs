@@ -36,8 +36,10 @@ impl Selector {
         let fields: Vec<_> = requirements(call.query("fieldSelector").unwrap_or_default());
         let known = |r: &&Requirement| matches!(r.key.as_str(), "metadata.name" | "metadata.namespace");
         if let Some(unknown) = fields.iter().find(|r| !known(r)) {
-            let why = format!("field label not supported: {}", unknown.key);
-            return Err(status::bad_request(why));
+            return Err(status::bad_request(format!(
+                "{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+                unknown.key
+            )));
         }
         Ok(Self {
             namespace: call.namespace.clone(),

@@ -33,6 +33,10 @@ fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
 }
 
 fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
+    if let Err(failure) = call.revision() {
+        let why = format!("invalid resource version: {}", failure.message);
+        return Err(status::bad_request(why));
+    }
     not_from_the_future(state, call)?;
     let selector = Selector::parse(call)?;
     let items = state.leases.iter().filter(|(key, lease)| selector.matches(key, lease));

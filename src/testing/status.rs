@@ -107,9 +107,11 @@ pub(crate) fn namespace_not_found(namespace: &str) -> Failure {
     failure
 }
 
-pub(crate) fn method_not_allowed(action: &str) -> Failure {
-    let message = format!("{action} is not supported on resources of kind {RESOURCE:?}");
-    Failure::new(405, "MethodNotAllowed", message).about("")
+pub(crate) fn method_not_allowed() -> Failure {
+    let message = "the server does not allow this method on the requested resource";
+    let mut failure = Failure::new(405, "MethodNotAllowed", message);
+    failure.details = json!({});
+    failure
 }
 
 pub(crate) fn already_exists(name: &str) -> Failure {
@@ -119,6 +121,13 @@ pub(crate) fn already_exists(name: &str) -> Failure {
 pub(crate) fn conflict(name: &str, why: &str) -> Failure {
     let message = format!("Operation cannot be fulfilled on {RESOURCE} {name:?}: {why}");
     Failure::new(409, "Conflict", message).about(name)
+}
+
+/// A name that is taken until the last finalizer is gone.
+pub(crate) fn being_deleted(name: &str) -> Failure {
+    let mut failure = already_exists(name);
+    failure.message.insert_str(0, "object is being deleted: ");
+    failure
 }
 
 /// A stale resourceVersion.
@@ -177,11 +186,10 @@ pub(crate) fn expired(message: impl Into<String>) -> Failure {
     Failure::new(410, "Expired", message)
 }
 
-pub(crate) fn unsupported_media_type(accepted: &str) -> Failure {
-    let message = format!(
-        "the body of the request was in an unknown format - accepted media types include: {accepted}"
-    );
-    Failure::new(415, "UnsupportedMediaType", message)
+pub(crate) fn unsupported_media_type() -> Failure {
+    let mut failure = Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+    failure.details = json!({});
+    failure
 }
 
 /// An object (`subject`: its kind) with fields that must not be so.

@@ -35,6 +35,29 @@ pub(crate) fn unchanged(old: &Value, new: &Value) -> Vec<FieldError> {
             errors.push(invalid(&format!("metadata.{field}"), new, "field is immutable"));
         }
     }
+    if !old["metadata"]["deletionTimestamp"].is_null() {
+        let finalizers = |object: &Value| {
+            object["metadata"]["finalizers"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+        };
+        let mut added = finalizers(new);
+        let before = finalizers(old);
+        added.retain(|finalizer| !before.contains(finalizer));
+        if !added.is_empty() {
+            let added: Vec<String> = added.iter().map(Value::to_string).collect();
+            errors.push(FieldError {
+                cause: "FieldValueForbidden",
+                field: "metadata.finalizers".to_owned(),
+                message: format!(
+                    "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers \
+                     []string{{{}}}",
+                    added.join(", ")
+                ),
+            });
+        }
+    }
     errors
 }
 

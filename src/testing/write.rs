@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer::Answer,
-    body::{decode, own_name, own_namespace},
+    body::{bad_option, decode, own_name, own_namespace},
     clock,
     log::Verb,
     ownership,
@@ -19,6 +19,10 @@ use super::{
 
 /// Carries out a write.
 pub(crate) fn write(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+    if let Some(other) = call.query("dryRun").filter(|mode| *mode != "All") {
+        let why = format!("Unsupported value: [{other:?}]: supported values: \"All\"");
+        return Err(bad_option(call, "dryRun", "FieldValueNotSupported", &why));
+    }
     match call.verb {
         Verb::Create => create(state, call),
         Verb::Update => update(state, call),
@@ -38,10 +42,13 @@ fn create(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     if !object["metadata"]["resourceVersion"].is_null() {
         return Err(status::unexpected("resourceVersion should not be set on objects to be created"));
     }
-    if target.find(state).is_some() {
-        return Err(status::already_exists(&name));
+    match target.find(state) {
+        None => Ok(save(state, &target, object)?.warn(&warnings)),
+        Some(live) if live["metadata"]["deletionTimestamp"].is_null() => {
+            Err(status::already_exists(&name))
+        }
+        Some(_) => Err(status::being_deleted(&name)),
     }
-    Ok(save(state, &target, object)?.warn(&warnings))
 }
 
 fn update(state: &mut State, call: &Call) -> Result<Answer, Failure> {

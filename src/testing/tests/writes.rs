@@ -246,6 +246,25 @@ async fn the_last_finalizer_takes_the_object_along() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_is_taken_until_the_last_finalizer_is_gone() {
+    let world = World::with_lease();
+    let finalizers = |list: Value| json!({ "metadata": { "finalizers": list } });
+    world.merge(&finalizers(json!(["a.b/c"]))).await.unwrap();
+    world
+        .leases
+        .delete("x", &DeleteParams::default())
+        .await
+        .unwrap();
+    let status = refusal(world.post(&lease("x", json!({}))).await);
+    assert_eq!(
+        status.message,
+        "object is being deleted: leases.coordination.k8s.io \"x\" already exists"
+    );
+    let more = refusal(world.merge(&finalizers(json!(["a.b/c", "d.e/f"]))).await);
+    assert_eq!((more.code, &*more.reason), (422, "Invalid"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn invalid_objects_are_refused() {
     let world = World::new();
     let status = refusal(world.post(&lease("x", json!({ "leaseDurationSeconds": 0 }))).await);
