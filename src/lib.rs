@@ -119,7 +119,8 @@ mod watch;
 
 pub use builder::LeaseLockBuilder;
 pub use error::{
-    AcquireError, BuildError, LossReason, ReleaseError, RequestError, ShutdownError, TryAcquireError, WithError,
+    AcquireError, BuildError, LossReason, ReleaseError, RequestError, ShutdownError, TryAcquireError,
+    WithError,
 };
 pub use guard::LeaseGuard;
 pub use held::Held;

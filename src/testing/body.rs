@@ -45,10 +45,7 @@ pub(crate) fn decode(call: &Call) -> Result<(Value, Vec<String>), Failure> {
 
 /// Unknown fields are dropped with a warning, unless the client asks for more or less.
 pub(crate) fn warnings(call: &Call, unknown: &[String]) -> Result<Vec<String>, String> {
-    let warnings: Vec<String> = unknown
-        .iter()
-        .map(|field| format!("unknown field {field:?}"))
-        .collect();
+    let warnings: Vec<String> = unknown.iter().map(|field| format!("unknown field {field:?}")).collect();
     match call.query("fieldValidation") {
         Some("Ignore") => Ok(Vec::new()),
         Some("Strict") if !warnings.is_empty() => {
@@ -93,11 +90,7 @@ pub(crate) fn bad_option(call: &Call, field: &str, cause: &'static str, why: &st
         Verb::Delete => "DeleteOptions",
         _ => "PatchOptions",
     };
-    let error = FieldError {
-        cause,
-        field: field.to_owned(),
-        message: why.to_owned(),
-    };
+    let error = FieldError { cause, field: field.to_owned(), message: why.to_owned() };
     status::invalid(&format!("{kind}.meta.k8s.io"), "", &[error])
 }
 

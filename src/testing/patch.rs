@@ -16,12 +16,7 @@ use super::{
 /// Server-Side Apply, which creates what is missing.
 pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     let manager = call.query("fieldManager").ok_or_else(|| {
-        bad_option(
-            call,
-            "fieldManager",
-            "FieldValueRequired",
-            "Required value: is required for apply patch",
-        )
+        bad_option(call, "fieldManager", "FieldValueRequired", "Required value: is required for apply patch")
     })?;
     let config = config(call)?;
     let target = Target::new(call, &call.name);
@@ -65,16 +60,9 @@ fn config(call: &Call) -> Result<Value, Failure> {
         return Err(status::bad_request("metadata.managedFields must be nil"));
     }
     let text = |field: &str| given["metadata"][field].as_str().unwrap_or_default();
-    let subject = format!(
-        "{}/{}; {API_VERSION}, Kind=Lease",
-        text("namespace"),
-        text("name")
-    );
-    let refuse = |why: String| {
-        status::unexpected(format!(
-            "failed to create typed patch object ({subject}): {why}"
-        ))
-    };
+    let subject = format!("{}/{}; {API_VERSION}, Kind=Lease", text("namespace"), text("name"));
+    let refuse =
+        |why: String| status::unexpected(format!("failed to create typed patch object ({subject}): {why}"));
     let checked = schema::check(&given).map_err(|m| match m.expected {
         Some(expected) => refuse(format!("{}: expected {expected}, got {}", m.path, in_go(&m))),
         None => status::unexpected(format!(
@@ -91,9 +79,7 @@ fn config(call: &Call) -> Result<Value, Failure> {
 
 /// A value as the real server prints it.
 fn in_go(mismatch: &Mismatch) -> String {
-    let Mismatch {
-        expected, found, ..
-    } = mismatch;
+    let Mismatch { expected, found, .. } = mismatch;
     let is_numeric = expected.is_some_and(|expected| expected.starts_with("numeric"));
     match found {
         Value::String(_) if is_numeric => "string".to_owned(),
@@ -114,9 +100,7 @@ pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     }
     let patch = parse_patch(call)?;
     if !patch.is_object() {
-        return Err(status::bad_request(
-            "error decoding patch: json: not an object",
-        ));
+        return Err(status::bad_request("error decoding patch: json: not an object"));
     }
     let target = Target::new(call, &call.name);
     let live = target.find(state).ok_or_else(|| status::not_found(&call.name))?;

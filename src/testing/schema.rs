@@ -199,8 +199,7 @@ fn micro_time(text: &str, path: &str) -> Result<(), Mismatch> {
     const FRACTION: usize = ".000000".len();
     let (seconds, rest) = text.split_at_checked(SECONDS).unwrap_or((text, ""));
     let (fraction, zone) = rest.split_at_checked(FRACTION).unwrap_or(("", rest));
-    let is_fraction =
-        fraction.starts_with('.') && fraction[1..].bytes().all(|b| b.is_ascii_digit());
+    let is_fraction = fraction.starts_with('.') && fraction[1..].bytes().all(|b| b.is_ascii_digit());
     let (part, wanted) = if format!("{seconds}Z").parse::<Timestamp>().is_err() {
         (text, "2006")
     } else if !is_fraction {
@@ -215,9 +214,7 @@ fn micro_time(text: &str, path: &str) -> Result<(), Mismatch> {
         path: path.to_owned(),
         expected: None,
         found: text.into(),
-        message: format!(
-            "parsing time {text:?} as {layout:?}: cannot parse {part:?} as {wanted:?}"
-        ),
+        message: format!("parsing time {text:?} as {layout:?}: cannot parse {part:?} as {wanted:?}"),
     })
 }
 

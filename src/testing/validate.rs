@@ -36,12 +36,8 @@ pub(crate) fn unchanged(old: &Value, new: &Value) -> Vec<FieldError> {
         }
     }
     if !old["metadata"]["deletionTimestamp"].is_null() {
-        let finalizers = |object: &Value| {
-            object["metadata"]["finalizers"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default()
-        };
+        let finalizers =
+            |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
         let mut added = finalizers(new);
         let before = finalizers(old);
         added.retain(|finalizer| !before.contains(finalizer));

@@ -44,9 +44,7 @@ fn create(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     }
     match target.find(state) {
         None => Ok(save(state, &target, object)?.warn(&warnings)),
-        Some(live) if live["metadata"]["deletionTimestamp"].is_null() => {
-            Err(status::already_exists(&name))
-        }
+        Some(live) if live["metadata"]["deletionTimestamp"].is_null() => Err(status::already_exists(&name)),
         Some(_) => Err(status::being_deleted(&name)),
     }
 }

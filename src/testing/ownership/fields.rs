@@ -49,10 +49,7 @@ pub(crate) fn fields(object: &Value) -> BTreeMap<Path, Value> {
         path.push(format!("f:{name}"));
         found.insert(path, value.clone());
     }
-    if object
-        .get("spec")
-        .is_some_and(|s| s.is_null() || *s == json!({}))
-    {
+    if object.get("spec").is_some_and(|s| s.is_null() || *s == json!({})) {
         found.insert(spec, json!({}));
     }
     found
@@ -63,11 +60,7 @@ pub(crate) fn stored(object: &Value) -> BTreeMap<Path, Value> {
     let mut found = fields(object);
     // Every stored object has a spec: it is never new, nor gone.
     found.remove(&["f:spec".to_owned()][..]);
-    let collections: Set = found
-        .keys()
-        .filter(|p| p.len() > 2)
-        .map(|p| p[..2].to_vec())
-        .collect();
+    let collections: Set = found.keys().filter(|p| p.len() > 2).map(|p| p[..2].to_vec()).collect();
     found.extend(collections.into_iter().map(|p| (p, Value::Null)));
     found
 }

@@ -141,18 +141,12 @@ async fn an_empty_collection_is_owned_but_empties_nothing() {
     let apply = async |manager: &str, metadata: Value| {
         let params = PatchParams::apply(manager);
         let config = config(metadata, json!({}));
-        let lease = world
-            .leases
-            .patch("x", &params, &Patch::Apply(config))
-            .await;
+        let lease = world.leases.patch("x", &params, &Patch::Apply(config)).await;
         lease.unwrap().metadata.labels.map(|labels| labels.len())
     };
     let labelled = json!({ "name": "x", "labels": { "a": "1" } });
     assert_eq!(apply("one", labelled).await, Some(1));
-    assert_eq!(
-        apply("two", json!({ "name": "x", "labels": {} })).await,
-        Some(1)
-    );
+    assert_eq!(apply("two", json!({ "name": "x", "labels": {} })).await, Some(1));
     assert_eq!(apply("two", json!({ "name": "x" })).await, Some(1));
     assert_eq!(apply("one", json!({ "name": "x" })).await, None);
 }

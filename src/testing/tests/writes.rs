@@ -250,16 +250,9 @@ async fn a_name_is_taken_until_the_last_finalizer_is_gone() {
     let world = World::with_lease();
     let finalizers = |list: Value| json!({ "metadata": { "finalizers": list } });
     world.merge(&finalizers(json!(["a.b/c"]))).await.unwrap();
-    world
-        .leases
-        .delete("x", &DeleteParams::default())
-        .await
-        .unwrap();
+    world.leases.delete("x", &DeleteParams::default()).await.unwrap();
     let status = refusal(world.post(&lease("x", json!({}))).await);
-    assert_eq!(
-        status.message,
-        "object is being deleted: leases.coordination.k8s.io \"x\" already exists"
-    );
+    assert_eq!(status.message, "object is being deleted: leases.coordination.k8s.io \"x\" already exists");
     let more = refusal(world.merge(&finalizers(json!(["a.b/c", "d.e/f"]))).await);
     assert_eq!((more.code, &*more.reason), (422, "Invalid"));
 }
