@@ -212,7 +212,7 @@ impl Contention<'_> {
         if !self.session.store.reached() && waited >= self.session.terms.lease_duration {
             return Err(AcquireError::Unreachable { waited, last: error }.into());
         }
-        tracing::warn!(%error, ?pause, "request failed, trying again");
+        tracing::warn!(%error, ?pause, "request failed");
         self.session.progress.failed(error);
         tokio::time::sleep(pause).await;
         Ok(())

@@ -204,7 +204,7 @@ pub enum WithError<E> {
     Lost(LossReason),
     /// The future ran to its end under the lock, and failed by itself.
     #[error("{0}")]
-    Failed(#[source] E),
+    Failed(E),
 }
 
 /// Releases were still under way at the end of [`LeaseLock::shutdown`](crate::LeaseLock::shutdown).

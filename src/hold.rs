@@ -149,7 +149,7 @@ impl<'a> Keeper<'a> {
             Err(failure) => {
                 let left = now.until(self.holder.deadline());
                 let answer = release::answer_to(&failure, left, &mut self.backoff, &mut self.session.rng);
-                tracing::warn!(error = %failure.error(), ?left, "renewal failed, trying again");
+                tracing::warn!(error = %failure.error(), ?left, "renewal failed");
                 self.last_failure = Some(failure);
                 answer
             }
@@ -233,6 +233,6 @@ async fn report_loss(session: &Session, held: &Held, record: &Record, loss: Loss
         }
         (reason, _) => reason,
     };
-    tracing::error!(%reason, "lost");
+    tracing::warn!(%reason, "lost");
     held.end(reason);
 }

@@ -80,6 +80,22 @@
 //! With the feature `testing`, [`testing::LeaseServer`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/testing)
 //! is a Lease API server within the process, with faults to inject, that works under tokio's paused clock.
 //!
+//! # Logs
+//!
+//! Each acquisition has a [`tracing`] span `lease_lock` with the fields `namespace`, `lease` and `identity`, and in it
+//! these events, whose messages and fields are part of the API:
+//!
+//! | message | level | fields |
+//! |---|---|---|
+//! | `waiting` | info | `holder` |
+//! | `request failed` | warn | `error`, `pause` |
+//! | `acquired` | info | `fencing_token`, `transitions` |
+//! | `renewed` | debug | `resource_version` |
+//! | `renewal failed` | warn | `error`, `left` |
+//! | `lost` | warn | `reason` |
+//! | `released` | info | |
+//! | `release failed` | warn | `error` |
+//!
 //! # How it works
 //!
 //! The Lease is written by Server-Side Apply, conditional on its uid and its version, one write at a time. The

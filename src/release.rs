@@ -12,22 +12,17 @@ use crate::store::Failure;
 /// Releases a hold, and reports the outcome.
 pub(crate) async fn release(session: &mut Session, release: Release) -> Result<(), ReleaseError> {
     let lease = session.store.lease().clone();
-    match drive(session, release).await {
+    let error = match drive(session, release).await {
         Released::Done(left) => {
             session.turn.left_free = left;
             tracing::info!("released");
-            Ok(())
+            return Ok(());
         }
-        Released::Lost(loss) => {
-            let reason = reason(loss);
-            tracing::warn!(%reason, "there was nothing left to release");
-            Err(ReleaseError::Lost { lease, reason })
-        }
-        Released::Unconfirmed => {
-            tracing::warn!("the release was not confirmed in time; the Lease is released, or expires");
-            Err(ReleaseError::Unconfirmed { lease })
-        }
-    }
+        Released::Lost(loss) => ReleaseError::Lost { lease, reason: reason(loss) },
+        Released::Unconfirmed => ReleaseError::Unconfirmed { lease },
+    };
+    tracing::warn!(%error, "release failed");
+    Err(error)
 }
 
 /// Makes sure that a claim nobody waits for any more does not hold the Lease.

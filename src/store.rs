@@ -208,14 +208,14 @@ impl Store {
         };
         let code = status.code;
         let retry_after = retry_after(status);
-        let (no_namespace, exists) = (is_namespace_gone(status), is_missing_version(status));
+        let (no_namespace, other) = (is_namespace_gone(status), is_other_object(status));
         let foreign = status.reason == "Failed to parse error data";
         let error = self.error(verb, Cause::Client(Arc::new(error)));
         match code {
             403 | 404 if no_namespace => Failure::Denied(Denial::NamespaceGone(error)),
             401 | 403 => Failure::Denied(Denial::Forbidden(error)),
             409 if verb == "patch" || verb == "update" => Failure::Conflict(error),
-            422 if exists => Failure::Conflict(error),
+            422 if other => Failure::Conflict(error),
             408 | 409 | 410 | 425 | 429 => Failure::Unknown { error, retry_after },
             404 if foreign => Failure::Unknown { error, retry_after },
             400..=499 => Failure::Denied(Denial::Refused(error)),
@@ -245,8 +245,9 @@ fn is_namespace_gone(status: &Status) -> bool {
     details.kind == "namespaces" || details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// How a PUT without a version is refused where the object exists.
-fn is_missing_version(status: &Status) -> bool {
+/// The object is there where none was expected (a PUT without a version), or is another one of that name:
+/// Kubernetes words both as invalid metadata.
+fn is_other_object(status: &Status) -> bool {
     let causes = status.details.as_ref().map(|details| &details.causes[..]).unwrap_or_default();
-    causes.iter().any(|cause| cause.field == "metadata.resourceVersion")
+    causes.iter().any(|cause| ["metadata.resourceVersion", "metadata.uid"].contains(&cause.field.as_str()))
 }

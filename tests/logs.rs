@@ -1,0 +1,106 @@
+//! The logs, whose messages and fields are part of the API.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kube_lease_lock::LeaseLock;
+use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber, span};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Keeps each event as `level message: field field`, and the fields of the span it was in.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<Line>>>);
+
+type Line = (String, BTreeSet<String>);
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    names: BTreeSet<String>,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        } else {
+            self.names.insert(field.name().to_owned());
+        }
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        context.span(id).unwrap().extensions_mut().insert(fields.names);
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if !event.metadata().target().starts_with("kube_lease_lock") {
+            return;
+        }
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let names: Vec<_> = fields.names.into_iter().collect();
+        let level = event.metadata().level().as_str().to_lowercase();
+        let line = format!("{level} {}: {}", fields.message, names.join(" "));
+        let span = context.event_span(event).filter(|span| span.name() == "lease_lock");
+        let span = span.and_then(|span| span.extensions().get::<BTreeSet<String>>().cloned());
+        self.0.lock().unwrap().push((line, span.unwrap_or_default()));
+    }
+}
+
+impl Log {
+    fn assert_has(&self, expected: &[&str]) {
+        let events = std::mem::take(&mut *self.0.lock().unwrap());
+        for expected in expected {
+            let event = events.iter().find(|(line, _)| line.trim_end() == *expected);
+            let (_, span) = event.unwrap_or_else(|| panic!("no {expected:?} in {events:#?}"));
+            let named = ["identity", "lease", "namespace"].map(str::to_owned);
+            assert_eq!(*span, BTreeSet::from(named), "the span of {expected:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_turn_of_a_lock_is_logged() {
+    let log = Log::default();
+    let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
+    let server = LeaseServer::new();
+    let (link, other) = (server.connect(), server.connect());
+    let lock = LeaseLock::new(link.client(), "a-lock").unwrap();
+
+    let guard = lock.acquire().await.unwrap();
+    link.inject(Fault::status(500).on(Verb::Apply).times(1));
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    guard.release().await.unwrap();
+    log.assert_has(&[
+        "info acquired: fencing_token transitions",
+        "debug renewed: resource_version",
+        "warn renewal failed: error left",
+        "info released:",
+    ]);
+
+    let guard = lock.acquire().await.unwrap();
+    let waiter = LeaseLock::new(other.client(), "a-lock").unwrap();
+    other.inject(Fault::status(500).on(Verb::Get).times(1));
+    assert!(waiter.acquire_timeout(Duration::from_secs(5)).await.is_err());
+    server.delete("default", "a-lock");
+    guard.lost().await;
+    log.assert_has(&["warn request failed: error pause", "info waiting: holder", "warn lost: reason"]);
+    drop(guard);
+
+    let guard = lock.acquire().await.unwrap();
+    link.inject(Fault::refuse());
+    assert!(guard.release().await.is_err());
+    log.assert_has(&["warn release failed: error"]);
+}

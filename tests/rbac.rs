@@ -1,0 +1,91 @@
+//! The permissions that the README prints are enough, and each of them is needed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
+
+mod support;
+
+use std::time::Duration;
+
+use kube::Client;
+use kube_lease_lock::{AcquireError, LeaseLock};
+use support::ControlPlane;
+use tokio::time::timeout;
+
+const NAME: &str = "nightly-report";
+const VERBS: &str = r#"verbs: ["get", "watch", "create", "update", "patch"]"#;
+const SOON: Duration = Duration::from_secs(20);
+
+/// The YAML block of the README's section on permissions.
+fn readme_yaml() -> &'static str {
+    let readme = include_str!("../README.md");
+    let (_, section) = readme.split_once("## Permissions").expect("the section");
+    let (_, block) = section.split_once("```yaml\n").expect("the block");
+    block.split_once("```").expect("its end").0
+}
+
+fn lock(client: Client, namespace: &str) -> LeaseLock {
+    let builder = LeaseLock::builder(client, NAME).namespace(namespace);
+    builder.lease_duration(Duration::from_secs(3)).build().unwrap()
+}
+
+#[test]
+fn the_readme_prints_the_verbs() {
+    assert!(readme_yaml().contains(VERBS) && readme_yaml().contains(NAME));
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn the_readmes_permissions_are_enough() {
+    let plane = ControlPlane::shared().await;
+    let namespace = plane.fresh_namespace().await;
+    plane.grant(&namespace, "reporter", readme_yaml()).await;
+    let mut locks = Vec::new();
+    for _ in 0..2 {
+        locks.push(lock(plane.client_as("reporter").await, &namespace));
+    }
+    let guard = timeout(SOON, locks[0].acquire()).await.unwrap().unwrap();
+    let waiter = locks.pop().unwrap();
+    let waiting = tokio::spawn(async move { waiter.acquire().await });
+    // Some renewals, and a watch on each side.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(guard.is_held() && !waiting.is_finished());
+    guard.release().await.unwrap();
+    timeout(SOON, waiting).await.unwrap().unwrap().unwrap().release().await.unwrap();
+    assert_eq!(locks[0].holder().await.unwrap(), None);
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn a_missing_permission_is_named_at_once() {
+    let plane = ControlPlane::shared().await;
+    for missing in ["get", "create", "update", "patch"] {
+        let namespace = plane.fresh_namespace().await;
+        if missing == "patch" {
+            // Without it a Lease can be created, but not claimed.
+            lock(plane.client().await, &namespace).acquire().await.unwrap().release().await.unwrap();
+        }
+        let user = format!("without-{missing}");
+        let yaml = readme_yaml().replace(&format!("\"{missing}\""), "\"list\"");
+        plane.grant(&namespace, &user, &yaml).await;
+        let lock = lock(plane.client_as(&user).await, &namespace);
+        let error = timeout(SOON, lock.acquire()).await.unwrap().unwrap_err();
+        assert!(matches!(error, AcquireError::Forbidden(_)), "without {missing}: {error:?}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("cannot {missing} resource")), "without {missing}: {text}");
+        assert!(text.contains("needs the verbs get, watch, create, update and patch"), "{text}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn without_watch_a_waiter_polls() {
+    let plane = ControlPlane::shared().await;
+    let namespace = plane.fresh_namespace().await;
+    plane.grant(&namespace, "blind", &readme_yaml().replace("\"watch\", ", "")).await;
+    let guard = lock(plane.client().await, &namespace).acquire().await.unwrap();
+    let waiter = lock(plane.client_as("blind").await, &namespace);
+    let waiting = tokio::spawn(async move { waiter.acquire().await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    guard.release().await.unwrap();
+    timeout(SOON, waiting).await.unwrap().unwrap().unwrap().release().await.unwrap();
+}
