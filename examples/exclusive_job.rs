@@ -1,0 +1,389 @@
+//! Four workers write one ledger, one at a time, whatever happens to them: one crashes while it holds the lock,
+//! one is cut off from the API server and stops before its successor starts, and a write that arrives too late is
+//! refused by its fencing token.
+//!
+//! ```text
+//! cargo run --example exclusive_job
+//! ```
+//!
+//! needs no cluster: the API server is part of the program. With `-- --cluster` the same happens on the Lease
+//! `exclusive-job-ledger` in the cluster and the namespace of the current kubeconfig. Watch it with
+//! `kubectl get lease exclusive-job-ledger -o yaml --watch`.
+
+use std::fmt::Display;
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use kube_lease_lock::testing::LeaseServer;
+use kube_lease_lock::{FencingToken, LeaseGuard, LeaseLock};
+use tokio::runtime;
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+const LEASE: &str = "exclusive-job-ledger";
+const WORKERS: [&str; 4] = ["ada", "bob", "cleo", "dan"];
+
+/// As short as it can be, so that the successor of the crashed worker is not long in coming.
+const LEASE_DURATION: Duration = Duration::from_secs(3);
+
+/// The ledger is full when it has so many lines. A worker writes a few of them in its turn, then rests.
+const LINES: usize = 24;
+const LINES_PER_TURN: usize = 3;
+const TIME_PER_LINE: Duration = Duration::from_millis(250);
+const REST: Duration = Duration::from_millis(500);
+
+/// Whoever gets the second turn crashes in the middle of it; whoever gets the fourth is cut off.
+const CRASHES: usize = 2;
+const CUT_OFF: usize = 4;
+
+fn main() -> Result<()> {
+    // Silent unless asked: RUST_LOG=kube_lease_lock=debug shows what the locks do.
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.from_env_lossy())
+        .with_writer(std::io::stderr)
+        .init();
+    let api = match std::env::args().nth(1).as_deref() {
+        None => Api::InProcess(LeaseServer::new()),
+        Some("--cluster") => Api::Cluster,
+        Some(other) => return Err(format!("unknown argument {other:?}").into()),
+    };
+    let ledger = Ledger::default();
+    let timeline = Timeline::start();
+
+    thread::scope(|scope| {
+        let processes = WORKERS.map(|name| {
+            let worker = Worker {
+                name,
+                api: &api,
+                ledger: &ledger,
+                timeline: &timeline,
+            };
+            scope.spawn(move || worker.process())
+        });
+        for process in processes {
+            process.join().map_err(|_| "a worker panicked")??;
+        }
+        Ok::<_, Error>(())
+    })?;
+
+    audit(&ledger.pages.into_inner().lines, &timeline)
+}
+
+struct Worker<'a> {
+    name: &'static str,
+    api: &'a Api,
+    ledger: &'a Ledger,
+    timeline: &'a Timeline,
+}
+
+impl Worker<'_> {
+    /// A worker stands for a process of its own: it shares no runtime, no client and no lock with the others.
+    fn process(&self) -> Result<()> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let still_held = runtime.block_on(self.work())?;
+        // The end of a process is the end of all its tasks: none is left to renew or to release.
+        drop(runtime);
+        drop(still_held);
+        Ok(())
+    }
+
+    /// Takes turns with the others until the ledger is full. Returns what it holds when its process ends.
+    async fn work(&self) -> Result<Option<LeaseGuard>> {
+        let cut = Arc::new(AtomicBool::new(false));
+        let client = with_wire(self.api.connect().await?, cut.clone());
+        let lock = LeaseLock::builder(client, LEASE)
+            .identity(self.name)
+            .lease_duration(LEASE_DURATION)
+            .build()?;
+
+        loop {
+            self.says("waits", "");
+            let guard = lock.acquire().await?;
+            let token = guard.fencing_token();
+            let turn = self.timeline.begin_turn(self.name, token).await;
+            let lines = match turn {
+                CRASHES => 1,
+                CUT_OFF => {
+                    self.says("is cut off", "from the API server, and does not know");
+                    cut.store(true, Ordering::Relaxed);
+                    LINES
+                }
+                _ => LINES_PER_TURN,
+            };
+
+            let lost = guard.token();
+            tokio::select! {
+                biased;
+                () = lost.cancelled() => {
+                    // The writing ended where it was: `select!` polls it no more.
+                    self.timeline.end_turn(turn, "stops", guard.lost().await).await;
+                    self.late_write(token).await?;
+                    cut.store(false, Ordering::Relaxed);
+                    self.says("is back", "");
+                }
+                written = self.write(lines, token) => {
+                    written?;
+                    if turn == CRASHES {
+                        self.timeline.end_turn(turn, "crashes", "and releases nothing").await;
+                        return Ok(Some(guard));
+                    }
+                    // Stop first, release second: the next turn may begin before `release` has returned.
+                    self.timeline.end_turn(turn, "releases", "").await;
+                    guard.release().await?;
+                }
+            }
+
+            sleep(REST).await;
+            if self.ledger.is_full().await {
+                break;
+            }
+        }
+        lock.shutdown().await?;
+        Ok(None)
+    }
+
+    /// The job that needs the lock: two workers that read the same last line would write the same next one.
+    async fn write(&self, lines: usize, token: FencingToken) -> Result<(), Refused> {
+        for _ in 0..lines {
+            let number = self.ledger.next_line(token).await?;
+            if number > LINES {
+                break;
+            }
+            sleep(TIME_PER_LINE).await;
+            self.ledger.append(number, token).await?;
+            self.says("writes", format_args!("line {number}"));
+        }
+        Ok(())
+    }
+
+    /// A write that was on its way when the lock was lost. No lock can call it back, but the ledger can refuse it.
+    async fn late_write(&self, token: FencingToken) -> Result<()> {
+        let number = self.ledger.next_line(token).await?;
+        timeout(2 * LEASE_DURATION, async {
+            while self.ledger.newest().await == Some(token) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await?;
+        match self.ledger.append(number, token).await {
+            Err(refused) => self.says("is refused", refused),
+            Ok(()) => return Err(format!("line {number} came late, and was accepted").into()),
+        }
+        Ok(())
+    }
+
+    fn says(&self, event: &str, detail: impl Display) {
+        self.timeline.say(self.name, event, detail);
+    }
+}
+
+/// The shared resource. It takes any number as the next line, but nothing from a holder of the past.
+#[derive(Default)]
+struct Ledger {
+    pages: Mutex<Pages>,
+}
+
+#[derive(Default)]
+struct Pages {
+    lines: Vec<(usize, FencingToken)>,
+    newest: Option<FencingToken>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("line {number} comes with token {token}, but token {newest} was here before")]
+struct Refused {
+    number: usize,
+    token: FencingToken,
+    newest: FencingToken,
+}
+
+impl Ledger {
+    /// Reading for the sake of writing needs the token too: what was read must not change any more.
+    async fn next_line(&self, token: FencingToken) -> Result<usize, Refused> {
+        let mut pages = self.pages.lock().await;
+        let number = pages.lines.last().map_or(1, |(number, _)| number + 1);
+        pages.check(number, token)?;
+        Ok(number)
+    }
+
+    async fn append(&self, number: usize, token: FencingToken) -> Result<(), Refused> {
+        let mut pages = self.pages.lock().await;
+        pages.check(number, token)?;
+        pages.lines.push((number, token));
+        Ok(())
+    }
+
+    async fn newest(&self) -> Option<FencingToken> {
+        self.pages.lock().await.newest
+    }
+
+    async fn is_full(&self) -> bool {
+        self.pages.lock().await.lines.len() >= LINES
+    }
+}
+
+impl Pages {
+    fn check(&mut self, number: usize, token: FencingToken) -> Result<(), Refused> {
+        match self.newest {
+            Some(newest) if newest > token => Err(Refused {
+                number,
+                token,
+                newest,
+            }),
+            _ => {
+                self.newest = Some(token);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Where the Lease is.
+enum Api {
+    InProcess(LeaseServer),
+    Cluster,
+}
+
+impl Api {
+    async fn connect(&self) -> Result<Client, kube::Error> {
+        match self {
+            Self::InProcess(server) => Ok(server.connect().client()),
+            Self::Cluster => Client::try_default().await,
+        }
+    }
+}
+
+/// A client whose requests hang while `cut` is set.
+fn with_wire(client: Client, cut: Arc<AtomicBool>) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request| {
+        let (client, cut) = (client.clone(), cut.clone());
+        async move {
+            if cut.load(Ordering::Relaxed) {
+                pending::<()>().await;
+            }
+            client.send(request).await
+        }
+    });
+    Client::new(service, namespace)
+}
+
+/// What happens when: told as it happens, and kept for the audit.
+struct Timeline {
+    start: Instant,
+    turns: Mutex<Vec<Turn>>,
+}
+
+struct Turn {
+    worker: &'static str,
+    token: FencingToken,
+    begins: Instant,
+    ends: Option<Instant>,
+    how: &'static str,
+}
+
+impl Timeline {
+    fn start() -> Self {
+        println!("seconds  worker  event");
+        Self {
+            start: Instant::now(),
+            turns: Mutex::default(),
+        }
+    }
+
+    fn say(&self, worker: &str, event: &str, detail: impl Display) {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let line = format!("{seconds:7.3}  {worker:<6}  {event:<10}  {detail}");
+        println!("{}", line.trim_end());
+    }
+
+    /// Returns the number of the turn, from 1.
+    async fn begin_turn(&self, worker: &'static str, token: FencingToken) -> usize {
+        let begins = Instant::now();
+        let mut turns = self.turns.lock().await;
+        let after = turns.last().map(|last| match last.ends {
+            Some(ends) => format!(", {:.1?} after {} {}", begins - ends, last.worker, last.how),
+            None => format!(", while {} holds it too!", last.worker),
+        });
+        let after = after.unwrap_or_default();
+        self.say(worker, "HOLDS", format_args!("token {token}{after}"));
+        turns.push(Turn {
+            worker,
+            token,
+            begins,
+            ends: None,
+            how: "",
+        });
+        turns.len()
+    }
+
+    async fn end_turn(&self, turn: usize, how: &'static str, detail: impl Display) {
+        let ends = Instant::now();
+        if let Some(turn) = self.turns.lock().await.get_mut(turn - 1) {
+            (turn.ends, turn.how) = (Some(ends), how);
+            self.say(turn.worker, how, detail);
+        }
+    }
+}
+
+/// Whether all went as promised.
+fn audit(lines: &[(usize, FencingToken)], timeline: &Timeline) -> Result<()> {
+    let turns = timeline.turns.blocking_lock();
+    let mut passed = true;
+    let mut check = |claim: String, is_true: bool| {
+        println!("{:<6}   {claim}", if is_true { "ok" } else { "FAILED" });
+        passed &= is_true;
+    };
+
+    println!();
+    check(
+        format!("the ledger has the lines 1 to {LINES}, without a gap or a duplicate"),
+        lines.iter().map(|(number, _)| *number).eq(1..=LINES),
+    );
+    check(
+        "fencing tokens never fall".to_owned(),
+        lines.is_sorted_by_key(|(_, token)| token) && turns.is_sorted_by_key(|turn| turn.token),
+    );
+    check(
+        format!("no two of the {} turns overlap", turns.len()),
+        turns
+            .iter()
+            .zip(turns.iter().skip(1))
+            .all(|(turn, next)| turn.ends.is_some_and(|ends| ends <= next.begins)),
+    );
+    for (number, how) in [(CRASHES, "crashes"), (CUT_OFF, "stops")] {
+        let Some([turn, next]) = turns.get(number - 1..=number) else {
+            return Err(format!("nobody comes after turn {number}").into());
+        };
+        let since_start = |instant: Instant| instant.duration_since(timeline.start).as_secs_f64();
+        let ends = turn.ends.map_or(f64::INFINITY, since_start);
+        let begins = since_start(next.begins);
+        check(
+            format!(
+                "{} {how} at {ends:.3} s, {} begins at {begins:.3} s: {:.3} s later",
+                turn.worker,
+                next.worker,
+                begins - ends
+            ),
+            turn.how == how && ends < begins,
+        );
+    }
+
+    if passed {
+        Ok(())
+    } else {
+        Err("a promise was broken".into())
+    }
+}
