@@ -1,0 +1,128 @@
+//! A service that works under the lock, and on SIGTERM lets go of it in the right order: stop the work first,
+//! release second, `shutdown` last. Its successor need not wait for the Lease to expire.
+//!
+//! ```text
+//! cargo run --example graceful_shutdown
+//! ```
+//!
+//! needs no cluster, and sends the SIGTERM to itself after a while. With `-- --cluster` it holds the Lease
+//! `graceful-shutdown` in the namespace of the current kubeconfig, until somebody terminates it.
+
+#[cfg(unix)]
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    unix::main().await
+}
+
+#[cfg(not(unix))]
+fn main() {
+    println!("This example is about SIGTERM, which this system does not have.");
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::process::Command;
+    use std::time::Duration;
+
+    use kube::Client;
+    use kube_lease_lock::testing::LeaseServer;
+    use kube_lease_lock::tokio_util::sync::CancellationToken;
+    use kube_lease_lock::{AcquireError, LeaseLock};
+    use tokio::signal::unix::{SignalKind, signal};
+    use tokio::task::JoinSet;
+    use tokio::time::sleep;
+
+    type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+    pub(crate) async fn main() -> Result<()> {
+        let in_cluster = match std::env::args().nth(1).as_deref() {
+            None => false,
+            Some("--cluster") => true,
+            Some(other) => return Err(format!("unknown argument {other:?}").into()),
+        };
+        let client = if in_cluster {
+            Client::try_default().await?
+        } else {
+            tokio::spawn(terminate_myself_after(Duration::from_secs(2)));
+            LeaseServer::new().connect().client()
+        };
+        let lock = LeaseLock::new(client, "graceful-shutdown")?;
+
+        // Both tasks share the lock: one works, the other queues for it.
+        let stop = CancellationToken::new();
+        let mut service = JoinSet::new();
+        for name in ["first", "second"] {
+            service.spawn(serve(name, lock.clone(), stop.clone()));
+        }
+
+        let signal = terminated().await?;
+        println!("{signal}: stopping");
+        stop.cancel();
+        while let Some(ended) = service.join_next().await {
+            ended??;
+        }
+        // The guards are dropped, and their releases are under way. Without this the process might end first.
+        lock.shutdown().await?;
+
+        match lock.holder().await? {
+            None => println!("the Lease is free"),
+            Some(next) if in_cluster => println!("the Lease went to {}", next.identity),
+            Some(_) => return Err("the Lease is still held".into()),
+        }
+        Ok(())
+    }
+
+    /// Works under the lock until told to stop.
+    async fn serve(
+        name: &'static str,
+        lock: LeaseLock,
+        stop: CancellationToken,
+    ) -> Result<(), AcquireError> {
+        while !stop.is_cancelled() {
+            // Whoever still waits for the lock when it is time to go just stops waiting.
+            let Some(guard) = stop.run_until_cancelled(lock.acquire()).await else {
+                break;
+            };
+            let guard = guard?;
+            println!("{name} holds the lock");
+            let lost = guard.token();
+            for batch in 1..=5 {
+                // A lost lock cuts the batch short. A wish to stop waits for the end of it: well within the time that
+                // Kubernetes leaves a pod, `terminationGracePeriodSeconds`.
+                let Some(()) = lost.run_until_cancelled(work(name, batch)).await else {
+                    println!("{name} stopped: {}", guard.lost().await);
+                    break;
+                };
+                if stop.is_cancelled() {
+                    break;
+                }
+            }
+            // Dropping releases, wherever the work ends: here, by `?`, or in a panic.
+            drop(guard);
+        }
+        println!("{name} has stopped");
+        Ok(())
+    }
+
+    async fn work(name: &str, batch: u32) {
+        sleep(Duration::from_millis(300)).await;
+        println!("{name} has done batch {batch}");
+    }
+
+    /// Waits for SIGTERM, which Kubernetes sends, or SIGINT, which is Ctrl-C.
+    async fn terminated() -> std::io::Result<&'static str> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        Ok(tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        })
+    }
+
+    async fn terminate_myself_after(delay: Duration) -> std::io::Result<()> {
+        sleep(delay).await;
+        let me = std::process::id().to_string();
+        Command::new("kill").args(["-TERM", &me]).status()?;
+        Ok(())
+    }
+}
