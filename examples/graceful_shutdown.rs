@@ -21,13 +21,13 @@ fn main() {
 
 #[cfg(unix)]
 mod unix {
-    use std::process::Command;
     use std::time::Duration;
 
     use kube::Client;
     use kube_lease_lock::testing::LeaseServer;
     use kube_lease_lock::tokio_util::sync::CancellationToken;
     use kube_lease_lock::{AcquireError, LeaseLock};
+    use tokio::process::Command;
     use tokio::signal::unix::{SignalKind, signal};
     use tokio::task::JoinSet;
     use tokio::time::sleep;
@@ -43,31 +43,40 @@ mod unix {
         let client = if in_cluster {
             Client::try_default().await?
         } else {
-            tokio::spawn(terminate_myself_after(Duration::from_secs(2)));
+            terminate_myself_after(2)?;
             LeaseServer::new().connect().client()
         };
         let lock = LeaseLock::new(client, "graceful-shutdown")?;
 
+        let outcome = run_service(&lock).await;
+        // All guards are dropped now, their releases under way. Without this the process might end first.
+        lock.shutdown().await?;
+        outcome?;
+
+        match lock.holder().await? {
+            None => println!("the Lease is free"),
+            Some(next) if in_cluster => println!("the Lease went to {}", next.identity),
+            Some(_) => return Err("the Lease is still held".into()),
+        }
+        Ok(())
+    }
+
+    /// Runs until a signal comes, then stops the work. So the work ends before the lock is let go.
+    async fn run_service(lock: &LeaseLock) -> Result<()> {
         // Both tasks share the lock: one works, the other queues for it.
         let stop = CancellationToken::new();
         let mut service = JoinSet::new();
         for name in ["first", "second"] {
             service.spawn(serve(name, lock.clone(), stop.clone()));
         }
-
-        let signal = terminated().await?;
-        println!("{signal}: stopping");
+        tokio::select! {
+            signal = terminated() => println!("{}: stopping", signal?),
+            // Before its time a task ends only if it fails.
+            Some(ended) = service.join_next() => ended??,
+        }
         stop.cancel();
         while let Some(ended) = service.join_next().await {
             ended??;
-        }
-        // The guards are dropped, and their releases are under way. Without this the process might end first.
-        lock.shutdown().await?;
-
-        match lock.holder().await? {
-            None => println!("the Lease is free"),
-            Some(next) if in_cluster => println!("the Lease went to {}", next.identity),
-            Some(_) => return Err("the Lease is still held".into()),
         }
         Ok(())
     }
@@ -119,10 +128,9 @@ mod unix {
         })
     }
 
-    async fn terminate_myself_after(delay: Duration) -> std::io::Result<()> {
-        sleep(delay).await;
-        let me = std::process::id().to_string();
-        Command::new("kill").args(["-TERM", &me]).status()?;
+    fn terminate_myself_after(seconds: u32) -> std::io::Result<()> {
+        let script = format!("sleep {seconds}; kill -TERM {}", std::process::id());
+        Command::new("sh").args(["-c", &script]).spawn()?;
         Ok(())
     }
 }
