@@ -44,6 +44,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Runs the job to its end, over as many holds of the lock as that takes.
+///
+/// `with` is `acquire`, then a `select!` between the job and the guard's token, then `release`.
 async fn reindex(
     lock: &LeaseLock,
     progress: &watch::Sender<u32>,
