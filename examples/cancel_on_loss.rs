@@ -30,12 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     administrator.await??;
     lock.shutdown().await?;
 
-    let expected = [
-        LossReason::TakenOver {
-            by: "administrator".to_owned(),
-        },
-        LossReason::Deleted,
-    ];
+    let expected = [LossReason::TakenOver { by: "administrator".to_owned() }, LossReason::Deleted];
     if losses != expected {
         return Err(format!("lost the lock for other reasons: {losses:?}").into());
     }
@@ -71,11 +66,7 @@ async fn reindex(
 /// Tasks and threads that it starts would not be dropped with it: hand them `held.token()`.
 async fn index_pages(held: Held, progress: &watch::Sender<u32>) -> Result<(), Infallible> {
     let done = *progress.borrow();
-    println!(
-        "holding the lock with token {}, starting at page {}",
-        held.fencing_token(),
-        done + 1
-    );
+    println!("holding the lock with token {}, starting at page {}", held.fencing_token(), done + 1);
     for page in done + 1..=PAGES {
         sleep(Duration::from_millis(200)).await;
         println!("  page {page}");

@@ -48,10 +48,7 @@ const CUT_OFF: usize = 4;
 fn main() -> Result<()> {
     // Silent unless asked: RUST_LOG=kube_lease_lock=debug shows what the locks do.
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter.from_env_lossy())
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter.from_env_lossy()).with_writer(std::io::stderr).init();
     let api = match std::env::args().nth(1).as_deref() {
         None => Api::InProcess(LeaseServer::new()),
         Some("--cluster") => Api::Cluster,
@@ -62,12 +59,7 @@ fn main() -> Result<()> {
 
     thread::scope(|scope| {
         let processes = WORKERS.map(|name| {
-            let worker = Worker {
-                name,
-                api: &api,
-                ledger: &ledger,
-                timeline: &timeline,
-            };
+            let worker = Worker { name, api: &api, ledger: &ledger, timeline: &timeline };
             scope.spawn(move || worker.process())
         });
         for process in processes {
@@ -89,9 +81,7 @@ struct Worker<'a> {
 impl Worker<'_> {
     /// A worker stands for a process of its own: it shares no runtime, no client and no lock with the others.
     fn process(&self) -> Result<()> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let still_held = runtime.block_on(self.work())?;
         // The end of a process is the end of all its tasks: none is left to renew or to release.
         drop(runtime);
@@ -103,10 +93,8 @@ impl Worker<'_> {
     async fn work(&self) -> Result<Option<LeaseGuard>> {
         let cut = Arc::new(AtomicBool::new(false));
         let client = cuttable(self.api.connect().await?, cut.clone());
-        let lock = LeaseLock::builder(client, LEASE)
-            .identity(self.name)
-            .lease_duration(LEASE_DURATION)
-            .build()?;
+        let lock =
+            LeaseLock::builder(client, LEASE).identity(self.name).lease_duration(LEASE_DURATION).build()?;
 
         loop {
             self.says("waits", "");
@@ -239,11 +227,7 @@ impl Pages {
         match self.newest {
             Some(newest) if newest > token => {
                 self.refused += 1;
-                Err(Refused {
-                    number,
-                    token,
-                    newest,
-                })
+                Err(Refused { number, token, newest })
             }
             _ => {
                 self.newest = Some(token);
@@ -300,10 +284,7 @@ struct Turn {
 impl Timeline {
     fn start() -> Self {
         println!("seconds  worker  event");
-        Self {
-            start: Instant::now(),
-            turns: Mutex::default(),
-        }
+        Self { start: Instant::now(), turns: Mutex::default() }
     }
 
     fn say(&self, worker: &str, event: &str, detail: impl Display) {
@@ -322,13 +303,7 @@ impl Timeline {
         });
         let after = after.unwrap_or_default();
         self.say(worker, "HOLDS", format_args!("token {token}{after}"));
-        turns.push(Turn {
-            worker,
-            token,
-            begins,
-            ends: None,
-            how: "",
-        });
+        turns.push(Turn { worker, token, begins, ends: None, how: "" });
         turns.len()
     }
 
@@ -357,8 +332,7 @@ fn audit(pages: &Pages, timeline: &Timeline) -> Result<()> {
     );
     check(
         "fencing tokens never fall".to_owned(),
-        pages.lines.is_sorted_by_key(|(_, token)| token)
-            && turns.is_sorted_by_key(|turn| turn.token),
+        pages.lines.is_sorted_by_key(|(_, token)| token) && turns.is_sorted_by_key(|turn| turn.token),
     );
     check(
         format!("no two of the {} turns overlap", turns.len()),
@@ -385,14 +359,7 @@ fn audit(pages: &Pages, timeline: &Timeline) -> Result<()> {
         );
     }
 
-    check(
-        format!("refused for a token of the past: {}", pages.refused),
-        pages.refused > 0,
-    );
+    check(format!("refused for a token of the past: {}", pages.refused), pages.refused > 0);
 
-    if passed {
-        Ok(())
-    } else {
-        Err("a promise was broken".into())
-    }
+    if passed { Ok(()) } else { Err("a promise was broken".into()) }
 }

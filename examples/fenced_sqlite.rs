@@ -75,9 +75,7 @@ fn account_lock(link: &Link, identity: &str) -> Result<LeaseLock, BuildError> {
 /// still get in between the two.
 fn read(db: &Connection, id: i64, token: FencingToken) -> Result<i64> {
     let sql = "UPDATE accounts SET fence = ?1 WHERE id = ?2 AND fence <= ?1 RETURNING balance";
-    db.query_row(sql, (fence(token)?, id), |row| row.get(0))
-        .optional()?
-        .ok_or_else(|| refused(token))
+    db.query_row(sql, (fence(token)?, id), |row| row.get(0)).optional()?.ok_or_else(|| refused(token))
 }
 
 fn write(db: &Connection, id: i64, balance: i64, token: FencingToken) -> Result<()> {

@@ -82,11 +82,7 @@ mod unix {
     }
 
     /// Works under the lock until told to stop.
-    async fn serve(
-        name: &'static str,
-        lock: LeaseLock,
-        stop: CancellationToken,
-    ) -> Result<(), AcquireError> {
+    async fn serve(name: &'static str, lock: LeaseLock, stop: CancellationToken) -> Result<(), AcquireError> {
         while !stop.is_cancelled() {
             // Whoever still waits for the lock when it is time to go just stops waiting.
             let Some(guard) = stop.run_until_cancelled(lock.acquire()).await else {

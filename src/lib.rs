@@ -34,8 +34,9 @@
 //!
 //! A lock cannot recall what has been sent. A write that was on its way when the token fired may still land
 //! after it, under the next holder; so may what a process does that was paused between checking the lock and
-//! acting. Where that would do harm, hand the [fencing token](Held::fencing_token) along with every write, and
-//! have the guarded resource refuse tokens lower than the highest it has seen:
+//! acting. Where that would do harm, hand the [fencing token](Held::fencing_token) along with every read and
+//! write, and have the guarded resource refuse tokens lower than the highest it has seen (reads count, or a
+//! stale write could land between a successor's read and its write):
 //!
 //! ```
 //! use kube_lease_lock::FencingToken;
