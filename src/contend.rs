@@ -1,4 +1,4 @@
-//! The waiting side: drives the [`Contender`] with requests, a watch and a timer until the claim is won.
+//! The waiting side: drives a [`Contention`] with requests, a watch and a timer until the claim is won.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use futures::stream::BoxStream;
 use crate::error::{AcquireError, RequestError};
 use crate::lease::LeaseHolder;
 use crate::pace::{Backoff, jittered};
-use crate::protocol::{Contender, Moment, Verdict};
-use crate::record::{Snapshot, Version};
+use crate::protocol::{Answer, Claim, Contention, ContentionStep, Moment, Write};
+use crate::record::Snapshot;
 use crate::session::Session;
 use crate::settings::CreateMode;
 use crate::store::Failure;
@@ -21,21 +21,6 @@ pub(crate) enum Patience {
     Forever,
     /// Only if the Lease is free now.
     OneTry,
-}
-
-/// A claim that was definitely made.
-pub(crate) struct Claim {
-    pub sent: Moment,
-    pub snapshot: Snapshot,
-}
-
-/// A claim that may have been made, or may yet be made, without our knowing it.
-#[derive(Debug, Clone)]
-pub(crate) struct UnsettledClaim {
-    /// The state it was conditional on; `None`: on there being no Lease.
-    pub on: Option<Version>,
-    /// The first sending: there may have been several on the same state.
-    pub sent: Moment,
 }
 
 /// Why there is no claim.
@@ -62,149 +47,125 @@ const POLL: Duration = Duration::from_secs(2);
 /// API server restored from a backup has yet to reach.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Contends until the Lease is claimed. Dropped at any point, it leaves in `unsettled` what may be under way.
+/// Contends until the Lease is claimed. Dropped at any point, it leaves in `contention` what may be under way.
 pub(crate) async fn contend(
     session: &mut Session,
+    contention: &mut Contention,
     patience: Patience,
-    unsettled: &mut Option<UnsettledClaim>,
 ) -> Result<Claim, Setback> {
     let backoff = Backoff::new(session.longest_pause());
     let started = session.clock.now();
-    let mut contention = Contention {
+    let mut contender = Contender {
         session,
+        contention,
         patience,
-        unsettled,
         backoff,
         started,
         watch: None,
         watchable: true,
+        watch_doubted: false,
         holder: None,
         conflicts: 0,
     };
-    contention.run().await
+    contender.run().await
 }
 
-struct Contention<'a> {
+struct Contender<'a> {
     session: &'a mut Session,
+    contention: &'a mut Contention,
     patience: Patience,
-    unsettled: &'a mut Option<UnsettledClaim>,
     backoff: Backoff,
     started: Moment,
     watch: Option<BoxStream<'static, News>>,
     watchable: bool,
+    /// The timer, not the watch, was the reason for the last look.
+    watch_doubted: bool,
     /// Who was last seen to hold the Lease.
     holder: Option<String>,
     conflicts: u32,
 }
 
-impl Contention<'_> {
+impl Contender<'_> {
     async fn run(&mut self) -> Result<Claim, Setback> {
-        let mut seen = match self.session.turn.left_free.take() {
-            Some(left) => Some(left),
-            None => self.look().await?,
+        loop {
+            if self.contention.may_claim() {
+                self.check_create_mode(self.contention.seen().is_some())?;
+                if let Some(news) = self.spread_out().await {
+                    self.heard(news);
+                    continue;
+                }
+            }
+            match self.contention.step(self.session.clock.now(), self.session.clock.wall()) {
+                ContentionStep::Look => self.look().await?,
+                ContentionStep::Claim(write) => self.claim(write).await?,
+                ContentionStep::Wait(until) => self.wait(until).await?,
+                ContentionStep::Pause(until) => self.session.clock.sleep_until(until).await,
+                ContentionStep::Won(claim) => {
+                    self.session.turn.created |= claim.created;
+                    self.session.turn.spread.won();
+                    return Ok(claim);
+                }
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), Setback> {
+        let known = self.contention.seen().map(|seen| seen.version.revision);
+        let answer = match self.session.store.get(Duration::MAX).await {
+            Ok(seen) => {
+                let news = seen.as_ref().map(|seen| seen.version.revision) != known;
+                if std::mem::take(&mut self.watch_doubted) && news {
+                    tracing::debug!("the watch is silent, opening a new one");
+                    self.watch = None;
+                }
+                Answer::Seen(seen)
+            }
+            Err(failure) => self.endure(&failure)?,
         };
-        loop {
-            let (now, wall) = (self.session.clock.now(), self.session.clock.wall());
-            let turn = &mut *self.session.turn;
-            match turn.contender.judge(&self.session.me, seen.as_ref(), now, wall) {
-                Verdict::Wait(until) => {
-                    let holder = seen.as_ref().and_then(LeaseHolder::of);
-                    if self.patience == Patience::OneTry {
-                        return Err(Setback::Held(holder.map(Box::new)));
-                    }
-                    self.tell_waiting(holder);
-                    seen = self.next_state(seen, until).await?;
-                }
-                Verdict::Claim => {
-                    self.check_create_mode(seen.as_ref())?;
-                    if let Some(news) = self.spread_out().await {
-                        seen = self.take_news(news, seen).await?;
-                        continue;
-                    }
-                    if let Some(claim) = self.claim(seen.as_ref()).await? {
-                        return Ok(claim);
-                    }
-                    seen = self.look().await?;
-                    if let Some(claim) = self.settle(seen.as_ref()) {
-                        return Ok(claim);
-                    }
-                }
-            }
-        }
+        self.answered(answer);
+        Ok(())
     }
 
-    /// Reads the Lease, as often as it takes.
-    async fn look(&mut self) -> Result<Option<Snapshot>, Setback> {
-        loop {
-            match self.session.store.get(Duration::MAX).await {
-                Ok(seen) => {
-                    self.backoff.succeeded();
-                    return Ok(seen);
-                }
-                Err(failure) => self.endure(failure).await?,
-            }
-        }
-    }
-
-    /// Claims the Lease in the state that was judged. `None`: look again.
-    async fn claim(&mut self, seen: Option<&Snapshot>) -> Result<Option<Claim>, Setback> {
-        let session = &mut *self.session;
-        let write = Contender::claim(&session.me, session.terms.lease_duration, seen, session.clock.wall());
-        let sent = session.clock.now();
-        let before = self.unsettled.take();
-        let first = before.as_ref().filter(|claim| claim.on == write.on).map_or(sent, |claim| claim.sent);
-        *self.unsettled = Some(UnsettledClaim { on: write.on.clone(), sent: first });
-        match session.store.write(&write, Duration::MAX).await {
-            Ok(snapshot) => Ok(Some(self.won(sent, snapshot))),
+    async fn claim(&mut self, write: Write) -> Result<(), Setback> {
+        let answer = match self.session.store.write(&write, Duration::MAX).await {
+            Ok(snapshot) => Answer::Written(snapshot),
             Err(Failure::Conflict(error)) => {
                 tracing::debug!(%error, "the Lease has changed since it was looked at");
                 self.conflicts += 1;
                 if self.watch.is_some() || self.conflicts > 1 {
-                    session.turn.spread.collided();
+                    self.session.turn.spread.collided();
                 }
-                Ok(None)
+                Answer::Unknown { pause: Duration::ZERO }
             }
             Err(failure) => {
                 if matches!(failure, Failure::Denied(_)) {
-                    *self.unsettled = before;
+                    self.contention.refused();
                 }
-                self.endure(failure).await?;
-                Ok(None)
+                self.endure(&failure)?
             }
-        }
-    }
-
-    fn won(&mut self, sent: Moment, snapshot: Snapshot) -> Claim {
-        let created = self.unsettled.take().is_some_and(|claim| claim.on.is_none());
-        self.session.turn.created |= created;
-        self.session.turn.spread.won();
-        Claim { sent, snapshot }
-    }
-
-    /// Looks for what became of an unsettled claim. One that was made counts from its own sending.
-    fn settle(&mut self, seen: Option<&Snapshot>) -> Option<Claim> {
-        let claim = self.unsettled.clone()?;
-        if seen.map(|seen| &seen.version) == claim.on.as_ref() {
-            return None; // It may yet be made.
-        }
-        let Some(seen) = seen.filter(|seen| seen.record.holder.as_deref() == Some(&self.session.me)) else {
-            *self.unsettled = None; // It never will be.
-            return None;
         };
-        let terms = self.session.terms;
-        let fresh = self.session.clock.now() < claim.sent + terms.renew_interval;
-        let intact = seen.record.duration == Some(terms.lease_duration);
-        // If too old to build on, it is claimed again, over the first claim.
-        (fresh && intact).then(|| self.won(claim.sent, seen.clone()))
+        self.answered(answer);
+        Ok(())
     }
 
-    /// Lets a failure pass, if it can.
-    async fn endure(&mut self, failure: Failure) -> Result<(), Setback> {
-        let error = failure.error().clone();
-        let pause = self.backoff.failed(failure.retry_after(), &mut self.session.rng);
-        if let Failure::Denied(denial) = failure {
-            return Err(AcquireError::from(denial).into());
+    fn answered(&mut self, answer: Answer) {
+        if !matches!(answer, Answer::Unknown { .. }) {
+            self.backoff.succeeded();
         }
+        let seen = matches!(answer, Answer::Seen(_));
+        let (now, wall) = (self.session.clock.now(), self.session.clock.wall());
+        self.contention.answered(answer, &mut self.session.turn.judge, now, wall);
+        if seen {
+            self.tell_holder();
+        }
+    }
+
+    /// What a failure means, if it can pass at all.
+    fn endure(&mut self, failure: &Failure) -> Result<Answer, Setback> {
+        if let Failure::Denied(denial) = failure {
+            return Err(AcquireError::from(denial.clone()).into());
+        }
+        let error = failure.error().clone();
         if self.patience == Patience::OneTry {
             return Err(Setback::Request(error));
         }
@@ -212,21 +173,18 @@ impl Contention<'_> {
         if !self.session.store.reached() && waited >= self.session.terms.lease_duration {
             return Err(AcquireError::Unreachable { waited, last: error }.into());
         }
+        let pause = self.backoff.failed(failure.retry_after(), &mut self.session.rng);
         tracing::warn!(%error, ?pause, "request failed");
         self.session.progress.failed(error);
-        tokio::time::sleep(pause).await;
-        Ok(())
+        Ok(Answer::Unknown { pause })
     }
 
-    fn check_create_mode(&self, seen: Option<&Snapshot>) -> Result<(), AcquireError> {
-        let ours = self.session.turn.created || self.unsettled.is_some();
-        match (self.session.create_mode, seen) {
-            (CreateMode::MustExist, None) => {
-                Err(AcquireError::LeaseMissing(self.session.store.lease().clone()))
-            }
-            (CreateMode::MustNotExist, Some(_)) if !ours => {
-                Err(AcquireError::LeaseExists(self.session.store.lease().clone()))
-            }
+    fn check_create_mode(&self, exists: bool) -> Result<(), AcquireError> {
+        let lease = || self.session.store.lease().clone();
+        let ours = self.session.turn.created || self.contention.is_unsettled();
+        match self.session.create_mode {
+            CreateMode::MustExist if !exists => Err(AcquireError::LeaseMissing(lease())),
+            CreateMode::MustNotExist if exists && !ours => Err(AcquireError::LeaseExists(lease())),
             _ => Ok(()),
         }
     }
@@ -244,58 +202,62 @@ impl Contention<'_> {
         }
     }
 
-    /// The next state of a Lease that somebody holds: told by the watch, or read in time.
-    async fn next_state(
-        &mut self,
-        seen: Option<Snapshot>,
-        until: Moment,
-    ) -> Result<Option<Snapshot>, Setback> {
-        let revision = seen.as_ref().map_or(0, |seen| seen.version.revision);
-        if self.watch.is_none() && self.watchable {
-            self.watch = Some(watch(self.session.store.clone(), revision));
+    /// Waits for news from the watch, but not longer than makes sense without any.
+    async fn wait(&mut self, until: Moment) -> Result<(), Setback> {
+        if self.patience == Patience::OneTry {
+            let holder = self.contention.seen().and_then(LeaseHolder::of);
+            return Err(Setback::Held(holder.map(Box::new)));
+        }
+        if let Some(seen) = self.contention.seen()
+            && self.watch.is_none()
+            && self.watchable
+        {
+            self.watch = Some(watch(self.session.store.clone(), seen.version.revision));
         }
         let longest = if self.watchable { SILENCE } else { jittered(POLL, &mut self.session.rng) };
         let wake = until.min(self.session.clock.now() + longest);
-        let news = tokio::select! {
+        tokio::select! {
             biased;
-            news = next_news(&mut self.watch) => Some(news),
-            () = self.session.clock.sleep_until(wake) => None,
-        };
-        if let Some(news) = news {
-            return self.take_news(news, seen).await;
+            news = next_news(&mut self.watch) => self.heard(news),
+            () = self.session.clock.sleep_until(wake) => {
+                self.watch_doubted = true;
+                self.contention.doubt(self.session.clock.now());
+            }
         }
-        let now_seen = self.look().await?;
-        if now_seen.as_ref().map(|now| now.version.revision) != Some(revision) {
-            // The watch should have told this. A new one starts from here.
-            self.watch = None;
-        }
-        Ok(now_seen)
+        Ok(())
     }
 
-    async fn take_news(&mut self, news: News, seen: Option<Snapshot>) -> Result<Option<Snapshot>, Setback> {
-        let known = seen.as_ref().map_or(0, |seen| seen.version.revision);
+    fn heard(&mut self, news: News) {
         match news {
-            News::Changed(snapshot) if snapshot.version.revision > known => Ok(Some(snapshot)),
-            News::Deleted(revision) if revision > known => Ok(None),
-            News::Changed(_) | News::Deleted(_) => Ok(seen),
+            News::Changed(snapshot) => self.watched(snapshot.version.revision, Some(snapshot)),
+            News::Deleted(revision) => self.watched(revision, None),
             News::Broken(error) => {
+                tracing::debug!(%error, "the watch broke off");
+                self.watch = None;
                 let pause = self.backoff.failed(None, &mut self.session.rng);
-                tracing::debug!(%error, ?pause, "the watch broke off");
-                tokio::time::sleep(pause).await;
-                self.look().await
+                self.contention.doubt(self.session.clock.now() + pause);
             }
             News::Forbidden(error) => {
+                self.watch = None;
                 self.watchable = false;
                 self.session.turn.warn_forbidden_watch(&error);
-                Ok(seen)
             }
         }
     }
 
-    fn tell_waiting(&mut self, holder: Option<LeaseHolder>) {
+    fn watched(&mut self, revision: u64, seen: Option<Snapshot>) {
+        let (now, wall) = (self.session.clock.now(), self.session.clock.wall());
+        self.contention.watched(revision, seen, &mut self.session.turn.judge, now, wall);
+        self.tell_holder();
+    }
+
+    fn tell_holder(&mut self) {
+        let holder = self.contention.seen().and_then(LeaseHolder::of);
         let identity = holder.as_ref().map(|holder| holder.identity.clone());
         if identity != self.holder {
-            tracing::info!(holder = identity.as_deref(), "waiting");
+            if let (Some(holder), Patience::Forever) = (&identity, self.patience) {
+                tracing::info!(holder, "waiting");
+            }
             self.holder = identity;
         }
         self.session.progress.saw(holder);

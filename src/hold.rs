@@ -8,12 +8,12 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tokio::sync::oneshot;
 
-use crate::contend::{Claim, Setback};
+use crate::contend::Setback;
 use crate::error::LossReason;
 use crate::held::Held;
 use crate::lease::FencingToken;
 use crate::pace::Backoff;
-use crate::protocol::{Answer, Holder, Loss, Moment, Step};
+use crate::protocol::{Answer, Claim, Holder, Loss, Moment, Step};
 use crate::record::{Record, Snapshot};
 use crate::release;
 use crate::session::{Session, Stop};

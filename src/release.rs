@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::contend::UnsettledClaim;
 use crate::error::{LossReason, ReleaseError};
 use crate::pace::Backoff;
-use crate::protocol::{Answer, Loss, Release, ReleaseStep, Released};
+use crate::protocol::{Answer, Contention, Loss, Release, ReleaseStep, Released};
 use crate::session::Session;
 use crate::store::Failure;
 
@@ -25,12 +24,12 @@ pub(crate) async fn release(session: &mut Session, release: Release) -> Result<(
     Err(error)
 }
 
-/// Makes sure that a claim nobody waits for any more does not hold the Lease.
-pub(crate) async fn withdraw(session: &mut Session, unsettled: Option<UnsettledClaim>) {
-    let Some(claim) = unsettled else { return };
-    let deadline = claim.sent + session.terms.renew_deadline;
-    let outcome = drive(session, Release::of_claim(session.me.clone(), claim.on, deadline)).await;
-    tracing::debug!(?outcome, "withdrew an unanswered claim");
+/// Makes sure that no claim of a contention that nobody waits for any more holds the Lease.
+pub(crate) async fn withdraw(session: &mut Session, contention: Contention) {
+    if let Some(release) = contention.withdraw(session.clock.now()) {
+        let outcome = drive(session, release).await;
+        tracing::debug!(?outcome, "withdrew an unanswered claim");
+    }
 }
 
 async fn drive(session: &mut Session, mut release: Release) -> Released {

@@ -17,7 +17,7 @@ use crate::held::Held;
 use crate::hold;
 use crate::lease::LeaseHolder;
 use crate::pace::Spread;
-use crate::protocol::{Contender, Terms};
+use crate::protocol::{Contention, Judge, Terms};
 use crate::record::Snapshot;
 use crate::release;
 use crate::settings::CreateMode;
@@ -40,7 +40,7 @@ pub(crate) struct Session {
 /// What one process remembers about the Lease from one acquisition to the next. Whoever has it locked is the
 /// one task of this process that contends for, or holds, the Lease.
 pub(crate) struct Turn {
-    pub contender: Contender,
+    pub judge: Judge,
     /// The state that our own last release left: a claim may build on it without looking first.
     pub left_free: Option<Snapshot>,
     pub spread: Spread,
@@ -51,8 +51,8 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    pub(crate) fn new(contender: Contender) -> Self {
-        Self { contender, left_free: None, spread: Spread::default(), created: false, warned: false }
+    pub(crate) fn new(judge: Judge) -> Self {
+        Self { judge, left_free: None, spread: Spread::default(), created: false, warned: false }
     }
 
     /// Says it once.
@@ -129,22 +129,23 @@ impl Session {
         claimed: oneshot::Sender<Result<Held, Setback>>,
         mut stop: oneshot::Receiver<Stop>,
     ) {
-        let mut unsettled = None;
-        let contention = tokio::select! {
+        let left = self.turn.left_free.take();
+        let mut contention = Contention::new(self.me.clone(), self.terms, left);
+        let outcome = tokio::select! {
             biased;
-            stop = &mut stop => Err(stop.ok()),
-            outcome = contend::contend(&mut self, patience, &mut unsettled) => Ok(outcome),
+            order = &mut stop => Err(order.ok()),
+            outcome = contend::contend(&mut self, &mut contention, patience) => Ok(outcome),
         };
-        match contention {
+        match outcome {
             Ok(Ok(claim)) => hold::hold(self, claim, claimed, stop).await,
             Ok(Err(setback)) => {
                 // Fails where nobody waits for it any more.
                 let _ = claimed.send(Err(setback));
-                release::withdraw(&mut self, unsettled).await;
+                release::withdraw(&mut self, contention).await;
             }
             Err(order) => {
                 tracing::debug!("gave up waiting");
-                release::withdraw(&mut self, unsettled).await;
+                release::withdraw(&mut self, contention).await;
                 // Only now: `shutdown` waits for the end of the order.
                 drop(order);
             }

@@ -235,22 +235,33 @@ async fn a_claim_cancelled_on_the_wire_does_not_stay() {
 
 #[tokio::test(start_paused = true)]
 async fn no_wake_up_is_lost_when_the_watch_fails() {
-    type Way = (&'static str, fn(&Link));
+    type Way = (&'static str, fn(&Link), Duration);
+    let seconds = Duration::from_secs;
     let ways: [Way; 6] = [
-        ("muted", Link::mute_watches),
-        ("ended", Link::end_watches),
-        ("reset", Link::reset_watches),
-        ("gone", |link| {
-            link.inject(Fault::status(410).on(Verb::Watch));
-            link.end_watches();
-        }),
-        ("hanging", |link| {
-            link.inject(Fault::hang().on(Verb::Watch));
-            link.end_watches();
-        }),
-        ("events dropped", |link| link.inject(Fault::drop_events().on(Verb::Watch))),
+        // Dead connections show only by their silence.
+        ("muted", Link::mute_watches, D),
+        ("events dropped", |link| link.inject(Fault::drop_events().on(Verb::Watch)), D),
+        ("ended", Link::end_watches, seconds(1)),
+        ("reset", Link::reset_watches, seconds(1)),
+        (
+            "gone",
+            |link| {
+                link.inject(Fault::status(410).on(Verb::Watch));
+                link.end_watches();
+            },
+            seconds(2),
+        ),
+        (
+            "hanging",
+            |link| {
+                link.inject(Fault::hang().on(Verb::Watch));
+                link.end_watches();
+            },
+            // One request timeout, and a pause.
+            seconds(5),
+        ),
     ];
-    for (name, fail) in ways {
+    for (name, fail, bound) in ways {
         let world = world();
         let guard = connect(&world.server).1.acquire().await.unwrap();
         let waiting = tokio::spawn({
@@ -261,7 +272,7 @@ async fn no_wake_up_is_lost_when_the_watch_fails() {
         fail(&world.link);
         sleep(Duration::from_secs(7)).await;
         guard.release().await.unwrap();
-        let acquired = timeout(D + Duration::from_secs(5), waiting).await;
+        let acquired = timeout(bound, waiting).await;
         acquired.unwrap_or_else(|_| panic!("{name}: stuck")).unwrap().unwrap().release().await.unwrap();
     }
 }

@@ -10,7 +10,7 @@ use crate::record::{Record, Snapshot};
 /// The hold lasts until the deadline: the *sending* of the last write that definitely succeeded, plus
 /// `renew_deadline`. A write of unknown outcome that turns out to have been made counts from its own sending,
 /// never from the reading that revealed it. Past the deadline nothing revives the hold.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Holder {
     me: String,
     terms: Terms,
@@ -27,7 +27,7 @@ pub(crate) struct Holder {
     lost: Option<Loss>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Request {
     /// A read, or a write whose fate is known already.
     Read,
@@ -35,14 +35,14 @@ enum Request {
 }
 
 /// A renewal, recognised in the Lease by its `renewTime`: no two of one hold share a second.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Attempt {
     sent: Moment,
     record: Record,
 }
 
 /// Why the hold is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Loss {
     /// No write was confirmed in time.
     Deadline,
@@ -55,7 +55,7 @@ pub(crate) enum Loss {
 }
 
 /// What to do now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
     /// Send this write and report its [`Answer`].
     Renew(Write),

@@ -3,17 +3,20 @@
 //! No I/O, no clock, no runtime: time is an argument, randomness is an argument. What drives these
 //! machines against a Kubernetes API server also drives them in tests and in a model checker.
 //!
-//! - [`Contender`] judges a Lease that somebody else may hold.
+//! - [`Judge`] tells whether a Lease that somebody else may hold may be claimed.
+//! - [`Contention`] is one acquisition: it looks, waits and claims, until it has won.
 //! - [`Holder`] keeps a Lease that this process holds, and knows when it no longer does.
 //! - [`Release`] gives a held Lease back.
 
-mod contender;
+mod contention;
 mod holder;
+mod judge;
 mod release;
 mod time;
 
-pub(crate) use contender::{Contender, Verdict};
+pub(crate) use contention::{Claim, Contention, ContentionStep};
 pub(crate) use holder::{Holder, Loss, Step};
+pub(crate) use judge::Judge;
 pub(crate) use release::{Release, ReleaseStep, Released};
 pub(crate) use time::{Moment, Stamp};
 
@@ -25,7 +28,7 @@ use crate::record::{Record, Snapshot, Version};
 pub(crate) const CLOCK_RATE_ERROR: f64 = 0.01;
 
 /// The timings that a holder lives by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Terms {
     /// How long a contender waits after the last change of the record before it takes over.
     pub lease_duration: Duration,
@@ -36,7 +39,7 @@ pub(crate) struct Terms {
 }
 
 /// One write: this record, and only if the Lease is still in this version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Write {
     /// `None` creates the Lease if it is absent.
     pub on: Option<Version>,
@@ -44,7 +47,7 @@ pub(crate) struct Write {
 }
 
 /// What a request brought to light.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Answer {
     /// The write was definitely made; this is the object it left.
     Written(Snapshot),

@@ -7,7 +7,7 @@ use crate::record::{Snapshot, Version};
 ///
 /// Conditional like every write, so it never touches a successor. Nothing is written past the deadline:
 /// from then on expiry does the job.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Release {
     me: String,
     /// The state to overwrite; `None` where there is no Lease.
@@ -23,7 +23,7 @@ pub(crate) struct Release {
 }
 
 /// What is given back.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Origin {
     Hold,
     /// A claim never answered, conditional on `on` (`None`: on there being no Lease). It may yet be made,
@@ -34,7 +34,7 @@ enum Origin {
 }
 
 /// How a release ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Released {
     /// The Lease is no longer ours, by our own doing; the state we left, where that is known.
     Done(Option<Snapshot>),
@@ -45,7 +45,7 @@ pub(crate) enum Released {
 }
 
 /// What to do now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum ReleaseStep {
     Write(Write),
     Look,

@@ -1,8 +1,8 @@
-//! The waiting side: may this Lease be claimed, or until when must it be left alone?
+//! May this Lease be claimed, or until when must it be left alone?
 
 use std::time::Duration;
 
-use super::{Moment, Stamp, Write};
+use super::{Moment, Stamp};
 use crate::record::{Record, Snapshot};
 
 /// Judges a Lease by this process's own clock only.
@@ -11,8 +11,8 @@ use crate::record::{Record, Snapshot};
 /// process first *received* that exact record; any change of the record restarts the wait. No remote
 /// timestamp meets a local clock, so wall clocks may differ by any amount. The rule is that of client-go's
 /// `leaderelection` package.
-#[derive(Debug, Clone)]
-pub(crate) struct Contender {
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Judge {
     /// How long a record without a duration of its own is left alone.
     fallback_duration: Duration,
     /// Opt-in: how far wall clocks may differ where they are trusted at first sight.
@@ -20,7 +20,7 @@ pub(crate) struct Contender {
     observed: Option<Observed>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Observed {
     uid: String,
     record: Record,
@@ -28,7 +28,7 @@ struct Observed {
 }
 
 /// May the Lease be claimed?
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Verdict {
     /// Claim it, on exactly the state that was judged.
     Claim,
@@ -36,7 +36,7 @@ pub(crate) enum Verdict {
     Wait(Moment),
 }
 
-impl Contender {
+impl Judge {
     pub(crate) fn new(fallback_duration: Duration, max_clock_skew: Option<Duration>) -> Self {
         Self { fallback_duration, max_clock_skew, observed: None }
     }
@@ -51,17 +51,6 @@ impl Contender {
         };
         let expires = self.expiry(snapshot, now, wall);
         if expires <= now { Verdict::Claim } else { Verdict::Wait(expires) }
-    }
-
-    /// The claim of `me` on the state that was judged.
-    pub(crate) fn claim(me: &str, duration: Duration, seen: Option<&Snapshot>, wall: Stamp) -> Write {
-        let previous = seen.map(|snapshot| &snapshot.record);
-        let taken = previous.and_then(|record| record.renewed);
-        let stamp = wall.distinct_from(taken.as_slice());
-        Write {
-            on: seen.map(|snapshot| snapshot.version.clone()),
-            record: Record::claim(me, duration, previous, stamp),
-        }
     }
 
     fn expiry(&mut self, snapshot: &Snapshot, now: Moment, wall: Stamp) -> Moment {
@@ -113,8 +102,8 @@ mod tests {
         Snapshot { version: Version { uid: "u".into(), revision: 5 }, record }
     }
 
-    fn contender() -> Contender {
-        Contender::new(D, None)
+    fn contender() -> Judge {
+        Judge::new(D, None)
     }
 
     #[test]
@@ -168,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_opted_in_skew_takes_over_only_what_is_dead_beyond_it() {
-        let skewed = || Contender::new(D, Some(Duration::from_secs(60)));
+        let skewed = || Judge::new(D, Some(Duration::from_secs(60)));
         let ago = |seconds: i64| held("them", WALL.0 - seconds * 1_000_000, Some(15));
         assert_eq!(skewed().judge("me", Some(&ago(76)), at(0), WALL), Verdict::Claim);
         assert_eq!(skewed().judge("me", Some(&ago(75)), at(0), WALL), Verdict::Wait(at(15)));
@@ -187,13 +176,5 @@ mod tests {
     #[test]
     fn the_trace_of_ones_own_unanswered_claim_may_be_claimed_again() {
         assert_eq!(contender().judge("me", Some(&held("me", 1, Some(15))), at(0), WALL), Verdict::Claim);
-    }
-
-    #[test]
-    fn a_claim_never_repeats_the_second_of_the_record_it_replaces() {
-        let seen = held("", WALL.0, Some(1));
-        let write = Contender::claim("me", D, Some(&seen), WALL + Duration::from_millis(1));
-        assert_eq!(write.on, Some(seen.version.clone()));
-        assert_eq!(write.record.renewed.map(Stamp::second), Some(WALL.second() + 1));
     }
 }

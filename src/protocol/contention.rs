@@ -1,0 +1,374 @@
+//! The waiting side: when to look, when to claim, and what became of a claim that was not answered.
+
+use super::judge::{Judge, Verdict};
+use super::{Answer, Moment, Release, Stamp, Terms, Write};
+use crate::record::{Record, Snapshot, Version};
+
+/// One acquisition by one holder identity, up to the claim that wins.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Contention {
+    me: String,
+    terms: Terms,
+    /// What was last received; `None`: there is no Lease.
+    seen: Option<Snapshot>,
+    /// The judgement on it; `None`: look before anything else.
+    verdict: Option<Verdict>,
+    under_way: Option<Request>,
+    unsettled: Option<UnsettledClaim>,
+    /// Nothing is sent before this.
+    due: Moment,
+    won: Option<Claim>,
+}
+
+/// A claim that was made, and the sending that it counts from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Claim {
+    pub sent: Moment,
+    pub snapshot: Snapshot,
+    /// Whether it created the Lease.
+    pub created: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Request {
+    Look,
+    Claim { on: Option<Version>, sent: Moment },
+}
+
+/// A claim that may have been made, or may yet be made, without our knowing it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct UnsettledClaim {
+    /// The state it was conditional on; `None`: on there being no Lease.
+    on: Option<Version>,
+    /// The first sending: there may have been several on the same state.
+    sent: Moment,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ContentionStep {
+    /// Read the Lease and report its [`Answer`].
+    Look,
+    /// Send this write and report its [`Answer`].
+    Claim(Write),
+    /// Somebody holds the Lease: nothing before this moment, unless the watch tells something.
+    Wait(Moment),
+    /// A request failed: nothing before this moment.
+    Pause(Moment),
+    /// The Lease is ours.
+    Won(Claim),
+}
+
+impl Contention {
+    /// Starts with a look, unless the Lease is known to have been `left` free.
+    pub(crate) fn new(me: String, terms: Terms, left: Option<Snapshot>) -> Self {
+        let verdict = left.as_ref().map(|_| Verdict::Claim);
+        let due = Moment::ORIGIN;
+        Self { me, terms, seen: left, verdict, under_way: None, unsettled: None, due, won: None }
+    }
+
+    /// Whether the next step is to claim what was seen.
+    pub(crate) fn may_claim(&self) -> bool {
+        self.won.is_none() && self.under_way.is_none() && self.verdict == Some(Verdict::Claim)
+    }
+
+    /// What was last received; `None`: there is no Lease, or nothing was received yet.
+    pub(crate) fn seen(&self) -> Option<&Snapshot> {
+        self.seen.as_ref()
+    }
+
+    /// Whether a claim of ours may have been made.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.unsettled.is_some()
+    }
+
+    /// Decides. A returned [`ContentionStep::Look`] or [`ContentionStep::Claim`] counts as sent at `now`.
+    pub(crate) fn step(&mut self, now: Moment, wall: Stamp) -> ContentionStep {
+        if let Some(claim) = &self.won {
+            return ContentionStep::Won(claim.clone());
+        }
+        if self.under_way.is_some() {
+            return ContentionStep::Pause(now + self.terms.lease_duration);
+        }
+        match self.verdict {
+            _ if now < self.due => ContentionStep::Pause(self.due),
+            Some(Verdict::Wait(until)) if now < until => ContentionStep::Wait(until),
+            Some(Verdict::Claim) => ContentionStep::Claim(self.claim(now, wall)),
+            Some(Verdict::Wait(_)) | None => {
+                self.under_way = Some(Request::Look);
+                ContentionStep::Look
+            }
+        }
+    }
+
+    /// Takes the answer to the request under way.
+    pub(crate) fn answered(&mut self, answer: Answer, judge: &mut Judge, now: Moment, wall: Stamp) {
+        let Some(request) = self.under_way.take() else { return };
+        if let Answer::Unknown { pause } = answer {
+            self.due = now + pause;
+        }
+        match (request, answer) {
+            (Request::Claim { on, sent }, Answer::Written(snapshot)) => {
+                self.unsettled = None;
+                self.won = Some(Claim { sent, snapshot, created: on.is_none() });
+            }
+            (Request::Claim { on, sent }, _) => {
+                self.unsettle(on, sent);
+                self.verdict = None;
+            }
+            (Request::Look, Answer::Seen(seen)) => {
+                self.receive(seen, judge, now, wall);
+                self.settle(now);
+            }
+            (Request::Look, _) => self.verdict = None,
+        }
+    }
+
+    /// The request under way was refused for good: it has had, and will have, no effect.
+    pub(crate) fn refused(&mut self) {
+        self.under_way = None;
+    }
+
+    /// Takes a state of the Lease from the watch, told as of `revision`.
+    pub(crate) fn watched(
+        &mut self,
+        revision: u64,
+        seen: Option<Snapshot>,
+        judge: &mut Judge,
+        now: Moment,
+        wall: Stamp,
+    ) {
+        let known = self.seen.as_ref().map_or(0, |seen| seen.version.revision);
+        if revision > known && self.verdict.is_some() {
+            self.receive(seen, judge, now, wall);
+        }
+    }
+
+    /// Has the Lease looked at before anything else, but not before `due`.
+    pub(crate) fn doubt(&mut self, due: Moment) {
+        self.verdict = None;
+        self.due = due;
+    }
+
+    /// The way to make sure that no claim of ours stays in the Lease; `None` if there was none.
+    pub(crate) fn withdraw(mut self, now: Moment) -> Option<Release> {
+        if let Some(Request::Claim { on, sent }) = self.under_way.take() {
+            self.unsettle(on, sent);
+        }
+        let deadline = now + self.terms.renew_deadline;
+        let claim = self.unsettled?;
+        Some(Release::of_claim(self.me, claim.on, deadline))
+    }
+
+    fn claim(&mut self, now: Moment, wall: Stamp) -> Write {
+        let previous = self.seen.as_ref().map(|seen| &seen.record);
+        let stamp = wall.distinct_from(previous.and_then(|record| record.renewed).as_slice());
+        let record = Record::claim(&self.me, self.terms.lease_duration, previous, stamp);
+        let on = self.seen.as_ref().map(|seen| seen.version.clone());
+        self.under_way = Some(Request::Claim { on: on.clone(), sent: now });
+        Write { on, record }
+    }
+
+    fn receive(&mut self, seen: Option<Snapshot>, judge: &mut Judge, now: Moment, wall: Stamp) {
+        self.verdict = Some(judge.judge(&self.me, seen.as_ref(), now, wall));
+        self.seen = seen;
+    }
+
+    /// Nobody knows what became of a claim. Earlier ones on another state can no longer be made: that state
+    /// had gone when this one was sent.
+    fn unsettle(&mut self, on: Option<Version>, sent: Moment) {
+        let earlier = self.unsettled.take().filter(|claim| claim.on == on);
+        self.unsettled = Some(earlier.unwrap_or(UnsettledClaim { on, sent }));
+    }
+
+    /// Looks for what became of an unsettled claim. One that was made counts from its own sending.
+    fn settle(&mut self, now: Moment) {
+        let Some(claim) = &self.unsettled else { return };
+        if self.seen.as_ref().map(|seen| &seen.version) == claim.on.as_ref() {
+            return; // It may yet be made.
+        }
+        let Some(seen) = self.seen.as_ref().filter(|seen| seen.record.holder.as_ref() == Some(&self.me))
+        else {
+            self.unsettled = None; // It never will be.
+            return;
+        };
+        let fresh = now < claim.sent + self.terms.renew_interval;
+        let intact = seen.record.duration == Some(self.terms.lease_duration);
+        // If it is too old to build on, it is claimed again, over the first claim.
+        if fresh && intact {
+            let snapshot = seen.clone();
+            self.won = Some(Claim { sent: claim.sent, snapshot, created: claim.on.is_none() });
+            self.unsettled = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const TERMS: Terms = Terms {
+        lease_duration: Duration::from_secs(15),
+        renew_deadline: Duration::from_secs(10),
+        renew_interval: Duration::from_secs(5),
+    };
+    const WALL: Stamp = Stamp(1_000_000_000);
+    const PAUSE: Duration = Duration::from_millis(250);
+
+    fn at(millis: u64) -> Moment {
+        Moment::ORIGIN + Duration::from_millis(millis)
+    }
+
+    fn state(holder: &str, revision: u64) -> Snapshot {
+        let record = Record::claim(holder, TERMS.lease_duration, None, WALL);
+        let record = if holder.is_empty() { record.release(WALL) } else { record };
+        Snapshot { version: Version { uid: "u".into(), revision }, record }
+    }
+
+    struct Me(Contention, Judge);
+
+    impl Me {
+        fn new(left: Option<Snapshot>) -> Self {
+            let judge = Judge::new(TERMS.lease_duration, None);
+            Self(Contention::new("me".into(), TERMS, left), judge)
+        }
+
+        fn step(&mut self, millis: u64) -> ContentionStep {
+            self.0.step(at(millis), WALL)
+        }
+
+        fn claim(&mut self, millis: u64) -> Write {
+            match self.step(millis) {
+                ContentionStep::Claim(write) => write,
+                other => panic!("expected a claim, not {other:?}"),
+            }
+        }
+
+        fn answer(&mut self, answer: Answer, millis: u64) {
+            self.0.answered(answer, &mut self.1, at(millis), WALL);
+        }
+
+        fn look(&mut self, seen: Option<Snapshot>, millis: u64) {
+            assert_eq!(self.step(millis), ContentionStep::Look);
+            self.answer(Answer::Seen(seen), millis);
+        }
+
+        fn watch(&mut self, seen: Snapshot, millis: u64) {
+            self.0.watched(seen.version.revision, Some(seen), &mut self.1, at(millis), WALL);
+        }
+    }
+
+    fn unknown() -> Answer {
+        Answer::Unknown { pause: PAUSE }
+    }
+
+    #[test]
+    fn a_free_lease_takes_one_look_and_one_claim() {
+        let mut me = Me::new(None);
+        me.look(Some(state("", 4)), 0);
+        let write = me.claim(1);
+        assert_eq!((write.on, write.record.holder.as_deref()), (Some(state("", 4).version), Some("me")));
+        me.answer(Answer::Written(state("me", 5)), 9);
+        let claim = Claim { sent: at(1), snapshot: state("me", 5), created: false };
+        assert_eq!(me.step(9), ContentionStep::Won(claim));
+    }
+
+    #[test]
+    fn what_was_left_free_is_claimed_without_a_look_and_looked_at_after_a_conflict() {
+        let mut me = Me::new(Some(state("", 4)));
+        assert_eq!(me.claim(0).on, Some(state("", 4).version));
+        me.answer(Answer::Unknown { pause: Duration::ZERO }, 2);
+        me.look(Some(state("them", 6)), 2);
+        assert_eq!(me.step(2), ContentionStep::Wait(at(15_002)));
+    }
+
+    #[test]
+    fn a_claim_never_repeats_the_second_of_the_record_it_replaces() {
+        let mut me = Me::new(Some(state("", 4)));
+        assert_eq!(me.claim(0).record.renewed.map(Stamp::second), Some(WALL.second() + 1));
+    }
+
+    #[test]
+    fn a_release_told_by_the_watch_is_claimed_at_once_and_old_news_ignored() {
+        let mut me = Me::new(None);
+        me.look(Some(state("them", 4)), 0);
+        me.watch(state("", 3), 10);
+        assert_eq!(me.step(10), ContentionStep::Wait(at(15_000)));
+        me.watch(state("", 5), 20);
+        assert_eq!(me.claim(20).on, Some(state("", 5).version));
+    }
+
+    #[test]
+    fn an_expired_lease_is_looked_at_once_more_before_it_is_claimed() {
+        let mut me = Me::new(None);
+        me.look(Some(state("them", 4)), 0);
+        assert_eq!(me.step(14_999), ContentionStep::Wait(at(15_000)));
+        me.look(Some(state("them", 4)), 15_000);
+        assert_eq!(me.claim(15_001).on, Some(state("them", 4).version));
+    }
+
+    #[test]
+    fn an_unanswered_claim_that_was_made_counts_from_its_first_sending() {
+        let mut me = Me::new(Some(state("", 4)));
+        me.claim(0);
+        me.answer(unknown(), 1_000);
+        assert_eq!(me.step(1_000), ContentionStep::Pause(at(1_250)));
+        me.look(Some(state("", 4)), 1_250);
+        me.claim(1_251);
+        me.answer(unknown(), 2_000);
+        me.look(Some(state("me", 5)), 2_250);
+        let claim = Claim { sent: at(0), snapshot: state("me", 5), created: false };
+        assert_eq!(me.step(2_250), ContentionStep::Won(claim), "either of the two may have been made");
+    }
+
+    #[test]
+    fn one_that_is_too_old_to_build_on_is_claimed_again() {
+        let mut me = Me::new(Some(state("", 4)));
+        me.claim(0);
+        me.answer(unknown(), 3_000);
+        me.look(Some(state("me", 5)), 5_000);
+        assert_eq!(me.claim(5_001).on, Some(state("me", 5).version));
+        me.answer(Answer::Written(state("me", 6)), 5_010);
+        assert!(matches!(me.step(5_010), ContentionStep::Won(claim) if claim.sent == at(5_001)));
+    }
+
+    #[test]
+    fn one_that_was_edited_since_is_claimed_again() {
+        let mut me = Me::new(Some(state("", 4)));
+        me.claim(0);
+        me.answer(unknown(), 100);
+        let mut edited = state("me", 6);
+        edited.record.duration = Some(Duration::from_secs(1));
+        me.look(Some(edited), 350);
+        assert_eq!(me.claim(351).on.map(|on| on.revision), Some(6));
+    }
+
+    #[test]
+    fn giving_up_leaves_nothing_to_do_unless_a_claim_may_have_been_made() {
+        let withdraw = |me: Me| me.0.withdraw(at(0)).is_some();
+        assert!(!withdraw(Me::new(None)));
+
+        let mut me = Me::new(Some(state("", 4)));
+        me.claim(0);
+        assert!(withdraw(me), "under way");
+
+        let mut me = Me::new(Some(state("", 4)));
+        me.claim(0);
+        me.answer(unknown(), 100);
+        me.look(Some(state("", 4)), 350);
+        assert!(me.0.is_unsettled() && withdraw(me), "it may yet be made");
+
+        let mut me = Me::new(Some(state("", 4)));
+        me.claim(0);
+        me.answer(unknown(), 100);
+        me.look(Some(state("them", 5)), 350);
+        assert!(!withdraw(me), "it never will be");
+
+        let mut me = Me::new(Some(state("", 4)));
+        me.claim(0);
+        me.0.refused();
+        assert!(!withdraw(me), "it was refused");
+    }
+}
