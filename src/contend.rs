@@ -43,6 +43,12 @@ impl From<AcquireError> for Setback {
 /// Where a watch is forbidden, the Lease is read this often, less up to half.
 const POLL: Duration = Duration::from_secs(2);
 
+/// Where watching is forbidden, it is tried again after this long: permissions change.
+pub(crate) const WATCH_AGAIN: Duration = Duration::from_secs(60);
+
+/// However long a server asks to be left alone.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// A watch that tells nothing for so long is checked with a read: it may be dead, or watch a future that an
 /// API server restored from a backup has yet to reach.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -53,19 +59,20 @@ pub(crate) async fn contend(
     contention: &mut Contention,
     patience: Patience,
 ) -> Result<Claim, Setback> {
-    let backoff = Backoff::new(session.longest_pause());
     let started = session.clock.now();
+    let longest = session.longest_pause();
     let mut contender = Contender {
         session,
         contention,
         patience,
-        backoff,
         started,
+        reads: Backoff::new(longest),
+        writes: Backoff::new(longest),
+        watches: Backoff::new(POLL),
         watch: None,
-        watchable: true,
+        watch_due: started,
         watch_doubted: false,
         holder: None,
-        conflicts: 0,
     };
     contender.run().await
 }
@@ -74,26 +81,31 @@ struct Contender<'a> {
     session: &'a mut Session,
     contention: &'a mut Contention,
     patience: Patience,
-    backoff: Backoff,
     started: Moment,
+    reads: Backoff,
+    /// Starts over when somebody else is seen to hold the Lease: then refusals were a matter of competition.
+    writes: Backoff,
+    watches: Backoff,
     watch: Option<BoxStream<'static, News>>,
-    watchable: bool,
+    /// Not to be opened before this.
+    watch_due: Moment,
     /// The timer, not the watch, was the reason for the last look.
     watch_doubted: bool,
     /// Who was last seen to hold the Lease.
     holder: Option<String>,
-    conflicts: u32,
 }
 
 impl Contender<'_> {
     async fn run(&mut self) -> Result<Claim, Setback> {
         loop {
-            if self.contention.may_claim() {
-                self.check_create_mode(self.contention.seen().is_some())?;
-                if let Some(news) = self.spread_out().await {
-                    self.heard(news);
-                    continue;
-                }
+            if self.contention.is_judged() {
+                self.check_create_mode()?;
+            }
+            if self.contention.may_claim()
+                && let Some(news) = self.spread_out().await
+            {
+                self.heard(news);
+                continue;
             }
             match self.contention.step(self.session.clock.now(), self.session.clock.wall()) {
                 ContentionStep::Look => self.look().await?,
@@ -113,6 +125,7 @@ impl Contender<'_> {
         let known = self.contention.seen().map(|seen| seen.version.revision);
         let answer = match self.session.store.get(Duration::MAX).await {
             Ok(seen) => {
+                self.reads.succeeded();
                 let news = seen.as_ref().map(|seen| seen.version.revision) != known;
                 if std::mem::take(&mut self.watch_doubted) && news {
                     tracing::debug!("the watch is silent, opening a new one");
@@ -120,48 +133,51 @@ impl Contender<'_> {
                 }
                 Answer::Seen(seen)
             }
-            Err(failure) => self.endure(&failure)?,
+            Err(failure) => {
+                let pause = self.reads.failed(failure.retry_after(), &mut self.session.rng);
+                self.endure(&failure, pause)?
+            }
         };
         self.answered(answer);
+        self.tell_holder();
         Ok(())
     }
 
     async fn claim(&mut self, write: Write) -> Result<(), Setback> {
         let answer = match self.session.store.write(&write, Duration::MAX).await {
             Ok(snapshot) => Answer::Written(snapshot),
-            Err(Failure::Conflict(error)) => {
-                tracing::debug!(%error, "the Lease has changed since it was looked at");
-                self.conflicts += 1;
-                if self.watch.is_some() || self.conflicts > 1 {
-                    self.session.turn.spread.collided();
-                }
-                Answer::Unknown { pause: Duration::ZERO }
-            }
-            Err(failure) => {
-                if matches!(failure, Failure::Denied(_)) {
-                    self.contention.refused();
-                }
-                self.endure(&failure)?
-            }
+            Err(failure) => self.claim_failed(&failure)?,
         };
         self.answered(answer);
         Ok(())
     }
 
-    fn answered(&mut self, answer: Answer) {
-        if !matches!(answer, Answer::Unknown { .. }) {
-            self.backoff.succeeded();
-        }
-        let seen = matches!(answer, Answer::Seen(_));
-        let (now, wall) = (self.session.clock.now(), self.session.clock.wall());
-        self.contention.answered(answer, &mut self.session.turn.judge, now, wall);
-        if seen {
-            self.tell_holder();
+    fn claim_failed(&mut self, failure: &Failure) -> Result<Answer, Setback> {
+        let first = self.writes.is_fresh();
+        let pause = self.writes.failed(failure.retry_after(), &mut self.session.rng);
+        match failure {
+            Failure::Conflict(error) if first || self.patience == Patience::Forever => {
+                tracing::debug!(%error, "the Lease has changed since it was looked at");
+                if self.watch.is_some() || !first {
+                    self.session.turn.spread.collided();
+                }
+                Ok(Answer::Unknown { pause: if first { Duration::ZERO } else { pause } })
+            }
+            Failure::Conflict(_) | Failure::Unknown { .. } => self.endure(failure, pause),
+            Failure::Denied(_) => {
+                self.contention.refused();
+                self.endure(failure, pause)
+            }
         }
     }
 
+    fn answered(&mut self, answer: Answer) {
+        let (now, wall) = (self.session.clock.now(), self.session.clock.wall());
+        self.contention.answered(answer, &mut self.session.turn.judge, now, wall);
+    }
+
     /// What a failure means, if it can pass at all.
-    fn endure(&mut self, failure: &Failure) -> Result<Answer, Setback> {
+    fn endure(&mut self, failure: &Failure, pause: Duration) -> Result<Answer, Setback> {
         if let Failure::Denied(denial) = failure {
             return Err(AcquireError::from(denial.clone()).into());
         }
@@ -173,15 +189,16 @@ impl Contender<'_> {
         if !self.session.store.reached() && waited >= self.session.terms.lease_duration {
             return Err(AcquireError::Unreachable { waited, last: error }.into());
         }
-        let pause = self.backoff.failed(failure.retry_after(), &mut self.session.rng);
+        let pause = pause.min(LONGEST_PAUSE);
         tracing::warn!(%error, ?pause, "request failed");
         self.session.progress.failed(error);
         Ok(Answer::Unknown { pause })
     }
 
-    fn check_create_mode(&self, exists: bool) -> Result<(), AcquireError> {
+    fn check_create_mode(&self) -> Result<(), AcquireError> {
         let lease = || self.session.store.lease().clone();
-        let ours = self.session.turn.created || self.contention.is_unsettled();
+        let exists = self.contention.seen().is_some();
+        let ours = self.session.turn.created || self.contention.may_have_created();
         match self.session.create_mode {
             CreateMode::MustExist if !exists => Err(AcquireError::LeaseMissing(lease())),
             CreateMode::MustNotExist if exists && !ours => Err(AcquireError::LeaseExists(lease())),
@@ -208,14 +225,15 @@ impl Contender<'_> {
             let holder = self.contention.seen().and_then(LeaseHolder::of);
             return Err(Setback::Held(holder.map(Box::new)));
         }
+        let now = self.session.clock.now();
         if let Some(seen) = self.contention.seen()
             && self.watch.is_none()
-            && self.watchable
+            && self.watch_due <= now
         {
             self.watch = Some(watch(self.session.store.clone(), seen.version.revision));
         }
-        let longest = if self.watchable { SILENCE } else { jittered(POLL, &mut self.session.rng) };
-        let wake = until.min(self.session.clock.now() + longest);
+        let longest = if self.watch.is_some() { SILENCE } else { jittered(POLL, &mut self.session.rng) };
+        let wake = until.min(now + longest);
         tokio::select! {
             biased;
             news = next_news(&mut self.watch) => self.heard(news),
@@ -228,18 +246,22 @@ impl Contender<'_> {
     }
 
     fn heard(&mut self, news: News) {
+        let now = self.session.clock.now();
         match news {
-            News::Changed(snapshot) => self.watched(snapshot.version.revision, Some(snapshot)),
+            News::Changed(snapshot) => {
+                self.watches.succeeded();
+                self.watched(snapshot.version.revision, Some(snapshot));
+            }
             News::Deleted(revision) => self.watched(revision, None),
             News::Broken(error) => {
                 tracing::debug!(%error, "the watch broke off");
                 self.watch = None;
-                let pause = self.backoff.failed(None, &mut self.session.rng);
-                self.contention.doubt(self.session.clock.now() + pause);
+                let pause = self.watches.failed(None, &mut self.session.rng);
+                self.contention.doubt(now + pause);
             }
             News::Forbidden(error) => {
                 self.watch = None;
-                self.watchable = false;
+                self.watch_due = now + WATCH_AGAIN;
                 self.session.turn.warn_forbidden_watch(&error);
             }
         }
@@ -252,14 +274,21 @@ impl Contender<'_> {
     }
 
     fn tell_holder(&mut self) {
+        // A claim of our own that went unanswered is nobody to wait for.
         let holder = self.contention.seen().and_then(LeaseHolder::of);
+        let holder = holder.filter(|holder| holder.identity != self.session.me);
         let identity = holder.as_ref().map(|holder| holder.identity.clone());
+        if identity.is_some() {
+            self.writes.succeeded();
+        }
         if identity != self.holder {
             if let (Some(holder), Patience::Forever) = (&identity, self.patience) {
                 tracing::info!(holder, "waiting");
             }
             self.holder = identity;
         }
-        self.session.progress.saw(holder);
+        if self.contention.is_judged() {
+            self.session.progress.saw(holder);
+        }
     }
 }

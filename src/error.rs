@@ -51,7 +51,6 @@ pub enum BuildError {
 pub struct RequestError {
     pub(crate) verb: &'static str,
     pub(crate) lease: LeaseName,
-    #[source]
     pub(crate) cause: Cause,
 }
 
@@ -60,10 +59,20 @@ pub struct RequestError {
 pub(crate) enum Cause {
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
-    #[error("{0}")]
+    #[error("{}", brief(.0))]
     Client(Arc<kube::Error>),
     #[error("the answer makes no sense: {0}")]
     Nonsense(String),
+    #[error("called from outside of a tokio runtime")]
+    NoRuntime,
+}
+
+/// Without the whole of the status that kube's own words repeat.
+fn brief(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} (HTTP {} {})", status.message, status.code, status.reason),
+        error => error.to_string(),
+    }
 }
 
 impl RequestError {
@@ -101,14 +110,14 @@ pub enum AcquireError {
         "permission denied: {0}; a lock needs the verbs get, watch, create, update and patch on leases.coordination.k8s.io \"{name}\" in namespace \"{namespace}\"",
         name = .0.lease.name(), namespace = .0.lease.namespace()
     )]
-    Forbidden(#[source] RequestError),
+    Forbidden(RequestError),
     /// The namespace does not exist, or is being deleted.
     #[error("namespace \"{namespace}\" does not exist or is being deleted: {0}", namespace = .0.lease.namespace())]
-    NamespaceGone(#[source] RequestError),
+    NamespaceGone(RequestError),
     /// The API server refuses the request as such (HTTP 400, 422 and the like): a label, an annotation or the
     /// like that it does not accept, or something that is not a Kubernetes API server.
     #[error("refused by the API server: {0}")]
-    Refused(#[source] RequestError),
+    Refused(RequestError),
     /// There is no such Lease, and [`CreateMode::MustExist`](crate::CreateMode::MustExist) forbids to create it.
     #[error("Lease {0} does not exist; create it, or let the lock do so with CreateMode::IfMissing")]
     LeaseMissing(LeaseName),
@@ -124,7 +133,6 @@ pub enum AcquireError {
         /// For how long it was tried.
         waited: Duration,
         /// The last failure.
-        #[source]
         last: RequestError,
     },
     /// The time given to `acquire_timeout` is over.
@@ -164,7 +172,7 @@ pub enum TryAcquireError {
     },
     /// The API server could not be asked, or answered with an error that may pass.
     #[error("could not ask who holds the Lease: {0}")]
-    Request(#[source] RequestError),
+    Request(RequestError),
     /// It would not work later either.
     #[error(transparent)]
     Acquire(#[from] AcquireError),

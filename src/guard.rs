@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use tokio::sync::oneshot;
 
-use crate::error::ReleaseError;
+use crate::error::{LossReason, ReleaseError};
 use crate::held::Held;
 use crate::session::{Done, Leash};
 
@@ -71,8 +71,11 @@ impl LeaseGuard {
         async move {
             match outcome.await {
                 Ok(outcome) => outcome,
-                // The session had ended before.
-                Err(_) => Err(ReleaseError::Lost { lease: self.lease().clone(), reason: self.lost().await }),
+                // The session had ended before, or its runtime came to an end on the way.
+                Err(_) => Err(match self.lost().await {
+                    LossReason::Released => ReleaseError::Unconfirmed { lease: self.lease().clone() },
+                    reason => ReleaseError::Lost { lease: self.lease().clone(), reason },
+                }),
             }
         }
     }

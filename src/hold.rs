@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tokio::sync::oneshot;
 
-use crate::contend::Setback;
+use crate::contend::{Setback, WATCH_AGAIN};
 use crate::error::LossReason;
 use crate::held::Held;
 use crate::lease::FencingToken;
@@ -72,8 +72,8 @@ struct Keeper<'a> {
     held: Held,
     request: Option<BoxFuture<'static, Result<Answer, Failure>>>,
     watch: Option<BoxStream<'static, News>>,
-    /// When to open the watch again; `None`: never, it is forbidden.
-    watch_due: Option<Moment>,
+    /// When to open the watch, where none is open.
+    watch_due: Moment,
     /// The newest revision that the watch told.
     told: u64,
     backoff: Backoff,
@@ -85,7 +85,7 @@ impl<'a> Keeper<'a> {
     fn new(session: &'a mut Session, holder: Holder, held: Held) -> Self {
         let pause = session.longest_pause();
         let told = holder.revision();
-        let watch_due = Some(session.clock.now());
+        let watch_due = session.clock.now();
         Self {
             session,
             holder,
@@ -123,8 +123,7 @@ impl<'a> Keeper<'a> {
                 return stop.try_recv().map_or(End::Lost(Loss::Deadline), |order| End::Stop(Some(order)));
             }
             self.tend_watch(now);
-            let wake =
-                self.watch_due.filter(|_| self.watch.is_none()).map_or(idle_until, |due| due.min(idle_until));
+            let wake = if self.watch.is_none() { idle_until.min(self.watch_due) } else { idle_until };
             tokio::select! {
                 biased;
                 order = &mut *stop => return End::Stop(order.ok()),
@@ -173,11 +172,11 @@ impl<'a> Keeper<'a> {
                 self.watch = None;
                 let pause = self.watch_backoff.failed(None, &mut self.session.rng);
                 tracing::debug!(%error, ?pause, "the watch broke off");
-                self.watch_due = Some(now + pause);
+                self.watch_due = now + pause;
             }
             News::Forbidden(error) => {
                 self.watch = None;
-                self.watch_due = None;
+                self.watch_due = now + WATCH_AGAIN;
                 self.session.turn.warn_forbidden_watch(&error);
             }
         }
@@ -191,12 +190,12 @@ impl<'a> Keeper<'a> {
         if self.watch.is_some() && self.told < self.holder.revision() {
             tracing::debug!("the watch is silent, opening a new one");
             self.watch = None;
-            self.watch_due = Some(self.session.clock.now());
+            self.watch_due = self.session.clock.now();
         }
     }
 
     fn tend_watch(&mut self, now: Moment) {
-        if self.watch.is_none() && self.watch_due.is_some_and(|due| due <= now) {
+        if self.watch.is_none() && self.watch_due <= now {
             let revision = self.holder.revision();
             self.told = revision;
             self.watch = Some(watch(self.session.store.clone(), revision));

@@ -252,12 +252,18 @@ impl LeaseLock {
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
         self.0.closing.cancel();
         self.0.releases.close();
-        let waited = self.0.settings.terms.renew_deadline;
-        tokio::time::timeout(waited, self.0.releases.wait()).await.map_err(|_| ShutdownError {
-            lease: self.lease().clone(),
-            pending: self.0.releases.len(),
-            waited,
-        })
+        let waited = match Handle::try_current() {
+            Ok(_) => self.0.settings.terms.renew_deadline,
+            // Without a runtime there is no waiting.
+            Err(_) => Duration::ZERO,
+        };
+        let done = !waited.is_zero() && tokio::time::timeout(waited, self.0.releases.wait()).await.is_ok();
+        match self.0.releases.len() {
+            pending if !done && pending > 0 => {
+                Err(ShutdownError { lease: self.lease().clone(), pending, waited })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The Lease of this lock.
@@ -289,7 +295,7 @@ impl LeaseLock {
             lease = self.lease().name(),
             identity = %session.me,
         );
-        let (leash, stop) = Leash::new(self.0.releases.clone());
+        let (mut leash, stop) = Leash::new(self.0.releases.clone());
         let (claimed, outcome) = oneshot::channel();
         runtime.spawn(session.run(patience, claimed, stop).instrument(span));
         let held = tokio::select! {
@@ -297,6 +303,7 @@ impl LeaseLock {
             () = self.0.closing.cancelled() => return Err(AcquireError::ShutDown(self.lease().clone()).into()),
             outcome = outcome => outcome.map_err(|_| AcquireError::TaskEnded(self.lease().clone()))??,
         };
+        leash.acquired();
         Ok(LeaseGuard::new(held, leash))
     }
 

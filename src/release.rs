@@ -26,9 +26,11 @@ pub(crate) async fn release(session: &mut Session, release: Release) -> Result<(
 
 /// Makes sure that no claim of a contention that nobody waits for any more holds the Lease.
 pub(crate) async fn withdraw(session: &mut Session, contention: Contention) {
+    let creating = contention.may_have_created();
     if let Some(release) = contention.withdraw(session.clock.now()) {
         let outcome = drive(session, release).await;
         tracing::debug!(?outcome, "withdrew an unanswered claim");
+        session.turn.created |= creating && matches!(outcome, Released::Done(Some(_)));
     }
 }
 

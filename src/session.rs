@@ -98,12 +98,20 @@ pub(crate) struct Stop {
 pub(crate) struct Leash {
     stop: Option<oneshot::Sender<Stop>>,
     releases: TaskTracker,
+    /// From the start to the handing over of the guard: `shutdown` waits for acquisitions too.
+    acquiring: Option<TaskTrackerToken>,
 }
 
 impl Leash {
     pub(crate) fn new(releases: TaskTracker) -> (Self, oneshot::Receiver<Stop>) {
         let (stop, stopped) = oneshot::channel();
-        (Self { stop: Some(stop), releases }, stopped)
+        let acquiring = Some(releases.token());
+        (Self { stop: Some(stop), releases, acquiring }, stopped)
+    }
+
+    /// The guard is handed over: from now on only the order to stop is waited for.
+    pub(crate) fn acquired(&mut self) {
+        self.acquiring = None;
     }
 
     /// Gives the order to stop, once. If the session is over already, `done` is dropped.

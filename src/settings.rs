@@ -86,10 +86,10 @@ impl Given {
         )?;
 
         let lease_duration = self.lease_duration.unwrap_or(DEFAULT_LEASE_DURATION);
-        let renew_deadline = self.renew_deadline.unwrap_or(lease_duration * 2 / 3);
+        let renew_deadline = self.renew_deadline.unwrap_or(lease_duration / 3 * 2);
         let renew_interval = self.renew_interval.unwrap_or_else(|| (renew_deadline / 2).max(SECOND));
         let request_timeout =
-            self.request_timeout.unwrap_or_else(|| (renew_deadline * 3 / 10).max(SHORTEST_TIMEOUT));
+            self.request_timeout.unwrap_or_else(|| (renew_deadline / 10 * 3).max(SHORTEST_TIMEOUT));
         let terms = Terms { lease_duration, renew_deadline, renew_interval };
         check_timings(terms, request_timeout)?;
 
@@ -139,7 +139,7 @@ fn check_timings(terms: Terms, request_timeout: Duration) -> Result<(), BuildErr
             "renew_deadline may be at most 98 % of lease_duration, because clocks run at different rates";
         return contradiction(renew_deadline, "lease_duration", lease_duration, rule);
     }
-    if renew_deadline + SECOND > lease_duration {
+    if renew_deadline.saturating_add(SECOND) > lease_duration {
         let rule = "renew_deadline has to be at least 1 second shorter than lease_duration, because others compare whole seconds";
         return contradiction(renew_deadline, "lease_duration", lease_duration, rule);
     }
@@ -147,7 +147,7 @@ fn check_timings(terms: Terms, request_timeout: Duration) -> Result<(), BuildErr
         let rule = "renew_deadline has to be longer than renew_interval, or no renewal could come in time";
         return contradiction(renew_deadline, "renew_interval", renew_interval, rule);
     }
-    if renew_interval + request_timeout > renew_deadline {
+    if renew_interval.saturating_add(request_timeout) > renew_deadline {
         let rule = "one request_timeout has to fit between renew_interval and renew_deadline, or one slow request would lose the lock";
         return contradiction(renew_deadline, "request_timeout", request_timeout, rule);
     }
@@ -272,6 +272,19 @@ mod tests {
         ] {
             let error = validate(given).unwrap_err();
             assert!(matches!(&error, BuildError::OutOfRange { setting: s, .. } if *s == setting), "{error}");
+        }
+    }
+
+    #[test]
+    fn endless_durations_are_an_error_not_a_panic() {
+        let endless = Some(Duration::MAX);
+        for given in [
+            Given { lease_duration: endless, ..Given::default() },
+            Given { renew_deadline: endless, ..Given::default() },
+            Given { renew_interval: endless, ..Given::default() },
+            Given { request_timeout: endless, ..Given::default() },
+        ] {
+            validate(given).unwrap_err();
         }
     }
 

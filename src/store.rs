@@ -23,7 +23,7 @@ pub(crate) struct Store {
     field_manager: String,
     creation: Creation,
     request_timeout: Duration,
-    /// Whether any API server has ever answered.
+    /// Whether a Kubernetes API server has ever answered, and known this client.
     reached: AtomicBool,
 }
 
@@ -187,14 +187,20 @@ impl Store {
         within: Duration,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Failure> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(Failure::Unknown { error: self.error(verb, Cause::NoRuntime), retry_after: None });
+        }
         let within = within.min(self.request_timeout);
         let Ok(answer) = tokio::time::timeout(within, request).await else {
             let error = self.error(verb, Cause::NoAnswer(within));
             return Err(Failure::Unknown { error, retry_after: None });
         };
-        if matches!(answer, Ok(_) | Err(kube::Error::Api(_))) {
-            self.reached.store(true, Ordering::Relaxed);
-        }
+        let known = match &answer {
+            Ok(_) => true,
+            Err(kube::Error::Api(status)) => status.code != 401 && !is_foreign(status),
+            Err(_) => false,
+        };
+        self.reached.fetch_or(known, Ordering::Relaxed);
         answer.map_err(|error| self.sort(verb, error))
     }
 
@@ -209,18 +215,25 @@ impl Store {
         let code = status.code;
         let retry_after = retry_after(status);
         let (no_namespace, other) = (is_namespace_gone(status), is_other_object(status));
-        let foreign = status.reason == "Failed to parse error data";
+        let foreign = is_foreign(status);
         let error = self.error(verb, Cause::Client(Arc::new(error)));
         match code {
+            _ if foreign => Failure::Unknown { error, retry_after },
             403 | 404 if no_namespace => Failure::Denied(Denial::NamespaceGone(error)),
+            // Tokens rotate: a server that knew this client before will know it again.
+            401 if self.reached() => Failure::Unknown { error, retry_after },
             401 | 403 => Failure::Denied(Denial::Forbidden(error)),
             409 if verb == "patch" || verb == "update" => Failure::Conflict(error),
             422 if other => Failure::Conflict(error),
             408 | 409 | 410 | 425 | 429 => Failure::Unknown { error, retry_after },
-            404 if foreign => Failure::Unknown { error, retry_after },
             400..=499 => Failure::Denied(Denial::Refused(error)),
             _ => Failure::Unknown { error, retry_after },
         }
+    }
+
+    /// The server ended a watch that it had only just begun.
+    pub(crate) fn short_watch(&self) -> RequestError {
+        self.error("watch", Cause::Nonsense("the watch ended right after it had begun".to_owned()))
     }
 
     fn nonsense(&self, verb: &'static str, what: String) -> Failure {
@@ -230,6 +243,11 @@ impl Store {
     fn error(&self, verb: &'static str, cause: Cause) -> RequestError {
         RequestError { verb, lease: self.lease.clone(), cause }
     }
+}
+
+/// The error was worded by kube: the answer did not come from a Kubernetes API server.
+fn is_foreign(status: &Status) -> bool {
+    status.reason == "Failed to parse error data"
 }
 
 fn retry_after(status: &Status) -> Option<Duration> {

@@ -7,6 +7,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::core::WatchEvent;
+use tokio::time::Instant;
 
 use crate::error::RequestError;
 use crate::record::Snapshot;
@@ -27,7 +28,7 @@ pub(crate) enum News {
 
 /// All changes of the Lease after `revision`. Dropping the stream closes the watch.
 pub(crate) fn watch(store: Arc<Store>, revision: u64) -> BoxStream<'static, News> {
-    let source = Source { store, revision, events: None };
+    let source = Source { store, revision, events: None, opened: Instant::now() };
     stream::unfold(Some(source), |source| async {
         let mut source = source?;
         let news = source.next().await;
@@ -44,11 +45,12 @@ struct Source {
     /// Everything up to here has been told.
     revision: u64,
     events: Option<Events>,
+    opened: Instant,
 }
 
 impl Source {
-    /// Between two connections, so that a server that ends every watch at once is not hammered.
-    const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+    /// A watch that ends before this was not ended because its time was up.
+    const SHORTEST: Duration = Duration::from_secs(10);
 
     async fn next(&mut self) -> News {
         loop {
@@ -60,7 +62,9 @@ impl Source {
                     } else {
                         // The server ends every watch after some minutes: nothing was missed.
                         self.events = None;
-                        tokio::time::sleep(Self::RECONNECT_PAUSE).await;
+                        if self.opened.elapsed() < Self::SHORTEST {
+                            return News::Broken(self.store.short_watch());
+                        }
                         Ok(None)
                     }
                 }
@@ -76,6 +80,7 @@ impl Source {
 
     async fn connect(&mut self) -> Result<Option<News>, Failure> {
         self.events = Some(self.store.watch(self.revision).await?.boxed());
+        self.opened = Instant::now();
         Ok(None)
     }
 

@@ -14,9 +14,11 @@ pub(crate) struct Contention {
     /// The judgement on it; `None`: look before anything else.
     verdict: Option<Verdict>,
     under_way: Option<Request>,
-    unsettled: Option<UnsettledClaim>,
+    unsettled: Option<UnsettledClaims>,
     /// Nothing is sent before this.
     due: Moment,
+    /// The last `renewTime` sent. They only rise, so that each claim can be told from the others.
+    stamp: Option<Stamp>,
     won: Option<Claim>,
 }
 
@@ -32,16 +34,22 @@ pub(crate) struct Claim {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Request {
     Look,
-    Claim { on: Option<Version>, sent: Moment },
+    Claim { on: Option<Version>, attempt: Attempt },
 }
 
-/// A claim that may have been made, or may yet be made, without our knowing it.
+/// Claims that may have been made, or may yet be made, without our knowing it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct UnsettledClaim {
-    /// The state it was conditional on; `None`: on there being no Lease.
+struct UnsettledClaims {
+    /// The state they were conditional on; `None`: on there being no Lease.
     on: Option<Version>,
-    /// The first sending: there may have been several on the same state.
+    attempts: Vec<Attempt>,
+}
+
+/// One sending of a claim, recognised in the Lease by its `renewTime`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Attempt {
     sent: Moment,
+    stamp: Stamp,
 }
 
 /// What to do now.
@@ -64,7 +72,7 @@ impl Contention {
     pub(crate) fn new(me: String, terms: Terms, left: Option<Snapshot>) -> Self {
         let verdict = left.as_ref().map(|_| Verdict::Claim);
         let due = Moment::ORIGIN;
-        Self { me, terms, seen: left, verdict, under_way: None, unsettled: None, due, won: None }
+        Self { me, terms, seen: left, verdict, under_way: None, unsettled: None, due, stamp: None, won: None }
     }
 
     /// Whether the next step is to claim what was seen.
@@ -77,7 +85,19 @@ impl Contention {
         self.seen.as_ref()
     }
 
+    /// Whether the Lease has been seen, and nothing has cast doubt on it since.
+    pub(crate) fn is_judged(&self) -> bool {
+        self.verdict.is_some()
+    }
+
+    /// Whether a claim of ours may have created the Lease.
+    pub(crate) fn may_have_created(&self) -> bool {
+        let under_way = matches!(self.under_way, Some(Request::Claim { on: None, .. }));
+        under_way || self.unsettled.as_ref().is_some_and(|claims| claims.on.is_none())
+    }
+
     /// Whether a claim of ours may have been made.
+    #[cfg(test)]
     pub(crate) fn is_unsettled(&self) -> bool {
         self.unsettled.is_some()
     }
@@ -108,12 +128,15 @@ impl Contention {
             self.due = now + pause;
         }
         match (request, answer) {
-            (Request::Claim { on, sent }, Answer::Written(snapshot)) => {
+            // An answer that comes when the hold would be over already is as good as none.
+            (Request::Claim { on, attempt }, Answer::Written(snapshot))
+                if now < attempt.sent + self.terms.renew_deadline =>
+            {
                 self.unsettled = None;
-                self.won = Some(Claim { sent, snapshot, created: on.is_none() });
+                self.won = Some(Claim { sent: attempt.sent, snapshot, created: on.is_none() });
             }
-            (Request::Claim { on, sent }, _) => {
-                self.unsettle(on, sent);
+            (Request::Claim { on, attempt }, _) => {
+                self.unsettle(on, attempt);
                 self.verdict = None;
             }
             (Request::Look, Answer::Seen(seen)) => {
@@ -152,8 +175,8 @@ impl Contention {
 
     /// The way to make sure that no claim of ours stays in the Lease; `None` if there was none.
     pub(crate) fn withdraw(mut self, now: Moment) -> Option<Release> {
-        if let Some(Request::Claim { on, sent }) = self.under_way.take() {
-            self.unsettle(on, sent);
+        if let Some(Request::Claim { on, attempt }) = self.under_way.take() {
+            self.unsettle(on, attempt);
         }
         let deadline = now + self.terms.renew_deadline;
         let claim = self.unsettled?;
@@ -162,11 +185,24 @@ impl Contention {
 
     fn claim(&mut self, now: Moment, wall: Stamp) -> Write {
         let previous = self.seen.as_ref().map(|seen| &seen.record);
-        let stamp = wall.distinct_from(previous.and_then(|record| record.renewed).as_slice());
+        let stamp = self.next_stamp(previous, wall);
         let record = Record::claim(&self.me, self.terms.lease_duration, previous, stamp);
         let on = self.seen.as_ref().map(|seen| seen.version.clone());
-        self.under_way = Some(Request::Claim { on: on.clone(), sent: now });
+        self.stamp = Some(stamp);
+        self.under_way = Some(Request::Claim { on: on.clone(), attempt: Attempt { sent: now, stamp } });
         Write { on, record }
+    }
+
+    /// Later than all of ours, and in another second than what it replaces.
+    fn next_stamp(&self, previous: Option<&Record>, wall: Stamp) -> Stamp {
+        let replaced = previous.and_then(|record| record.renewed);
+        let stamp = self.stamp.map_or(wall, |last| wall.after(last));
+        match replaced {
+            Some(ours) if previous.is_some_and(|record| record.holder.as_ref() == Some(&self.me)) => {
+                stamp.after(ours)
+            }
+            other => stamp.distinct_from(other),
+        }
     }
 
     fn receive(&mut self, seen: Option<Snapshot>, judge: &mut Judge, now: Moment, wall: Stamp) {
@@ -176,28 +212,31 @@ impl Contention {
 
     /// Nobody knows what became of a claim. Earlier ones on another state can no longer be made: that state
     /// had gone when this one was sent.
-    fn unsettle(&mut self, on: Option<Version>, sent: Moment) {
-        let earlier = self.unsettled.take().filter(|claim| claim.on == on);
-        self.unsettled = Some(earlier.unwrap_or(UnsettledClaim { on, sent }));
+    fn unsettle(&mut self, on: Option<Version>, attempt: Attempt) {
+        let earlier = self.unsettled.take().filter(|claims| claims.on == on);
+        let mut attempts = earlier.map_or_else(Vec::new, |claims| claims.attempts);
+        attempts.push(attempt);
+        self.unsettled = Some(UnsettledClaims { on, attempts });
     }
 
-    /// Looks for what became of an unsettled claim. One that was made counts from its own sending.
+    /// Looks for what became of unsettled claims. One that was made counts from its own sending; a record of
+    /// ours that is not known to be one of them is claimed over.
     fn settle(&mut self, now: Moment) {
-        let Some(claim) = &self.unsettled else { return };
-        if self.seen.as_ref().map(|seen| &seen.version) == claim.on.as_ref() {
-            return; // It may yet be made.
+        let Some(claims) = &self.unsettled else { return };
+        if self.seen.as_ref().map(|seen| &seen.version) == claims.on.as_ref() {
+            return; // They may yet be made.
         }
         let Some(seen) = self.seen.as_ref().filter(|seen| seen.record.holder.as_ref() == Some(&self.me))
         else {
-            self.unsettled = None; // It never will be.
+            self.unsettled = None; // They never will be.
             return;
         };
-        let fresh = now < claim.sent + self.terms.renew_interval;
+        let made = claims.attempts.iter().find(|attempt| seen.record.renewed == Some(attempt.stamp));
+        let fresh = made.filter(|attempt| now < attempt.sent + self.terms.renew_interval);
         let intact = seen.record.duration == Some(self.terms.lease_duration);
-        // If it is too old to build on, it is claimed again, over the first claim.
-        if fresh && intact {
-            let snapshot = seen.clone();
-            self.won = Some(Claim { sent: claim.sent, snapshot, created: claim.on.is_none() });
+        if let (Some(attempt), true) = (fresh, intact) {
+            let claim = Claim { sent: attempt.sent, snapshot: seen.clone(), created: claims.on.is_none() };
+            self.won = Some(claim);
             self.unsettled = None;
         }
     }
@@ -276,6 +315,15 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_comes_after_the_hold_would_be_over_wins_nothing() {
+        let mut me = Me::new(Some(state("", 4)));
+        me.claim(0);
+        me.answer(Answer::Written(state("me", 5)), 10_000);
+        me.look(Some(state("them", 6)), 10_001);
+        assert_eq!(me.step(10_001), ContentionStep::Wait(at(25_001)));
+    }
+
+    #[test]
     fn what_was_left_free_is_claimed_without_a_look_and_looked_at_after_a_conflict() {
         let mut me = Me::new(Some(state("", 4)));
         assert_eq!(me.claim(0).on, Some(state("", 4).version));
@@ -309,27 +357,48 @@ mod tests {
         assert_eq!(me.claim(15_001).on, Some(state("them", 4).version));
     }
 
+    /// What a claim leaves.
+    fn made(write: &Write, revision: u64) -> Snapshot {
+        Snapshot { version: Version { uid: "u".into(), revision }, record: write.record.clone() }
+    }
+
     #[test]
-    fn an_unanswered_claim_that_was_made_counts_from_its_first_sending() {
+    fn an_unanswered_claim_that_was_made_counts_from_its_own_sending() {
+        for landed in [0, 1] {
+            let mut me = Me::new(Some(state("", 4)));
+            let first = me.claim(0);
+            me.answer(unknown(), 1_000);
+            assert_eq!(me.step(1_000), ContentionStep::Pause(at(1_250)));
+            me.look(Some(state("", 4)), 1_250);
+            let second = me.claim(1_251);
+            me.answer(unknown(), 2_000);
+            let (write, sent) = [(first, at(0)), (second, at(1_251))][landed].clone();
+            me.look(Some(made(&write, 5)), 2_250);
+            let claim = Claim { sent, snapshot: made(&write, 5), created: false };
+            assert_eq!(me.step(2_250), ContentionStep::Won(claim));
+        }
+    }
+
+    #[test]
+    fn an_earlier_claim_is_not_taken_for_a_later_one() {
         let mut me = Me::new(Some(state("", 4)));
-        me.claim(0);
-        me.answer(unknown(), 1_000);
-        assert_eq!(me.step(1_000), ContentionStep::Pause(at(1_250)));
-        me.look(Some(state("", 4)), 1_250);
-        me.claim(1_251);
-        me.answer(unknown(), 2_000);
-        me.look(Some(state("me", 5)), 2_250);
-        let claim = Claim { sent: at(0), snapshot: state("me", 5), created: false };
-        assert_eq!(me.step(2_250), ContentionStep::Won(claim), "either of the two may have been made");
+        let first = me.claim(0);
+        me.answer(unknown(), 3_000);
+        // Too old to build on; the claim over it fails, and somebody edits a label.
+        me.look(Some(made(&first, 5)), 9_000);
+        me.claim(9_001);
+        me.answer(unknown(), 9_002);
+        me.look(Some(made(&first, 6)), 9_252);
+        assert_eq!(me.claim(9_253).on.map(|on| on.revision), Some(6), "not won, but claimed over once more");
     }
 
     #[test]
     fn one_that_is_too_old_to_build_on_is_claimed_again() {
         let mut me = Me::new(Some(state("", 4)));
-        me.claim(0);
+        let write = me.claim(0);
         me.answer(unknown(), 3_000);
-        me.look(Some(state("me", 5)), 5_000);
-        assert_eq!(me.claim(5_001).on, Some(state("me", 5).version));
+        me.look(Some(made(&write, 5)), 5_000);
+        assert_eq!(me.claim(5_001).on, Some(made(&write, 5).version));
         me.answer(Answer::Written(state("me", 6)), 5_010);
         assert!(matches!(me.step(5_010), ContentionStep::Won(claim) if claim.sent == at(5_001)));
     }
@@ -337,9 +406,9 @@ mod tests {
     #[test]
     fn one_that_was_edited_since_is_claimed_again() {
         let mut me = Me::new(Some(state("", 4)));
-        me.claim(0);
+        let write = me.claim(0);
         me.answer(unknown(), 100);
-        let mut edited = state("me", 6);
+        let mut edited = made(&write, 6);
         edited.record.duration = Some(Duration::from_secs(1));
         me.look(Some(edited), 350);
         assert_eq!(me.claim(351).on.map(|on| on.revision), Some(6));

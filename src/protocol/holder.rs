@@ -22,6 +22,9 @@ pub(crate) struct Holder {
     under_way: Option<Request>,
     /// Writes that may have been made without our knowing it.
     unsettled: Vec<Attempt>,
+    /// The last `renewTime` sent. They only rise, whatever the wall clock does: a record that came back to
+    /// what it was would look to contenders as if it had never been renewed.
+    stamp: Stamp,
     /// A read must come before the next write.
     doubt: bool,
     lost: Option<Loss>,
@@ -76,6 +79,7 @@ impl Holder {
         Self {
             me,
             terms,
+            stamp: claimed.record.renewed.unwrap_or(Stamp(0)),
             current: claimed,
             deadline: sent + terms.renew_deadline,
             due: sent + terms.renew_interval,
@@ -128,7 +132,8 @@ impl Holder {
             return;
         };
         match (request, answer) {
-            (request, Answer::Written(snapshot)) => {
+            (Request::Read, Answer::Written(snapshot)) => self.accept(snapshot, now),
+            (request @ Request::Write(_), Answer::Written(snapshot)) => {
                 self.unsettle(request);
                 self.accept(snapshot, now);
             }
@@ -222,10 +227,8 @@ impl Holder {
     }
 
     fn renewal(&mut self, now: Moment, wall: Stamp) -> Write {
-        let unsettled = self.unsettled.iter().filter_map(|attempt| attempt.record.renewed);
-        let taken: Vec<Stamp> = self.current.record.renewed.into_iter().chain(unsettled).collect();
-        let stamp = wall.distinct_from(&taken);
-        let record = self.current.record.renewal(self.terms.lease_duration, stamp);
+        self.stamp = wall.after(self.stamp).distinct_from(self.current.record.renewed);
+        let record = self.current.record.renewal(self.terms.lease_duration, self.stamp);
         self.under_way = Some(Request::Write(Attempt { sent: now, record: record.clone() }));
         Write { on: Some(self.current.version.clone()), record }
     }

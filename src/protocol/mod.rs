@@ -11,6 +11,8 @@
 mod contention;
 mod holder;
 mod judge;
+#[cfg(test)]
+mod model;
 mod release;
 mod time;
 

@@ -137,7 +137,7 @@ impl Release {
         let Some(on) = &self.on else {
             return Write { on: None, record: crate::record::Record::free(wall) };
         };
-        let stamp = wall.distinct_from(on.record.renewed.as_slice());
+        let stamp = wall.distinct_from(on.record.renewed);
         Write { on: Some(on.version.clone()), record: on.record.release(stamp) }
     }
 

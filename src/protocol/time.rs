@@ -44,13 +44,19 @@ impl Stamp {
         self.0.div_euclid(Self::SECOND)
     }
 
-    /// The first stamp from `self` on whose whole second is none of `taken`.
-    pub(crate) fn distinct_from(self, taken: &[Stamp]) -> Stamp {
-        let mut stamp = self;
-        while taken.iter().any(|other| other.second() == stamp.second()) {
-            stamp = Stamp((stamp.second() + 1).saturating_mul(Self::SECOND));
-        }
-        stamp
+    /// This stamp, or the next second after `last` if this one is not in a later second.
+    pub(crate) fn after(self, last: Stamp) -> Stamp {
+        if self.second() > last.second() { self } else { last.next_second() }
+    }
+
+    /// This stamp, or the next second if `other` is in the same one.
+    pub(crate) fn distinct_from(self, other: Option<Stamp>) -> Stamp {
+        let same = other.is_some_and(|other| other.second() == self.second());
+        if same { self.next_second() } else { self }
+    }
+
+    fn next_second(self) -> Stamp {
+        Stamp((self.second() + 1).saturating_mul(Self::SECOND))
     }
 }
 
@@ -67,12 +73,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_distinct_stamp_avoids_every_taken_second() {
+    fn stamps_avoid_each_others_seconds() {
         let now = Stamp(10_500_000);
-        assert_eq!(now.distinct_from(&[]), now);
-        assert_eq!(now.distinct_from(&[Stamp(9_999_999)]), now);
-        assert_eq!(now.distinct_from(&[Stamp(10_000_001)]), Stamp(11_000_000));
-        assert_eq!(now.distinct_from(&[Stamp(11_200_000), Stamp(10_900_000)]), Stamp(12_000_000));
+        assert_eq!(now.distinct_from(None), now);
+        assert_eq!(now.distinct_from(Some(Stamp(9_999_999))), now);
+        assert_eq!(now.distinct_from(Some(Stamp(10_000_001))), Stamp(11_000_000));
+        assert_eq!(now.after(Stamp(9_999_999)), now);
+        assert_eq!(now.after(Stamp(10_400_000)), Stamp(11_000_000));
+        assert_eq!(now.after(Stamp(77_700_000)), Stamp(78_000_000));
     }
 
     #[test]

@@ -117,6 +117,7 @@ fn the_watch_may_overtake_the_answer() {
     me.watched(labelled, at(5_020));
     me.answered(Answer::Written(renewed), at(5_030));
     assert_eq!((me.deadline(), me.revision()), (at(15_000), 12), "the older answer changes nothing");
+    assert!(!me.doubt, "and leaves nothing to look into");
 }
 
 #[test]
@@ -143,11 +144,18 @@ fn no_two_renewals_share_a_second_however_fast_they_follow() {
 }
 
 #[test]
-fn a_wall_clock_set_back_still_changes_the_record() {
+fn stamps_rise_even_if_the_wall_clock_does_not() {
     let mut me = holder();
-    let Step::Renew(write) = me.step(at(5_000), Stamp(77)) else { panic!("a renewal is due") };
-    assert_eq!(write.record.renewed, Some(Stamp(77)));
-    assert_eq!(write.record.acquired, Some(wall(0)));
+    let mut stamps = vec![wall(0)];
+    // Set back by an hour, then ahead by a minute, then back again.
+    for (number, clock) in [Stamp(77), wall(60_000), wall(7_000), wall(60_000)].into_iter().enumerate() {
+        let now = at(5_000 * (number as u64 + 1));
+        let Step::Renew(write) = me.step(now, clock) else { panic!("a renewal is due") };
+        stamps.push(write.record.renewed.unwrap());
+        let version = version(11 + number as u64);
+        me.answered(Answer::Written(Snapshot { version, record: write.record }), now);
+    }
+    assert!(stamps.is_sorted_by(|earlier, later| earlier.second() < later.second()), "{stamps:?}");
 }
 
 #[test]
