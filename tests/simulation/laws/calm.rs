@@ -1,0 +1,53 @@
+//! Where nothing goes wrong but crashes, nothing is lost, and a waiter takes over at once.
+
+use std::time::Duration;
+
+use kube_lease_lock::LossReason;
+use tokio::time::Instant;
+
+use super::Case;
+use crate::history::State;
+use crate::plan::Weather;
+
+/// The slowest of clocks.
+const RATE: f64 = 0.99;
+/// Waiters that collide spread out a little, and look again.
+const COLLISIONS: Duration = Duration::from_millis(500);
+/// As long as a waiter may take from its call to its watch.
+const SETTLED: Duration = Duration::from_millis(500);
+
+pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
+    if case.plan.weather != Weather::Calm {
+        return Vec::new();
+    }
+    let ours = case.told.holds.iter().filter(|hold| hold.node.is_some());
+    let lost = ours.filter(|hold| !matches!(hold.reason, None | Some(LossReason::Released)));
+    let mut broken: Vec<_> =
+        lost.map(|hold| format!("{} was lost: {:?}", hold.identity, hold.reason)).collect();
+    if case.plan.client_go == 0 {
+        broken.extend(case.states.windows(2).filter_map(|pair| slow(case, &pair[0], &pair[1])));
+    }
+    broken
+}
+
+fn slow(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
+    let before = old.lease.as_ref()?;
+    if new.holder().is_empty() || new.holder() == before.holder {
+        return None;
+    }
+    let free = match before.holder.as_str() {
+        "" => old.at,
+        _ => old.at + before.duration.div_f64(RATE),
+    };
+    let late = new.at > free + COLLISIONS;
+    (late && somebody_waits(case, free)).then(|| {
+        let (free, taken) = (case.seconds(free), case.seconds(new.at));
+        format!("free at {free:.3} s, and taken over by {} only at {taken:.3} s", new.holder())
+    })
+}
+
+fn somebody_waits(case: &Case<'_>, at: Instant) -> bool {
+    let waits =
+        |(from, to): &(Instant, Option<Instant>)| *from + SETTLED < at && to.is_some_and(|to| to > at);
+    case.told.waits.iter().any(waits)
+}

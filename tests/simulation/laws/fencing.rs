@@ -1,0 +1,22 @@
+//! Fencing tokens rise, and each is the revision of its own claim.
+
+use super::Case;
+use crate::story::Hold;
+
+pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
+    let holds: Vec<&Hold> = case.told.holds.iter().collect();
+    let foreign = holds.iter().filter(|hold| hold.node.is_some()).filter_map(|hold| {
+        let claimed = case.written_by(hold).any(|state| state.revision == hold.fencing_token);
+        (!claimed)
+            .then(|| format!("{} fences with {}, no claim of its own", hold.identity, hold.fencing_token))
+    });
+    let falling = holds.windows(2).filter_map(|pair| {
+        let (old, new) = (pair[0], pair[1]);
+        let rises = old.fencing_token < new.fencing_token;
+        let excused = case.weakened(new.fencing_token, old.fencing_token);
+        (!rises && !excused).then(|| {
+            format!("{} fences with {} after {}", new.identity, new.fencing_token, old.fencing_token)
+        })
+    });
+    foreign.chain(falling).collect()
+}
