@@ -67,7 +67,9 @@ impl Admin {
     }
 
     fn edit(&self, what: &'static str, weakens: bool, edit: impl FnOnce(&mut Lease)) {
-        if self.server.edit("default", NAME, edit).is_some() {
+        let before = self.server.revision();
+        self.server.edit("default", NAME, edit);
+        if self.server.revision() > before {
             self.tell(what, weakens);
         }
     }

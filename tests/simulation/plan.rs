@@ -11,6 +11,8 @@ pub(crate) struct Plan {
     pub(crate) nodes: Vec<NodePlan>,
     /// How many contenders behave as client-go does.
     pub(crate) client_go: u64,
+    /// The longest that users do without the lock, in milliseconds.
+    pub(crate) leisure: u64,
     /// All trust wall clocks this far.
     pub(crate) skew: Option<Duration>,
 }
@@ -48,7 +50,8 @@ impl Plan {
         let nodes = (0..chance.number(2..=6)).map(|_| NodePlan::draw(skew.is_some(), chance)).collect();
         Self {
             weather,
-            span: chance.millis(30_000..=90_000),
+            span: chance.millis(20_000..=60_000),
+            leisure: chance.pick(&[0, 0, 3_000, 15_000]),
             nodes,
             client_go: chance.pick(&[0, 0, 0, 1, 2]),
             skew,

@@ -20,7 +20,7 @@ pub(crate) struct Storm {
 impl Storm {
     pub(crate) async fn rage(mut self) {
         loop {
-            let next = Instant::now() + self.chance.millis(200..=15_000);
+            let next = Instant::now() + self.chance.millis(200..=10_000);
             if next >= self.until {
                 return;
             }

@@ -20,6 +20,8 @@ pub(crate) struct User {
     pub(crate) story: Story,
     pub(crate) chance: Chance,
     pub(crate) until: Instant,
+    /// The longest that it does without the lock, in milliseconds.
+    pub(crate) leisure: u64,
 }
 
 impl User {
@@ -30,7 +32,7 @@ impl User {
 
     async fn toil(&mut self) {
         while Instant::now() < self.until {
-            sleep(self.chance.pick(&[0, 0, 10, 700, 3_000]).millis()).await;
+            sleep(self.chance.millis(0..=self.leisure)).await;
             match self.chance.number(0..=9) {
                 0 => self.try_once().await,
                 1 => self.use_with().await,
@@ -105,8 +107,8 @@ impl User {
 
     async fn enjoy(&mut self, guard: LeaseGuard) {
         let work = match self.chance.number(0..=9) {
-            0..=2 => Duration::ZERO,
-            3..=7 => self.chance.millis(1..=4_000),
+            0 => Duration::ZERO,
+            1..=4 => self.chance.millis(1..=4_000),
             _ => self.chance.millis(4_000..=30_000),
         };
         self.work(guard, work).await;
@@ -182,14 +184,4 @@ async fn at_most<F: Future>(polls: u64, future: F) -> Option<F::Output> {
         }
     })
     .await
-}
-
-trait Millis {
-    fn millis(self) -> Duration;
-}
-
-impl Millis for u64 {
-    fn millis(self) -> Duration {
-        Duration::from_millis(self)
-    }
 }

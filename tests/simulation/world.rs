@@ -96,11 +96,12 @@ impl World {
     /// Sends everybody in. Returns those who have to come to an end.
     fn populate(&mut self) -> Vec<(usize, JoinHandle<()>)> {
         let until = self.begun + self.plan.span + Duration::from_millis(1);
+        let leisure = self.plan.leisure;
         let mut tasks = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
             for _ in 0..node.plan.tasks {
                 let (node, story, chance) = (node.clone(), self.story.clone(), self.chance.fork());
-                tasks.push((index, tokio::spawn(User { node, story, chance, until }.live())));
+                tasks.push((index, tokio::spawn(User { node, story, chance, until, leisure }.live())));
             }
         }
         for index in 0..self.plan.client_go {

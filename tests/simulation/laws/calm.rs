@@ -35,19 +35,14 @@ fn slow(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
     if new.holder().is_empty() || new.holder() == before.holder {
         return None;
     }
-    let free = match before.holder.as_str() {
-        "" => old.at,
-        _ => old.at + before.duration.div_f64(RATE),
-    };
-    let late = new.at > free + COLLISIONS;
-    (late && somebody_waits(case, free)).then(|| {
+    // A waiter counts from when it learned of the last renewal.
+    let wait = if before.holder.is_empty() { Duration::ZERO } else { before.duration };
+    let (known, free) = (old.at, old.at + wait.div_f64(RATE));
+    let waits =
+        |(from, to): &(Instant, Option<Instant>)| *from + SETTLED < known && to.is_some_and(|to| to > free);
+    let late = new.at > free + COLLISIONS && case.told.waits.iter().any(waits);
+    late.then(|| {
         let (free, taken) = (case.seconds(free), case.seconds(new.at));
         format!("free at {free:.3} s, and taken over by {} only at {taken:.3} s", new.holder())
     })
-}
-
-fn somebody_waits(case: &Case<'_>, at: Instant) -> bool {
-    let waits =
-        |(from, to): &(Instant, Option<Instant>)| *from + SETTLED < at && to.is_some_and(|to| to > at);
-    case.told.waits.iter().any(waits)
 }

@@ -6,8 +6,11 @@
 use super::Case;
 
 pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
-    let unexcused = case.told.overlaps.iter().filter_map(|(old, new, at)| {
-        let (old, new) = (&case.told.holds[*old], &case.told.holds[*new]);
+    let unexcused = case.told.overlaps.iter().filter_map(|(one, other, at)| {
+        let (one, other) = (&case.told.holds[*one], &case.told.holds[*other]);
+        // A claim may be the older one, and its answer the later one.
+        let in_order = one.fencing_token < other.fencing_token;
+        let (old, new) = if in_order { (one, other) } else { (other, one) };
         let last = case.written_by(old).rfind(|state| state.revision < new.fencing_token);
         let excused = last.is_some_and(|state| case.weakened(state.revision, new.fencing_token));
         let at = case.seconds(*at);

@@ -1,4 +1,4 @@
-//! Fencing tokens rise, and each is the revision of its own claim.
+//! Fencing tokens rise, and each is a revision in which its owner is the holder.
 
 use super::Case;
 use crate::story::Hold;
@@ -6,9 +6,9 @@ use crate::story::Hold;
 pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
     let holds: Vec<&Hold> = case.told.holds.iter().collect();
     let foreign = holds.iter().filter(|hold| hold.node.is_some()).filter_map(|hold| {
-        let claimed = case.written_by(hold).any(|state| state.revision == hold.fencing_token);
-        (!claimed)
-            .then(|| format!("{} fences with {}, no claim of its own", hold.identity, hold.fencing_token))
+        let mut own = case.states.iter().filter(|state| state.holder() == hold.identity);
+        let known = own.any(|state| state.revision == hold.fencing_token);
+        (!known).then(|| format!("{} fences with {}, not its own", hold.identity, hold.fencing_token))
     });
     let falling = holds.windows(2).filter_map(|pair| {
         let (old, new) = (pair[0], pair[1]);

@@ -92,6 +92,12 @@ impl Case<'_> {
         self.requests.get(&(lease.holder.clone(), lease.renewed.clone(), state.replaced))
     }
 
+    /// When the Lease was first as it is in `state`: what was edited and edited back has not changed.
+    fn known_since(&self, state: &State) -> Instant {
+        let first = self.states.iter().find(|earlier| earlier.lease == state.lease);
+        first.map_or(state.at, |first| first.at)
+    }
+
     /// Whether the administrator took from the holder what he was promised, between two revisions.
     fn weakened(&self, after: u64, before: u64) -> bool {
         let between = |revision| after < revision && revision < before;

@@ -10,22 +10,14 @@ use crate::history::State;
 const GRANULARITY: Duration = Duration::from_millis(2);
 
 pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
-    let mut broken = Vec::new();
-    // When the record became what it was before the state in question.
-    let mut since = case.states.first().map(|state| state.at);
-    for pair in case.states.windows(2) {
-        let (old, new) = (&pair[0], &pair[1]);
-        if let (Some(since), Some(sent)) = (since, case.request_of(new))
-            && !case.is_the_administrators(new)
-        {
-            let waited = (new.at - since).mul_f64(sent.by.plan.rate) + GRANULARITY;
-            broken.extend(fault(case, old, new, sent, waited));
-        }
-        if old.lease != new.lease {
-            since = Some(new.at);
-        }
-    }
-    broken
+    let pairs = case.states.windows(2).map(|pair| (&pair[0], &pair[1]));
+    let ours = pairs.filter(|(_, new)| !case.is_the_administrators(new));
+    let broken = ours.filter_map(|(old, new)| {
+        let sent = case.request_of(new)?;
+        let waited = (new.at - case.known_since(old)).mul_f64(sent.by.plan.rate) + GRANULARITY;
+        fault(case, old, new, sent, waited)
+    });
+    broken.collect()
 }
 
 fn fault(case: &Case<'_>, old: &State, new: &State, sent: &Sent, waited: Duration) -> Option<String> {
