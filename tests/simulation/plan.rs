@@ -22,10 +22,12 @@ pub(crate) struct Plan {
 pub(crate) enum Weather {
     /// Nothing, except that nodes crash.
     Calm,
-    /// Only the network and the nodes.
-    Stormy,
-    /// Also the administrator, who edits and deletes the Lease.
+    /// An administrator edits and deletes the Lease.
     Meddled,
+    /// Networks fail, and machines stand still.
+    Stormy,
+    /// All of that.
+    Foul,
 }
 
 /// One machine with one lock.
@@ -42,10 +44,20 @@ pub(crate) struct NodePlan {
     pub(crate) tasks: u64,
 }
 
+impl Weather {
+    pub(crate) fn is_stormy(self) -> bool {
+        matches!(self, Self::Stormy | Self::Foul)
+    }
+
+    pub(crate) fn is_meddled(self) -> bool {
+        matches!(self, Self::Meddled | Self::Foul)
+    }
+}
+
 impl Plan {
     pub(crate) fn draw(chance: &mut Chance) -> Self {
-        use Weather::{Calm, Meddled, Stormy};
-        let weather = chance.pick(&[Calm, Stormy, Stormy, Stormy, Meddled, Meddled]);
+        use Weather::{Calm, Foul, Meddled, Stormy};
+        let weather = chance.pick(&[Calm, Meddled, Stormy, Stormy, Stormy, Foul, Foul, Foul]);
         let skew = chance.one_in(8).then_some(Duration::from_secs(10));
         let nodes = (0..chance.number(2..=6)).map(|_| NodePlan::draw(skew.is_some(), chance)).collect();
         Self {
@@ -64,15 +76,14 @@ impl NodePlan {
         const SECOND: Duration = Duration::from_secs(1);
         let seconds = if chance.one_in(16) { chance.number(50..=100) } else { chance.number(3..=20) };
         let lease_duration = Duration::from_secs(seconds);
-        let boldest = (lease_duration * 98 / 100).min(lease_duration - SECOND);
+        let boldest = (lease_duration * 98 / 100).min(Duration::from_secs(seconds - 1));
         let renew_deadline = chance.pick(&[lease_duration * 2 / 3, boldest]);
-        let request_timeout = renew_deadline * 3 / 10;
         let renew_interval = chance.pick(&[renew_deadline / 2, renew_deadline / 4]);
         let off = if in_sync { chance.millis(0..=8_000) } else { chance.millis(0..=172_800_000) };
         Self {
             lease_duration,
             renew_deadline,
-            renew_interval: renew_interval.max(SECOND).min(renew_deadline - request_timeout),
+            renew_interval: renew_interval.max(SECOND).min(renew_deadline * 7 / 10),
             rate: chance.pick(&[0.99, 0.995, 1.0, 1.0, 1.005, 1.01]),
             wall: Duration::from_secs(1_700_000_000) + off,
             latency: chance.pick(&[Duration::ZERO, Duration::from_millis(2), Duration::from_millis(40)]),

@@ -38,6 +38,8 @@ pub(crate) struct Hold {
     pub(crate) identity: String,
     pub(crate) fencing_token: u64,
     pub(crate) token: CancellationToken,
+    /// A machine that stood still between the claim and its answer may be granted what has expired.
+    pub(crate) live_at_first: bool,
     held: Option<Held>,
     pub(crate) fired: Option<Instant>,
     pub(crate) reason: Option<LossReason>,
@@ -80,11 +82,12 @@ impl Story {
 
     /// A guard was handed out. From now on nobody else may have a live one.
     pub(crate) fn granted(&self, node: &Arc<Node>, held: &Held) -> usize {
-        let hold = self.told().begin(Hold {
+        let number = self.told().begin(Hold {
             node: Some(node.clone()),
             identity: held.holder_identity().to_owned(),
             fencing_token: held.fencing_token().into(),
             token: held.token(),
+            live_at_first: held.is_held(),
             held: Some(held.clone()),
             fired: None,
             reason: None,
@@ -93,11 +96,11 @@ impl Story {
         let (story, held) = (self.clone(), held.clone());
         tokio::spawn(async move {
             held.token().cancelled().await;
-            story.told().holds[hold].fired = Some(Instant::now());
+            story.told().holds[number].fired = Some(Instant::now());
             let reason = held.lost().await;
-            story.told().lost(hold, reason);
+            story.told().lost(number, reason);
         });
-        hold
+        number
     }
 
     /// A contender like client-go believes to lead, until `token` fires.
@@ -107,6 +110,7 @@ impl Story {
             identity: identity.to_owned(),
             fencing_token,
             token: token.clone(),
+            live_at_first: true,
             held: None,
             fired: None,
             reason: None,

@@ -14,7 +14,7 @@ use crate::client_go::ClientGo;
 use crate::history::History;
 use crate::laws;
 use crate::node::{NAME, Node};
-use crate::plan::{Plan, Weather};
+use crate::plan::Plan;
 use crate::storm::Storm;
 use crate::story::{Counts, Story};
 use crate::user::User;
@@ -105,7 +105,7 @@ impl World {
             }
         }
         for index in 0..self.plan.client_go {
-            let fair = self.plan.weather == Weather::Calm;
+            let fair = !self.plan.weather.is_stormy();
             let contender =
                 ClientGo::new(index, &self.server, self.story.clone(), self.chance.fork(), until, fair);
             tasks.push((usize::MAX, tokio::spawn(contender.live())));
@@ -115,14 +115,13 @@ impl World {
 
     fn let_it_rage(&mut self) {
         let until = self.begun + self.plan.span;
-        if self.plan.weather == Weather::Calm {
-            return;
+        if self.plan.weather.is_stormy() {
+            for node in &self.nodes {
+                let (node, story, chance) = (node.clone(), self.story.clone(), self.chance.fork());
+                tokio::spawn(Storm { node, story, chance, until }.rage());
+            }
         }
-        for node in &self.nodes {
-            let (node, story, chance) = (node.clone(), self.story.clone(), self.chance.fork());
-            tokio::spawn(Storm { node, story, chance, until }.rage());
-        }
-        if self.plan.weather == Weather::Meddled {
+        if self.plan.weather.is_meddled() {
             let admin = Admin {
                 server: self.server.clone(),
                 story: self.story.clone(),

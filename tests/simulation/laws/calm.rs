@@ -1,4 +1,5 @@
-//! Where nothing goes wrong but crashes, nothing is lost, and a waiter takes over at once.
+//! Where nothing goes wrong but crashes, nothing is lost, a waiter takes over at once, and what nobody waits for
+//! any more is given back.
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
         lost.map(|hold| format!("{} was lost: {:?}", hold.identity, hold.reason)).collect();
     if case.plan.client_go == 0 {
         broken.extend(case.states.windows(2).filter_map(|pair| slow(case, &pair[0], &pair[1])));
+        broken.extend(case.states.windows(2).filter_map(|pair| left_behind(case, &pair[0], &pair[1])));
     }
     broken
 }
@@ -45,4 +47,12 @@ fn slow(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
         let (free, taken) = (case.seconds(free), case.seconds(new.at));
         format!("free at {free:.3} s, and taken over by {} only at {taken:.3} s", new.holder())
     })
+}
+
+fn left_behind(case: &Case<'_>, held: &State, next: &State) -> Option<String> {
+    let sent = case.request_of(held)?;
+    let granted = case.told.holds.iter().any(|hold| hold.identity == held.holder());
+    let given_back = next.at <= held.at + COLLISIONS && next.holder().is_empty();
+    let left = !held.holder().is_empty() && !granted && !given_back && !sent.by.stands_still();
+    left.then(|| format!("{}: {} was left behind by a claim given up", held.revision, held.holder()))
 }

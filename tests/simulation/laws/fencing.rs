@@ -1,4 +1,6 @@
 //! Fencing tokens rise, and each is a revision in which its owner is the holder.
+//!
+//! Holds that were over when they were granted may be late.
 
 use super::Case;
 use crate::story::Hold;
@@ -10,7 +12,8 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
         let known = own.any(|state| state.revision == hold.fencing_token);
         (!known).then(|| format!("{} fences with {}, not its own", hold.identity, hold.fencing_token))
     });
-    let falling = holds.windows(2).filter_map(|pair| {
+    let live: Vec<_> = holds.iter().filter(|hold| hold.live_at_first).collect();
+    let falling = live.windows(2).filter_map(|pair| {
         let (old, new) = (pair[0], pair[1]);
         let rises = old.fencing_token < new.fencing_token;
         let excused = case.weakened(new.fencing_token, old.fencing_token);

@@ -5,6 +5,7 @@ mod deadline;
 mod exclusion;
 mod fencing;
 mod honest;
+mod prompt;
 mod respect;
 mod silence;
 
@@ -48,13 +49,16 @@ pub(crate) fn judge(plan: &Plan, nodes: &[Arc<Node>], states: &[State], story: &
             deadline::judge,
             fencing::judge,
             honest::judge,
+            prompt::judge,
             respect::judge,
             silence::judge,
             calm::judge,
         ];
         laws.iter().flat_map(|law| law(&case)).collect::<Vec<_>>()
     };
-    broken.into_iter().for_each(|law| story.broken(law));
+    for law in broken {
+        story.broken(law);
+    }
 }
 
 fn requests(nodes: &[Arc<Node>]) -> HashMap<Sign, Sent> {

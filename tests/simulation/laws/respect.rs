@@ -25,14 +25,14 @@ fn fault(case: &Case<'_>, old: &State, new: &State, sent: &Sent, waited: Duratio
         let recreated = sent.verb != Verb::Update;
         return recreated.then(|| format!("{} was created by an apply", new.revision));
     };
-    let own = before.holder.starts_with(&format!("{}_", sent.by.name));
-    if new.holder().is_empty() {
-        let cleared = !own && !before.holder.is_empty();
-        return cleared.then(|| format!("{}: {} cleared {}", new.revision, sent.by.name, before.holder));
-    }
     let expired = before.holder.is_empty() || waited >= before.duration || case.plan.skew.is_some();
-    let taken = before.holder != new.holder() && !expired;
-    taken.then(|| {
-        format!("{}: {} took over from {} after {waited:?}", new.revision, new.holder(), before.holder)
+    // An unanswered claim on what has expired is taken back by freeing it.
+    let own = match new.holder() {
+        "" => before.holder.starts_with(&format!("{}_", sent.by.name)),
+        holder => before.holder == holder,
+    };
+    (!own && !expired).then(|| {
+        let Sent { by, .. } = sent;
+        format!("{}: {} wrote over what is {}'s after {waited:?}", new.revision, by.name, before.holder)
     })
 }
