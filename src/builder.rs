@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::lock::LeaseLock;
+use crate::pace::seeded_rng;
 use crate::settings::{CreateMode, Given};
 
 /// Sets up a [`LeaseLock`].
@@ -47,11 +48,12 @@ pub struct LeaseLockBuilder {
     name: String,
     given: Given,
     clock: Option<Clock>,
+    rng: Option<fastrand::Rng>,
 }
 
 impl LeaseLockBuilder {
     pub(crate) fn new(client: kube::Client, name: String) -> Self {
-        Self { client, name, given: Given::default(), clock: None }
+        Self { client, name, given: Given::default(), clock: None, rng: None }
     }
 
     /// The namespace of the Lease. Default: that of the client, which in a pod is the pod's own.
@@ -135,10 +137,18 @@ impl LeaseLockBuilder {
         self
     }
 
-    /// Puts the lock on another clock than the system's, to test what suspend does.
+    /// Puts the lock on a machine of its own, with a clock and troubles that the test decides.
     #[cfg(feature = "testing")]
-    pub fn clock_suspended_by(mut self, suspended: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        self.clock = Some(Clock::with_suspension(suspended));
+    pub fn machine(mut self, machine: &crate::testing::Machine) -> Self {
+        self.clock = Some(Clock::of(machine.clone()));
+        self
+    }
+
+    /// Draws all that is left to chance, holder suffixes, jitter and back-off, from this seed, so that a test
+    /// can be replayed. Default: seeded by the operating system.
+    #[cfg(feature = "testing")]
+    pub fn rng_seed(mut self, seed: u64) -> Self {
+        self.rng = Some(fastrand::Rng::with_seed(seed));
         self
     }
 
@@ -149,6 +159,8 @@ impl LeaseLockBuilder {
     /// [`BuildError`], which names the setting, its value and the rule that it breaks.
     pub fn build(self) -> Result<LeaseLock, BuildError> {
         let settings = self.given.validate(self.name, self.client.default_namespace())?;
-        Ok(LeaseLock::from_settings(self.client, settings, self.clock.unwrap_or_else(Clock::system)))
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        let rng = self.rng.unwrap_or_else(seeded_rng);
+        Ok(LeaseLock::from_settings(self.client, settings, clock, rng))
     }
 }

@@ -14,7 +14,27 @@ use crate::protocol::{Moment, Stamp};
 #[derive(Clone)]
 pub(crate) struct Clock {
     origin: Instant,
-    suspended: Arc<dyn Fn() -> Duration + Send + Sync>,
+    machine: Arc<dyn Machine>,
+}
+
+/// What a clock is told by the machine it runs on.
+pub(crate) trait Machine: Send + Sync {
+    /// The time that passed here, suspend included, while `elapsed` passed on tokio's clock.
+    fn passed(&self, elapsed: Duration) -> Duration;
+
+    /// How much of tokio's time a timer for `span` of this machine's time needs.
+    fn timer(&self, span: Duration) -> Duration {
+        span
+    }
+
+    /// The time of day, since the Unix epoch, when `elapsed` has passed on tokio's clock.
+    fn wall(&self, elapsed: Duration) -> Duration;
+
+    /// Not ready while the machine stands still.
+    #[cfg(feature = "testing")]
+    fn poll_runs(&self, _: &std::task::Context<'_>) -> std::task::Poll<()> {
+        std::task::Poll::Ready(())
+    }
 }
 
 impl Clock {
@@ -25,27 +45,19 @@ impl Clock {
     const LONGEST_NAP: Duration = Duration::from_secs(1);
 
     pub(crate) fn system() -> Self {
-        let before = suspended_since_boot();
-        Self::with_suspension(move || suspended_since_boot().saturating_sub(before))
+        Self::of(ThisMachine { suspended_before: suspended_since_boot() })
     }
 
-    /// A clock told from elsewhere how long the machine has been suspended.
-    pub(crate) fn with_suspension(suspended: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        Self { origin: Instant::now(), suspended: Arc::new(suspended) }
+    pub(crate) fn of(machine: impl Machine + 'static) -> Self {
+        Self { origin: Instant::now(), machine: Arc::new(machine) }
     }
 
     pub(crate) fn now(&self) -> Moment {
-        Moment::from_origin(self.origin.elapsed() + (self.suspended)())
+        Moment::from_origin(self.machine.passed(self.origin.elapsed()))
     }
 
-    /// The wall clock. Where tokio's clock is paused, it goes by that one.
-    #[allow(clippy::unused_self, reason = "a clock is asked for every kind of time")]
     pub(crate) fn wall(&self) -> Stamp {
-        let (virtual_now, real_now) = (Instant::now().into_std(), std::time::Instant::now());
-        let ahead = virtual_now.saturating_duration_since(real_now);
-        let behind = real_now.saturating_duration_since(virtual_now);
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Stamp(0) + (since_epoch + ahead).saturating_sub(behind)
+        Stamp(0) + self.machine.wall(self.origin.elapsed())
     }
 
     /// Completes at `moment`, or up to [`GRANULARITY`](Self::GRANULARITY) after it.
@@ -55,8 +67,39 @@ impl Clock {
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(left.min(Self::LONGEST_NAP)).await;
+            tokio::time::sleep(self.machine.timer(left.min(Self::LONGEST_NAP))).await;
         }
+    }
+
+    /// A task of this machine: it stands still when the machine does.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn run<F: Future>(&self, task: F) -> F::Output {
+        let mut task = std::pin::pin!(task);
+        std::future::poll_fn(|context| {
+            std::task::ready!(self.machine.poll_runs(context));
+            task.as_mut().poll(context)
+        })
+        .await
+    }
+}
+
+/// The machine that this process runs on.
+struct ThisMachine {
+    suspended_before: Duration,
+}
+
+impl Machine for ThisMachine {
+    fn passed(&self, elapsed: Duration) -> Duration {
+        elapsed + suspended_since_boot().saturating_sub(self.suspended_before)
+    }
+
+    /// The wall clock. Where tokio's clock is paused, it goes by that one.
+    fn wall(&self, _: Duration) -> Duration {
+        let (virtual_now, real_now) = (Instant::now().into_std(), std::time::Instant::now());
+        let ahead = virtual_now.saturating_duration_since(real_now);
+        let behind = real_now.saturating_duration_since(virtual_now);
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (since_epoch + ahead).saturating_sub(behind)
     }
 }
 

@@ -197,13 +197,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn suspend_counts() {
-        let suspended = Arc::new(AtomicU64::new(0));
-        let told = suspended.clone();
-        let clock = Clock::with_suspension(move || Duration::from_secs(told.load(Ordering::Relaxed)));
-        let held = held(&clock);
-        suspended.store(9, Ordering::Relaxed);
+        let machine = crate::testing::Machine::new();
+        let held = held(&Clock::of(machine.clone()));
+        machine.suspended_for(Duration::from_secs(9));
         assert_eq!(held.remaining(), Duration::from_secs(1));
-        suspended.store(10, Ordering::Relaxed);
+        machine.suspended_for(Duration::from_secs(1));
         assert!(!held.is_held());
     }
 

@@ -16,8 +16,7 @@ use crate::error::{AcquireError, BuildError, RequestError, ShutdownError, TryAcq
 use crate::guard::LeaseGuard;
 use crate::held::Held;
 use crate::lease::{LeaseHolder, LeaseName};
-use crate::pace::seeded_rng;
-use crate::protocol::{Judge, Terms};
+use crate::protocol::{Contender, Terms};
 use crate::session::{Leash, Progress, Session, Turn};
 use crate::settings::Settings;
 use crate::store::Store;
@@ -75,16 +74,21 @@ impl LeaseLock {
         LeaseLockBuilder::new(client, name.into())
     }
 
-    pub(crate) fn from_settings(client: kube::Client, settings: Settings, clock: Clock) -> Self {
-        let judge = Judge::new(settings.terms.lease_duration, settings.max_clock_skew);
+    pub(crate) fn from_settings(
+        client: kube::Client,
+        settings: Settings,
+        clock: Clock,
+        rng: fastrand::Rng,
+    ) -> Self {
+        let contender = Contender::new(settings.terms.lease_duration, settings.max_clock_skew);
         // Timers fire up to their granularity late; the token must not.
         let renew_deadline = settings.terms.renew_deadline.saturating_sub(Clock::GRANULARITY);
         Self(Arc::new(Lock {
             terms: Terms { renew_deadline, ..settings.terms },
             store: Arc::new(Store::new(client, &settings)),
             clock,
-            rng: StdMutex::new(seeded_rng()),
-            turn: Arc::new(Mutex::new(Turn::new(judge))),
+            rng: StdMutex::new(rng),
+            turn: Arc::new(Mutex::new(Turn::new(contender))),
             progress: Arc::default(),
             releases: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -297,7 +301,12 @@ impl LeaseLock {
         );
         let (mut leash, stop) = Leash::new(self.0.releases.clone());
         let (claimed, outcome) = oneshot::channel();
-        runtime.spawn(session.run(patience, claimed, stop).instrument(span));
+        #[cfg(feature = "testing")]
+        let clock = self.0.clock.clone();
+        let session = session.run(patience, claimed, stop);
+        #[cfg(feature = "testing")]
+        let session = async move { clock.run(session).await };
+        runtime.spawn(session.instrument(span));
         let held = tokio::select! {
             biased;
             () = self.0.closing.cancelled() => return Err(AcquireError::ShutDown(self.lease().clone()).into()),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use kube_lease_lock::testing::{Fault, LeaseServer, Link, Verb};
+use kube_lease_lock::testing::{Fault, LeaseServer, Link, Machine, Verb};
 use kube_lease_lock::{AcquireError, LeaseLock, LossReason, ReleaseError, TryAcquireError};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -379,19 +379,12 @@ async fn a_timeout_tells_what_went_wrong_last() {
 
 #[tokio::test(start_paused = true)]
 async fn a_suspended_machine_wakes_up_to_find_the_lock_lost() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    let suspended = Arc::new(AtomicU64::new(0));
-    let told = suspended.clone();
+    let machine = Machine::new();
     let server = LeaseServer::new();
-    let lock = LeaseLock::builder(server.connect().client(), NAME)
-        .clock_suspended_by(move || Duration::from_secs(told.load(Ordering::SeqCst)))
-        .build()
-        .unwrap();
+    let lock = LeaseLock::builder(server.connect().client(), NAME).machine(&machine).build().unwrap();
     let guard = lock.acquire().await.unwrap();
     let token = guard.token();
-    suspended.store(60, Ordering::SeqCst);
+    machine.suspended_for(Duration::from_secs(60));
     assert!(!guard.is_held(), "before anything else");
     timeout(Duration::from_secs(1), token.cancelled()).await.unwrap();
     assert!(matches!(guard.lost().await, LossReason::DeadlinePassed { .. }));

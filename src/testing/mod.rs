@@ -42,6 +42,7 @@ mod clock;
 mod fault;
 mod link;
 mod log;
+mod machine;
 mod ownership;
 mod patch;
 mod request;
@@ -67,5 +68,6 @@ pub use self::{
     fault::Fault,
     link::Link,
     log::{Request, Verb},
+    machine::Machine,
     server::LeaseServer,
 };

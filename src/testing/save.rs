@@ -151,7 +151,7 @@ fn refuse_if_any(name: &str, errors: &[FieldError]) -> Result<(), Failure> {
 
 /// A write that changes nothing is none: its time in `managedFields` does not count.
 fn same_but_for_times(live: &Value, object: &Value) -> bool {
-    without_times(live) == without_times(object)
+    live["spec"] == object["spec"] && without_times(live) == without_times(object)
 }
 
 fn without_times(object: &Value) -> Value {

@@ -18,7 +18,9 @@ pub(crate) type Key = (String, String);
 #[derive(Debug)]
 pub(crate) struct Store {
     state: Mutex<State>,
-    head: watch::Sender<Head>,
+    /// One channel for each watch, so that they are told in the order in which they began: a single channel
+    /// would wake its receivers in random order, and nothing here is random.
+    heads: Mutex<Vec<watch::Sender<Head>>>,
 }
 
 /// How far the state has come: what watches wait on.
@@ -76,7 +78,7 @@ impl Store {
             compacted: 0,
             uids: 0,
         };
-        Self { state: Mutex::new(state), head: watch::Sender::new(head) }
+        Self { state: Mutex::new(state), heads: Mutex::default() }
     }
 
     /// Looks at the state.
@@ -90,12 +92,18 @@ impl Store {
             let mut state = lock(&self.state);
             (change(&mut state), state.head)
         };
-        self.head.send_if_modified(|old| std::mem::replace(old, head) != head);
+        for watch in lock(&self.heads).iter() {
+            watch.send_if_modified(|old| std::mem::replace(old, head) != head);
+        }
         result
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Head> {
-        self.head.subscribe()
+        let mut heads = lock(&self.heads);
+        let (sender, receiver) = watch::channel(self.read(|state| state.head));
+        heads.retain(|watch| !watch.is_closed());
+        heads.push(sender);
+        receiver
     }
 }
 

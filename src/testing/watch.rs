@@ -237,7 +237,6 @@ fn bookmark(revision: u64, ends_list: bool) -> Vec<u8> {
 }
 
 fn line(kind: &str, object: &Value) -> Vec<u8> {
-    let mut line = json!({ "type": kind, "object": object }).to_string().into_bytes();
-    line.push(b'\n');
-    line
+    // Written by hand, because json!() would copy the object.
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into_bytes()
 }

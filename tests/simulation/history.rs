@@ -1,0 +1,107 @@
+//! Every state that the Lease was ever in, by way of a watch that nothing disturbs.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, WatchEvent, WatchParams};
+use kube_lease_lock::testing::LeaseServer;
+use tokio::time::Instant;
+
+use crate::story::Story;
+
+/// One state, from `at` on.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) at: Instant,
+    pub(crate) revision: u64,
+    /// The revision that it replaced; `None` where there was no Lease.
+    pub(crate) replaced: Option<u64>,
+    /// `None`: deleted.
+    pub(crate) lease: Option<Record>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) uid: String,
+    /// Empty: nobody.
+    pub(crate) holder: String,
+    pub(crate) duration: Duration,
+    /// As it is on the wire.
+    pub(crate) renewed: String,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct History(Arc<Mutex<Vec<State>>>);
+
+impl History {
+    pub(crate) fn follow(server: &LeaseServer, story: Story) -> Self {
+        let history = Self::default();
+        let (kept, leases) = (history.0.clone(), Api::default_namespaced(server.connect().client()));
+        let (mut revision, mut replaced) = (server.revision(), None);
+        tokio::spawn(async move {
+            loop {
+                let watch =
+                    leases.watch(&WatchParams::default().disable_bookmarks(), &revision.to_string()).await;
+                let mut events = watch.unwrap().boxed();
+                while let Some(event) = events.next().await {
+                    let state = State::told(&event.unwrap(), replaced);
+                    story.note("Lease", || state.to_string());
+                    revision = state.revision;
+                    replaced = state.lease.as_ref().map(|_| revision);
+                    kept.lock().unwrap().push(state);
+                }
+            }
+        });
+        history
+    }
+
+    pub(crate) fn states(&self) -> Vec<State> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl State {
+    fn told(event: &WatchEvent<Lease>, replaced: Option<u64>) -> Self {
+        let (lease, exists) = match event {
+            WatchEvent::Added(lease) | WatchEvent::Modified(lease) => (lease, true),
+            WatchEvent::Deleted(lease) => (lease, false),
+            other => panic!("the historian was told {other:?}"),
+        };
+        Self {
+            at: Instant::now(),
+            revision: lease.metadata.resource_version.as_deref().unwrap().parse().unwrap(),
+            replaced,
+            lease: exists.then(|| Record::of(lease)),
+        }
+    }
+
+    pub(crate) fn holder(&self) -> &str {
+        self.lease.as_ref().map_or("", |lease| &lease.holder)
+    }
+}
+
+impl Record {
+    fn of(lease: &Lease) -> Self {
+        let spec = lease.spec.clone().unwrap_or_default();
+        let seconds = spec.lease_duration_seconds.unwrap_or_default();
+        Self {
+            uid: lease.metadata.uid.clone().unwrap_or_default(),
+            holder: spec.holder_identity.unwrap_or_default(),
+            duration: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()),
+            renewed: serde_json::to_string(&spec.renew_time).unwrap(),
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.lease {
+            None => write!(f, "{} deleted", self.revision),
+            Some(Record { holder, duration, renewed, .. }) => {
+                write!(f, "{} held by {holder:?} for {duration:?}, renewed {renewed}", self.revision)
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Where nothing goes wrong but crashes, nothing is lost, a waiter takes over at once, and what nobody waits for
+//! any more is given back.
+
+use std::time::Duration;
+
+use kube_lease_lock::LossReason;
+use tokio::time::Instant;
+
+use super::Case;
+use crate::history::State;
+use crate::plan::Weather;
+
+/// The slowest of clocks.
+const RATE: f64 = 0.99;
+/// Waiters that collide spread out a little, and look again.
+const COLLISIONS: Duration = Duration::from_millis(500);
+/// As long as a waiter may take from its call to its watch.
+const SETTLED: Duration = Duration::from_millis(500);
+
+pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
+    if case.plan.weather != Weather::Calm {
+        return Vec::new();
+    }
+    let ours = case.told.holds.iter().filter(|hold| hold.node.is_some());
+    let lost = ours.filter(|hold| !matches!(hold.reason, None | Some(LossReason::Released)));
+    let mut broken: Vec<_> =
+        lost.map(|hold| format!("{} was lost: {:?}", hold.identity, hold.reason)).collect();
+    if case.plan.client_go == 0 {
+        broken.extend(case.states.windows(2).filter_map(|pair| slow(case, &pair[0], &pair[1])));
+        broken.extend(case.states.windows(2).filter_map(|pair| left_behind(case, &pair[0], &pair[1])));
+    }
+    broken
+}
+
+fn slow(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
+    let before = old.lease.as_ref()?;
+    if new.holder().is_empty() || new.holder() == before.holder {
+        return None;
+    }
+    // A waiter counts from when it learned of the last renewal.
+    let wait = if before.holder.is_empty() { Duration::ZERO } else { before.duration };
+    let (known, free) = (old.at, old.at + wait.div_f64(RATE));
+    let waits =
+        |(from, to): &(Instant, Option<Instant>)| *from + SETTLED < known && to.is_some_and(|to| to > free);
+    let late = new.at > free + COLLISIONS && case.told.waits.iter().any(waits);
+    late.then(|| {
+        let (free, taken) = (case.seconds(free), case.seconds(new.at));
+        format!("free at {free:.3} s, and taken over by {} only at {taken:.3} s", new.holder())
+    })
+}
+
+fn left_behind(case: &Case<'_>, held: &State, next: &State) -> Option<String> {
+    let sent = case.request_of(held)?;
+    let granted = case.told.holds.iter().any(|hold| hold.identity == held.holder());
+    let given_back = next.at <= held.at + COLLISIONS && next.holder().is_empty();
+    let left = !held.holder().is_empty() && !granted && !given_back && !sent.by.stands_still();
+    left.then(|| format!("{}: {} was left behind by a claim given up", held.revision, held.holder()))
+}

@@ -1,0 +1,23 @@
+//! The reason of a loss is one that happened.
+
+use kube_lease_lock::LossReason;
+
+use super::Case;
+use crate::story::Hold;
+
+pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
+    let ours = case.told.holds.iter().filter(|hold| hold.node.is_some());
+    let lies = ours.filter(|hold| !is_true(case, hold));
+    lies.map(|hold| format!("{} was told a lie: {:?}", hold.identity, hold.reason)).collect()
+}
+
+fn is_true(case: &Case<'_>, hold: &Hold) -> bool {
+    let mut later = case.states.iter().filter(|state| state.revision > hold.fencing_token);
+    match &hold.reason {
+        Some(LossReason::TakenOver { by }) => later.any(|state| state.holder() == by),
+        Some(LossReason::Cleared) => later.any(|state| state.lease.is_some() && state.holder().is_empty()),
+        Some(LossReason::Deleted) => later.any(|state| state.lease.is_none()),
+        Some(LossReason::TaskEnded | LossReason::NamespaceGone) => false,
+        _ => true,
+    }
+}

@@ -1,0 +1,70 @@
+//! The whole crate in simulated worlds: real locks and clients on an in-process API server, in virtual time, with
+//! everything that can go wrong going wrong. One seed is one world, the same each time.
+//!
+//! ```text
+//! cargo test --test simulation                                                     some worlds
+//! SIMULATION_SEED=42 cargo test --test simulation -- --nocapture                   the world of one seed, told
+//! SIMULATION_WORLDS=1000000 cargo test --release --test simulation -- --nocapture  a campaign
+//! ```
+//!
+//! A campaign begins at a seed of its own; `SIMULATION_FIRST` sets it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
+
+mod admin;
+mod campaign;
+mod chance;
+mod client_go;
+mod history;
+mod laws;
+mod node;
+mod plan;
+mod storm;
+mod story;
+mod user;
+mod world;
+
+use campaign::Campaign;
+use world::live;
+
+/// Worlds in which a law was once broken, one seed a line.
+const REGRESSIONS: &str = include_str!("regressions.txt");
+
+#[test]
+fn every_law_holds_in_every_world() {
+    if let Some(seed) = variable("SIMULATION_SEED") {
+        return tell(seed);
+    }
+    let regressions =
+        REGRESSIONS.lines().filter(|line| !line.starts_with('#')).map(|seed| seed.parse().unwrap());
+    let worlds = variable("SIMULATION_WORLDS").unwrap_or(2_000);
+    let first = variable("SIMULATION_FIRST").unwrap_or(1);
+    let campaign = Campaign::run(regressions.chain(first..first + worlds));
+    eprintln!("{campaign}");
+    if let Some(seed) = campaign.failed.keys().next() {
+        tell(*seed);
+    }
+}
+
+#[test]
+fn a_world_is_the_same_each_time() {
+    for seed in 1..=20 {
+        let (once, again) = (live(seed, true).lines, live(seed, true).lines);
+        let parted = once.iter().zip(&again).find(|(one, other)| one != other);
+        assert_eq!(parted, None, "SIMULATION_SEED={seed}");
+    }
+}
+
+/// Tells one world to the end, and fails if a law was broken.
+fn tell(seed: u64) {
+    let outcome = live(seed, true);
+    for line in &outcome.lines {
+        eprintln!("{line}");
+    }
+    assert!(outcome.broken.is_empty(), "SIMULATION_SEED={seed}: {}", outcome.broken.join("\n"));
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, not a number")))
+}
