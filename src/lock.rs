@@ -16,7 +16,7 @@ use crate::error::{AcquireError, BuildError, RequestError, ShutdownError, TryAcq
 use crate::guard::LeaseGuard;
 use crate::held::Held;
 use crate::lease::{LeaseHolder, LeaseName};
-use crate::protocol::{Contender, Terms};
+use crate::protocol::{Judge, Terms};
 use crate::session::{Leash, Progress, Session, Turn};
 use crate::settings::Settings;
 use crate::store::Store;
@@ -80,7 +80,7 @@ impl LeaseLock {
         clock: Clock,
         rng: fastrand::Rng,
     ) -> Self {
-        let contender = Contender::new(settings.terms.lease_duration, settings.max_clock_skew);
+        let judge = Judge::new(settings.terms.lease_duration, settings.max_clock_skew);
         // Timers fire up to their granularity late; the token must not.
         let renew_deadline = settings.terms.renew_deadline.saturating_sub(Clock::GRANULARITY);
         Self(Arc::new(Lock {
@@ -88,7 +88,7 @@ impl LeaseLock {
             store: Arc::new(Store::new(client, &settings)),
             clock,
             rng: StdMutex::new(rng),
-            turn: Arc::new(Mutex::new(Turn::new(contender))),
+            turn: Arc::new(Mutex::new(Turn::new(judge))),
             progress: Arc::default(),
             releases: TaskTracker::new(),
             closing: CancellationToken::new(),

@@ -379,8 +379,7 @@ async fn a_timeout_tells_what_went_wrong_last() {
 
 #[tokio::test(start_paused = true)]
 async fn a_suspended_machine_wakes_up_to_find_the_lock_lost() {
-    let machine = Machine::new();
-    let server = LeaseServer::new();
+    let (server, machine) = (LeaseServer::new(), Machine::new());
     let lock = LeaseLock::builder(server.connect().client(), NAME).machine(&machine).build().unwrap();
     let guard = lock.acquire().await.unwrap();
     let token = guard.token();

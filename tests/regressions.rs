@@ -2,12 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 
-use kube_lease_lock::testing::{Fault, LeaseServer, Link, Verb};
+use kube_lease_lock::testing::{Fault, LeaseServer, Link, Machine, Verb};
 use kube_lease_lock::{AcquireError, CreateMode, LeaseLock, LeaseLockBuilder, LossReason, ReleaseError};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -180,15 +176,13 @@ async fn one_refused_watch_does_not_end_watching_for_good() {
 
 #[tokio::test(start_paused = true)]
 async fn acquire_never_returns_a_guard_that_is_lost() {
-    let suspended = Arc::new(AtomicU64::new(0));
-    let told = suspended.clone();
-    let server = LeaseServer::new();
+    let (server, machine) = (LeaseServer::new(), Machine::new());
     let (link, b) = builder(&server);
-    let lock = b.clock_suspended_by(move || s(told.load(Ordering::SeqCst))).build().unwrap();
+    let lock = b.machine(&machine).build().unwrap();
     link.inject(Fault::delay_after(s(1)).on(Verb::Update).times(1));
     let waiting = tokio::spawn(async move { lock.acquire().await.map(|guard| guard.is_held()) });
     sleep(ms(500)).await;
-    suspended.store(60, Ordering::SeqCst);
+    machine.suspended_for(s(60));
     assert!(waiting.await.unwrap().unwrap());
 }
 
