@@ -39,9 +39,11 @@
 mod answer;
 mod body;
 mod clock;
+mod delete;
 mod fault;
 mod link;
 mod log;
+mod options;
 mod ownership;
 mod patch;
 mod request;

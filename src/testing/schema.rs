@@ -1,6 +1,6 @@
 //! The schema of a Lease: which fields there are, of which types, and how they are stored.
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{Timestamp, civil::DateTime};
 use serde_json::{Map, Value};
 
 use super::status::API_VERSION;
@@ -30,19 +30,25 @@ enum Type {
     Text,
     Int32,
     Int64,
+    Time,
     MicroTime,
     Texts,
     TextMap,
     Objects,
 }
 
+/// How the real server writes the parts of a time.
+const SECONDS: &str = "2006-01-02T15:04:05";
+const MICROSECONDS: &str = ".000000";
+const ZONE: &str = "Z07:00";
+
 const TOP: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
 
 const METADATA: [Field; 15] = [
     ("annotations", Type::TextMap),
-    ("creationTimestamp", Type::Text),
+    ("creationTimestamp", Type::Time),
     ("deletionGracePeriodSeconds", Type::Int64),
-    ("deletionTimestamp", Type::Text),
+    ("deletionTimestamp", Type::Time),
     ("finalizers", Type::Texts),
     ("generateName", Type::Text),
     ("generation", Type::Int64),
@@ -87,9 +93,17 @@ pub(crate) fn check(given: &Value) -> Result<Decoded, Mismatch> {
     Ok(Decoded { object, unknown })
 }
 
-/// The same, in the one form in which objects are stored: nothing null, no empty collections, times in UTC.
+/// The same, in the one form in which objects are stored: nothing null, no links, no empty collections, times in UTC.
 pub(crate) fn decode(given: &Value) -> Result<Decoded, Mismatch> {
     let Decoded { mut object, unknown } = check(given)?;
+    if let Value::Object(metadata) = &mut object["metadata"] {
+        metadata.remove("selfLink");
+        for map in ["labels", "annotations"] {
+            if let Some(Value::Object(map)) = metadata.get_mut(map) {
+                map.values_mut().filter(|value| value.is_null()).for_each(|value| *value = "".into());
+            }
+        }
+    }
     for section in ["metadata", "spec"] {
         if let Value::Object(fields) = &mut object[section] {
             fields.retain(|name, value| match value {
@@ -152,20 +166,30 @@ impl Type {
                 (v.as_i64().is_some_and(|n| i32::try_from(n).is_ok()), "numeric (int or float)", "int32")
             }
             (Self::Int64, v) => (v.is_i64(), "numeric (int or float)", "int64"),
-            (Self::MicroTime, Value::String(time)) => return micro_time(time, path),
-            (Self::MicroTime, _) => (false, "string", "string"),
+            (Self::MicroTime, Value::String(text)) => return time(text, Some(MICROSECONDS), path),
+            (Self::Time, Value::String(text)) => return time(text, None, path),
+            (Self::MicroTime | Self::Time, _) => (false, "any scalar", "string"),
             (Self::Texts, v) => (all(v.as_array(), Value::is_string), "list", "[]string"),
             (Self::Objects, v) => (all(v.as_array(), Value::is_object), "list", "[]object"),
-            (Self::TextMap, v) => (
-                v.as_object().is_some_and(|map| map.values().all(Value::is_string)),
-                "map",
-                "map[string]string",
-            ),
+            (Self::TextMap, Value::Object(map)) => {
+                return map.iter().try_for_each(|(k, v)| Self::Text.check(v, &format!("{path}.{k}"), kind));
+            }
+            (Self::TextMap, _) => (false, "map", "map[string]string"),
         };
         if fits {
             return Ok(());
         }
-        Err(Mismatch::new(path, expected, &format!("{kind}{path} of type {go}"), value))
+        let mut mismatch = Mismatch::new(path, expected, &format!("{kind}{path} of type {go}"), value);
+        // Such a value is fine by the schema of the API, but not when it is decoded.
+        let is_fine = match self {
+            Self::Int32 | Self::Int64 => value.is_number(),
+            Self::MicroTime | Self::Time => !value.is_object() && !value.is_array(),
+            _ => false,
+        };
+        if is_fine {
+            mismatch.expected = None;
+        }
+        Err(mismatch)
     }
 }
 
@@ -193,23 +217,29 @@ fn all(list: Option<&Vec<Value>>, fits: fn(&Value) -> bool) -> bool {
     list.is_some_and(|list| list.iter().all(fits))
 }
 
-/// `MicroTime` has exactly six digits after the point.
-fn micro_time(text: &str, path: &str) -> Result<(), Mismatch> {
-    const SECONDS: usize = "2006-01-02T15:04:05".len();
-    const FRACTION: usize = ".000000".len();
-    let (seconds, rest) = text.split_at_checked(SECONDS).unwrap_or((text, ""));
-    let (fraction, zone) = rest.split_at_checked(FRACTION).unwrap_or(("", rest));
-    let is_fraction = fraction.starts_with('.') && fraction[1..].bytes().all(|b| b.is_ascii_digit());
-    let (part, wanted) = if format!("{seconds}Z").parse::<Timestamp>().is_err() {
-        (text, "2006")
+/// `Time` and `MicroTime` differ in the digits after the point: none or any number of them, or exactly six. A comma
+/// will do for the point.
+fn time(text: &str, fraction: Option<&str>, path: &str) -> Result<(), Mismatch> {
+    let (seconds, rest) = text.split_at_checked(SECONDS.len()).unwrap_or((text, ""));
+    let zone_at = match fraction {
+        Some(layout) => layout.len(),
+        None => rest.find(|c: char| !matches!(c, '.' | ',' | '0'..='9')).unwrap_or(rest.len()),
+    };
+    let (digits, zone) = rest.split_at_checked(zone_at).unwrap_or(("", rest));
+    let is_fraction = match digits.strip_prefix(['.', ',']) {
+        Some(digits) => !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()),
+        None => digits.is_empty() && fraction.is_none(),
+    };
+    let layout = format!("{SECONDS}{}{ZONE}", fraction.unwrap_or_default());
+    let (part, wanted) = if !seconds.contains('T') || seconds.parse::<DateTime>().is_err() {
+        (text, SECONDS)
     } else if !is_fraction {
-        (rest, ".000000")
-    } else if text.parse::<Timestamp>().is_err() || zone.starts_with(|c: char| c.is_ascii_digit()) {
-        (zone, "Z07:00")
+        (rest, fraction.unwrap_or_default())
+    } else if !is_zone(zone) {
+        (zone, ZONE)
     } else {
         return Ok(());
     };
-    let layout = "2006-01-02T15:04:05.000000Z07:00";
     Err(Mismatch {
         path: path.to_owned(),
         expected: None,
@@ -218,10 +248,17 @@ fn micro_time(text: &str, path: &str) -> Result<(), Mismatch> {
     })
 }
 
+fn is_zone(text: &str) -> bool {
+    text == "Z"
+        || text.len() == ZONE.len() && format!("2006-01-02T15:04:05{text}").parse::<Timestamp>().is_ok()
+}
+
+/// Written with a point and for UTC; only the very ends of time have no other zones.
 fn in_utc(time: &str) -> String {
+    let time = time.replace(',', ".");
     match time.parse::<Timestamp>() {
         Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
-        Err(_) => time.to_owned(),
+        Err(_) => time,
     }
 }
 

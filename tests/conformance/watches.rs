@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::{
     pair::{Pair, compare},
-    request::{apply, delete, get, held, lease, merge, post, put, watch},
+    request::{apply, delete, get, held, lease, list, merge, post, put, watch},
 };
 
 const X: &str = "fieldSelector=metadata.name%3Dx";
@@ -30,6 +30,7 @@ async fn history(pair: &mut Pair) {
 async fn from_any_version() {
     compare(async |pair| {
         history(pair).await;
+        let mut watches = Vec::new();
         for version in [
             "",
             "0",
@@ -42,15 +43,12 @@ async fn from_any_version() {
             "-1",
             "99999999999999999999999",
         ] {
-            let query = format!("timeoutSeconds=1&resourceVersion={version}");
-            pair.case(version);
-            pair.send(watch().query(&query)).await;
-            pair.send(watch().query(&query).query(X)).await;
-            pair.send(watch().query(&query).query("labelSelector=a%3D1")).await;
+            let watch = watch().query(&format!("timeoutSeconds=1&resourceVersion={version}"));
+            watches.extend([watch.clone(), watch.clone().query(X), watch.query("labelSelector=a%3D1")]);
         }
-        pair.case("unset");
-        pair.send(watch().query("timeoutSeconds=1")).await;
-        pair.send(watch().query("timeoutSeconds=1").query(X)).await;
+        let unset = watch().query("timeoutSeconds=1");
+        watches.extend([unset.clone(), unset.query(X)]);
+        pair.send_all(watches).await;
     })
     .await;
 }
@@ -118,14 +116,14 @@ async fn with_a_finalizer() {
 async fn with_bookmarks() {
     compare(async |pair| {
         history(pair).await;
-        let query = "allowWatchBookmarks=true";
+        let mut watches = Vec::new();
         for seconds in [1, 2, 3, 5] {
-            let seconds = format!("timeoutSeconds={seconds}");
-            pair.case(seconds.clone());
-            pair.send(watch().query(query).query(&seconds).query("resourceVersion=<last.rv>")).await;
-            pair.send(watch().query(query).query(&seconds)).await;
-            pair.send(watch().query(query).query(&seconds).query("resourceVersion=<x.rv>").query(X)).await;
+            let watch = watch().query(&format!("allowWatchBookmarks=true&timeoutSeconds={seconds}"));
+            let from_last = watch.clone().query("resourceVersion=<last.rv>");
+            let of_x = watch.clone().query("resourceVersion=<x.rv>").query(X);
+            watches.extend([watch, from_last, of_x]);
         }
+        pair.send_all(watches).await;
     })
     .await;
 }
@@ -135,7 +133,7 @@ async fn with_bookmarks() {
 async fn that_list_first() {
     compare(async |pair| {
         history(pair).await;
-        for query in [
+        let queries = [
             "sendInitialEvents=true",
             "sendInitialEvents=true&allowWatchBookmarks=true",
             "sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan",
@@ -147,10 +145,9 @@ async fn that_list_first() {
             "sendInitialEvents=false&allowWatchBookmarks=true",
             "sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=Exact",
             "resourceVersionMatch=NotOlderThan",
-        ] {
-            pair.case(query);
-            pair.send(watch().query("timeoutSeconds=1").query(query)).await;
-        }
+        ];
+        let request = |query: &&str| watch().query("timeoutSeconds=1").query(query);
+        pair.send_all(queries.iter().map(request).collect()).await;
     })
     .await;
 }
@@ -161,25 +158,24 @@ async fn that_end_oddly() {
     compare(async |pair| {
         pair.send(post(held("x", "a"))).await;
         pair.settle().await;
-        for query in [
-            "timeoutSeconds=nonsense",
-            "timeoutSeconds=-1",
-            "timeoutSeconds=1.5",
-            "timeoutSeconds=1&fieldSelector=spec.a%3Db",
-            "timeoutSeconds=1&labelSelector=(",
-            "timeoutSeconds=1&watch=false",
-            "timeoutSeconds=1&limit=1",
-        ] {
-            pair.case(query);
-            pair.send(watch().query(query)).await;
-        }
+        let queries = [
+            "watch=true&timeoutSeconds=nonsense",
+            "watch=true&timeoutSeconds=1.5",
+            "watch=true&timeoutSeconds=1&fieldSelector=spec.a%3Db",
+            "watch=true&timeoutSeconds=1&labelSelector=(",
+            "watch=true&timeoutSeconds=1&watch=false",
+            "watch=true&timeoutSeconds=1&limit=1",
+            "watch=1&timeoutSeconds=1",
+            "watch=True&timeoutSeconds=1",
+            "watch=yes&timeoutSeconds=1",
+            "watch=false&timeoutSeconds=1",
+            "watch=0&timeoutSeconds=1",
+            "watch=&timeoutSeconds=1",
+        ];
+        pair.send_all(queries.iter().map(|query| list().query(query)).collect()).await;
         pair.case("of one Lease by its path");
         pair.send(get("x").query("watch=true&timeoutSeconds=1")).await;
         pair.send(get("missing").query("watch=true&timeoutSeconds=1")).await;
-        for yes in ["1", "True", "yes", "false", "0", ""] {
-            pair.case(format!("watch={yes}"));
-            pair.send(crate::request::list().query(&format!("watch={yes}&timeoutSeconds=1"))).await;
-        }
     })
     .await;
 }
