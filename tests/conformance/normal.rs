@@ -22,6 +22,9 @@ const SCHEME: &str = " in scheme ";
 /// With either of these begin the words about a label selector that cannot be read.
 const SELECTORS: [&str; 2] = ["unable to parse requirement: ", "found '"];
 
+/// After this comes the oldest version that a server remembers.
+const TOO_OLD: &str = "too old resource version: ";
+
 /// A number after one of these in a message is a resourceVersion.
 const BEFORE_VERSIONS: [&str; 4] = ["esource version: ", "current: ", "precondition (", "record ("];
 
@@ -130,6 +133,9 @@ impl Names {
         let mut text = text.to_owned();
         for (uid, name) in &self.uids {
             text = text.replace(uid, name);
+        }
+        if let Some(at) = text.find(TOO_OLD) {
+            text.truncate(at + TOO_OLD.len());
         }
         for word in BEFORE_VERSIONS {
             text = self.versions_after(word, &text);

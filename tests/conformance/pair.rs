@@ -32,14 +32,21 @@ struct Side {
 
 /// Sends a script to both servers and compares all that they say.
 pub(crate) async fn compare(script: impl AsyncFnOnce(&mut Pair)) {
-    let mut pair = Pair::new().await;
+    let mut pair = Pair::new(ControlPlane::shared().await).await;
     script(&mut pair).await;
     pair.check();
 }
 
+/// The same with a real server that the script may harm.
+pub(crate) async fn compare_alone(script: impl AsyncFnOnce(&mut Pair, &ControlPlane)) {
+    let plane = ControlPlane::start().await;
+    let mut pair = Pair::new(&plane).await;
+    script(&mut pair, &plane).await;
+    pair.check();
+}
+
 impl Pair {
-    async fn new() -> Self {
-        let plane = ControlPlane::shared().await;
+    async fn new(plane: &ControlPlane) -> Self {
         let namespace = plane.fresh_namespace().await;
         let mut config = plane.config().await;
         // A request is a request: 503 and the like are answers.
@@ -96,6 +103,12 @@ impl Pair {
     /// Gives the caches of the real server, which may be behind, the time to catch up.
     pub(crate) async fn settle(&self) {
         sleep(Duration::from_millis(500)).await;
+    }
+
+    /// Both servers forget what was before, the real one by a restart.
+    pub(crate) async fn forget(&self, plane: &ControlPlane) {
+        plane.restart().await;
+        self.server.compact();
     }
 
     /// Begins the deletion of a namespace. The real one does not go: nobody runs the controller for that.

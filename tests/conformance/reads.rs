@@ -24,24 +24,22 @@ async fn three_leases(pair: &mut Pair) {
 async fn of_any_version() {
     compare(async |pair| {
         three_leases(pair).await;
+        let mut reads = Vec::new();
         for version in
             ["", "0", "1", "<x.rv>", "<x.rv>000000", "nonsense", "-1", "1.5", "99999999999999999999999"]
         {
             let query = format!("resourceVersion={version}");
-            pair.case(query.clone());
-            pair.send(get("x").query(&query)).await;
-            pair.send(get("missing").query(&query)).await;
-            pair.send(list().query(&query)).await;
+            reads.extend([get("x"), get("missing"), list()].map(|read| read.query(&query)));
             for how in ["NotOlderThan", "Exact", "nonsense"] {
                 // Lists of the past are left out: ours has none.
                 if how == "Exact" && matches!(version, "1" | "<x.rv>000000") {
                     continue;
                 }
-                let matched = query.clone() + "&resourceVersionMatch=" + how;
-                pair.send(list().query(&matched)).await;
-                pair.send(list().query(&matched).query("fieldSelector=metadata.name%3Dx")).await;
+                let list = list().query(&query).query(&format!("resourceVersionMatch={how}"));
+                reads.extend([list.clone(), list.query("fieldSelector=metadata.name%3Dx")]);
             }
         }
+        pair.send_all(reads).await;
     })
     .await;
 }

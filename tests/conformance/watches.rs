@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
-    pair::{Pair, compare},
+    pair::{Pair, compare, compare_alone},
     request::{apply, delete, get, held, lease, list, merge, post, put, watch},
 };
 
@@ -55,11 +55,26 @@ async fn from_any_version() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn from_long_ago() {
-    compare(async |pair| {
-        pair.send(post(held("x", "a"))).await;
-        pair.settle().await;
+async fn from_before_the_server_knew() {
+    compare_alone(async |pair, plane| {
         pair.send(watch().query("timeoutSeconds=1&resourceVersion=1")).await;
+        pair.send_as("x", post(held("x", "a"))).await;
+        pair.send(merge("x", json!({ "spec": { "leaseTransitions": 1 } }))).await;
+        pair.forget(plane).await;
+        pair.send_as("y", post(held("y", "a"))).await;
+        pair.settle().await;
+        let queries = [
+            "resourceVersion=1",
+            "resourceVersion=<x.rv>",
+            "resourceVersion=<x.rv>&allowWatchBookmarks=true",
+            "resourceVersion=<x.rv>&sendInitialEvents=true&resourceVersionMatch=NotOlderThan",
+            "resourceVersion=<y.rv>",
+            "resourceVersion=0",
+        ];
+        let request = |query: &&str| watch().query("timeoutSeconds=1").query(query);
+        pair.send_all(queries.iter().map(request).collect()).await;
+        pair.send(get("x").query("resourceVersion=1")).await;
+        pair.send(list().query("resourceVersion=1")).await;
     })
     .await;
 }
