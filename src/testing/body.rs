@@ -61,26 +61,6 @@ pub(crate) fn check_type(given: &Value) -> Result<(), String> {
     Err(format!("no kind {kind:?} is registered for version {version:?}"))
 }
 
-/// The body of a delete, if there is one, must be options.
-pub(crate) fn check_delete_options(call: &Call) -> Result<(), Failure> {
-    if call.body.is_empty() {
-        return Ok(());
-    }
-    let unreadable =
-        |why: &str| status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
-    let given: Value = serde_json::from_slice(&call.body).map_err(|error| unreadable(&error.to_string()))?;
-    if !given.is_object() && !given.is_null() {
-        return Err(unreadable("json: cannot unmarshal it"));
-    }
-    match given["kind"].as_str() {
-        None | Some("" | "DeleteOptions") => Ok(()),
-        Some(kind) => {
-            let version = given["apiVersion"].as_str().unwrap_or_default();
-            Err(status::bad_request(format!("no kind {kind:?} is registered for version {version:?}")))
-        }
-    }
-}
-
 /// Unknown fields are dropped with a warning, unless the client asks for more or less.
 pub(crate) fn warnings(call: &Call, unknown: &[String]) -> Result<Vec<String>, String> {
     let warnings: Vec<String> = unknown.iter().map(|field| format!("unknown field {field:?}")).collect();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer::Answer,
-    clock,
+    clock, options,
     request::Call,
     save::Target,
     status::{self, Failure},
@@ -15,6 +15,8 @@ use super::{
 
 /// Deletes what is there, or marks it for those who want to be waited for.
 pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+    check_body(call)?;
+    options::check_delete(call)?;
     let target = Target::new(call, &call.name);
     let live = target.find(state).ok_or_else(|| status::not_found(&call.name))?;
     let metadata = &live["metadata"];
@@ -46,6 +48,26 @@ pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Answer, Failure> 
     }
     target.commit(state, None);
     Ok(Answer::json(200, &success))
+}
+
+/// The body of a delete, if there is one, must be options.
+fn check_body(call: &Call) -> Result<(), Failure> {
+    if call.body.is_empty() {
+        return Ok(());
+    }
+    let unreadable =
+        |why: &str| status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
+    let given: Value = serde_json::from_slice(&call.body).map_err(|error| unreadable(&error.to_string()))?;
+    if !given.is_object() && !given.is_null() {
+        return Err(unreadable("json: cannot unmarshal it"));
+    }
+    match given["kind"].as_str() {
+        None | Some("" | "DeleteOptions") => Ok(()),
+        Some(kind) => {
+            let version = given["apiVersion"].as_str().unwrap_or_default();
+            Err(status::bad_request(format!("no kind {kind:?} is registered for version {version:?}")))
+        }
+    }
 }
 
 fn mark_deleted(state: &mut State, target: &Target, live: &Arc<Value>) -> Arc<Value> {

@@ -11,13 +11,12 @@ use super::{
 const LONGEST_MANAGER: usize = 128;
 const MATCH: &str = "resourceVersionMatch";
 
-/// Checks the options of a write.
+/// Checks the options of a write that is no delete.
 pub(crate) fn check_write(call: &Call) -> Result<(), Failure> {
     let mut errors = Vec::new();
     let kind = match call.verb {
         Verb::Create => "CreateOptions",
         Verb::Update => "UpdateOptions",
-        Verb::Delete => return check_delete(call),
         _ => "PatchOptions",
     };
     match call.verb {
@@ -78,7 +77,8 @@ pub(crate) fn check_read(call: &Call) -> Result<(), Failure> {
     refuse_if_any("ListOptions", &errors)
 }
 
-fn check_delete(call: &Call) -> Result<(), Failure> {
+/// Checks the options of a delete, wherever they are.
+pub(crate) fn check_delete(call: &Call) -> Result<(), Failure> {
     call.number("gracePeriodSeconds")?;
     let options = call.delete_options();
     let mut errors = Vec::new();

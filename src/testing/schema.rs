@@ -1,9 +1,8 @@
 //! The schema of a Lease: which fields there are, of which types, and how they are stored.
 
-use k8s_openapi::jiff::{Timestamp, civil::DateTime};
 use serde_json::{Map, Value};
 
-use super::status::API_VERSION;
+use super::{status::API_VERSION, time};
 
 /// A Lease as the server stores it, and the paths of the fields it did not know.
 pub(crate) struct Decoded {
@@ -36,11 +35,6 @@ enum Type {
     TextMap,
     Objects,
 }
-
-/// How the real server writes the parts of a time.
-const SECONDS: &str = "2006-01-02T15:04:05";
-const MICROSECONDS: &str = ".000000";
-const ZONE: &str = "Z07:00";
 
 const TOP: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
 
@@ -119,8 +113,8 @@ pub(crate) fn decode(given: &Value) -> Result<Decoded, Mismatch> {
         }
     }
     for name in ["acquireTime", "renewTime"] {
-        if let Value::String(time) = &mut object["spec"][name] {
-            *time = in_utc(time);
+        if let Value::String(text) = &mut object["spec"][name] {
+            *text = time::in_utc(text);
         } else if let Value::Object(spec) = &mut object["spec"] {
             spec.remove(name);
         }
@@ -159,6 +153,10 @@ fn section(
 
 impl Type {
     fn check(self, value: &Value, path: &str, kind: &str) -> Result<(), Mismatch> {
+        let told = |outcome: Result<(), String>| {
+            let found = value.clone();
+            outcome.map_err(|message| Mismatch { path: path.to_owned(), expected: None, found, message })
+        };
         let (fits, expected, go) = match (self, value) {
             (_, Value::Null) => return Ok(()),
             (Self::Text, v) => (v.is_string(), "string", "string"),
@@ -166,8 +164,8 @@ impl Type {
                 (v.as_i64().is_some_and(|n| i32::try_from(n).is_ok()), "numeric (int or float)", "int32")
             }
             (Self::Int64, v) => (v.is_i64(), "numeric (int or float)", "int64"),
-            (Self::MicroTime, Value::String(text)) => return time(text, Some(MICROSECONDS), path),
-            (Self::Time, Value::String(text)) => return time(text, None, path),
+            (Self::MicroTime, Value::String(text)) => return told(time::check_micro(text)),
+            (Self::Time, Value::String(text)) => return told(time::check(text)),
             (Self::MicroTime | Self::Time, _) => (false, "any scalar", "string"),
             (Self::Texts, v) => (all(v.as_array(), Value::is_string), "list", "[]string"),
             (Self::Objects, v) => (all(v.as_array(), Value::is_object), "list", "[]object"),
@@ -215,51 +213,6 @@ impl Mismatch {
 
 fn all(list: Option<&Vec<Value>>, fits: fn(&Value) -> bool) -> bool {
     list.is_some_and(|list| list.iter().all(fits))
-}
-
-/// `Time` and `MicroTime` differ in the digits after the point: none or any number of them, or exactly six. A comma
-/// will do for the point.
-fn time(text: &str, fraction: Option<&str>, path: &str) -> Result<(), Mismatch> {
-    let (seconds, rest) = text.split_at_checked(SECONDS.len()).unwrap_or((text, ""));
-    let zone_at = match fraction {
-        Some(layout) => layout.len(),
-        None => rest.find(|c: char| !matches!(c, '.' | ',' | '0'..='9')).unwrap_or(rest.len()),
-    };
-    let (digits, zone) = rest.split_at_checked(zone_at).unwrap_or(("", rest));
-    let is_fraction = match digits.strip_prefix(['.', ',']) {
-        Some(digits) => !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()),
-        None => digits.is_empty() && fraction.is_none(),
-    };
-    let layout = format!("{SECONDS}{}{ZONE}", fraction.unwrap_or_default());
-    let (part, wanted) = if !seconds.contains('T') || seconds.parse::<DateTime>().is_err() {
-        (text, SECONDS)
-    } else if !is_fraction {
-        (rest, fraction.unwrap_or_default())
-    } else if !is_zone(zone) {
-        (zone, ZONE)
-    } else {
-        return Ok(());
-    };
-    Err(Mismatch {
-        path: path.to_owned(),
-        expected: None,
-        found: text.into(),
-        message: format!("parsing time {text:?} as {layout:?}: cannot parse {part:?} as {wanted:?}"),
-    })
-}
-
-fn is_zone(text: &str) -> bool {
-    text == "Z"
-        || text.len() == ZONE.len() && format!("2006-01-02T15:04:05{text}").parse::<Timestamp>().is_ok()
-}
-
-/// Written with a point and for UTC; only the very ends of time have no other zones.
-fn in_utc(time: &str) -> String {
-    let time = time.replace(',', ".");
-    match time.parse::<Timestamp>() {
-        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
-        Err(_) => time,
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     answer::Answer,
-    body::{check_delete_options, decode, own_name, own_namespace},
+    body::{decode, own_name, own_namespace},
     delete::delete,
     log::Verb,
     options, ownership,
@@ -17,10 +17,9 @@ use super::{
 
 /// Carries out a write.
 pub(crate) fn write(state: &mut State, call: &Call) -> Result<Answer, Failure> {
-    if call.verb == Verb::Delete {
-        check_delete_options(call)?;
+    if call.verb != Verb::Delete {
+        options::check_write(call)?;
     }
-    options::check_write(call)?;
     match call.verb {
         Verb::Create => create(state, call),
         Verb::Update => update(state, call),
