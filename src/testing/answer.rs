@@ -4,7 +4,6 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures::{
@@ -49,12 +48,6 @@ impl Answer {
         Self::text(200, "text/html", "<html><body>Welcome!</body></html>\n".to_owned())
     }
 
-    /// Asks the client to stay away for a while; HTTP counts whole seconds.
-    pub(crate) fn retry_after(mut self, delay: Duration) -> Self {
-        self.headers.push((header::RETRY_AFTER, delay.as_secs().to_string()));
-        self
-    }
-
     /// Warns of what the request got away with.
     pub(crate) fn warn(mut self, warnings: &[String]) -> Self {
         let warnings = warnings.iter().map(|w| (header::WARNING, format!("299 - {w:?}")));
@@ -73,7 +66,11 @@ impl Answer {
 
 impl From<Failure> for Answer {
     fn from(failure: Failure) -> Self {
-        Self::json(failure.code, &failure.to_value())
+        let mut answer = Self::json(failure.code, &failure.to_value());
+        if let Some(seconds) = failure.details["retryAfterSeconds"].as_u64() {
+            answer.headers.push((header::RETRY_AFTER, seconds.to_string()));
+        }
+        answer
     }
 }
 

@@ -1,46 +1,64 @@
 //! The object in the body of a write.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
-    log::Verb,
     request::Call,
     schema,
-    status::{self, API_VERSION, Failure, FieldError},
+    status::{self, API_VERSION, Failure},
 };
+
+/// Another version in which the real server knows Leases.
+const OTHER_VERSION: &str = "coordination.k8s.io/v1beta1";
 
 /// The object in the body, and what it got away with.
 pub(crate) fn decode(call: &Call) -> Result<(Value, Vec<String>), Failure> {
-    let given: Value = serde_json::from_slice(&call.body).map_err(|error| {
-        let why = if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() };
+    let unrecognized = |why: String| {
         let start: String = String::from_utf8_lossy(&call.body).chars().take(30).collect();
         status::bad_request(format!(
             "the object provided is unrecognized (must be of type Lease): couldn't get version/kind; \
              json parse error: {why} ({start})"
         ))
-    })?;
-    match given["apiVersion"].as_str() {
-        None | Some("" | API_VERSION) => {}
-        Some(other) => {
-            return Err(status::bad_request(format!(
-                "the API version in the data ({other}) does not match the expected API version ({API_VERSION})"
-            )));
-        }
+    };
+    let given: Value = serde_json::from_slice(&call.body).map_err(|error| unrecognized(error.to_string()))?;
+    let given = if given.is_null() { json!({}) } else { given };
+    let is_text = |field: &str| given[field].is_string() || given[field].is_null();
+    if !given.is_object() || !is_text("apiVersion") || !is_text("kind") {
+        return Err(unrecognized("json: cannot unmarshal it".to_owned()));
+    }
+    let text = |field: &str, default: &'static str| match given[field].as_str() {
+        None | Some("") => default.to_owned(),
+        Some(text) => text.to_owned(),
+    };
+    let (version, kind) = (text("apiVersion", API_VERSION), text("kind", "Lease"));
+    if (&*version, &*kind) == (OTHER_VERSION, "Lease") {
+        return Err(status::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({API_VERSION})"
+        )));
     }
     let refuse = |why: &str| {
-        let kind = given["kind"].as_str().unwrap_or("Lease");
-        status::bad_request(format!("{kind} in version \"v1\" cannot be handled as a Lease: {why}"))
+        let version = version.rsplit('/').next().unwrap_or_default();
+        status::bad_request(format!("{kind} in version {version:?} cannot be handled as a Lease: {why}"))
     };
-    match given["kind"].as_str() {
-        None | Some("" | "Lease") => {}
-        Some(kind) => {
-            let why = format!("no kind {kind:?} is registered for version {API_VERSION:?}");
-            return Err(refuse(&why));
-        }
-    }
+    check_type(&given).map_err(|why| refuse(&why))?;
     let decoded = schema::decode(&given).map_err(|m| refuse(&m.message))?;
     let warnings = warnings(call, &decoded.unknown).map_err(|why| refuse(&why))?;
     Ok((decoded.object, warnings))
+}
+
+/// What a Lease says about its type, if anything, must be that it is one.
+pub(crate) fn check_type(given: &Value) -> Result<(), String> {
+    let text = |field: &str, default: &str| match &given[field] {
+        Value::Null => Ok(default.to_owned()),
+        Value::String(text) if text.is_empty() => Ok(default.to_owned()),
+        Value::String(text) => Ok(text.clone()),
+        _ => Err(format!("json: cannot unmarshal the {field}")),
+    };
+    let (version, kind) = (text("apiVersion", API_VERSION)?, text("kind", "Lease")?);
+    if matches!(&*version, API_VERSION | OTHER_VERSION) && kind == "Lease" {
+        return Ok(());
+    }
+    Err(format!("no kind {kind:?} is registered for version {version:?}"))
 }
 
 /// Unknown fields are dropped with a warning, unless the client asks for more or less.
@@ -80,22 +98,4 @@ pub(crate) fn own_name(object: &Value, name: &str) -> Result<(), Failure> {
             "the name of the object ({other}) does not match the name on the URL ({name})"
         ))),
     }
-}
-
-/// A complaint about a query parameter of a write.
-pub(crate) fn bad_option(call: &Call, field: &str, cause: &'static str, why: &str) -> Failure {
-    let kind = match call.verb {
-        Verb::Create => "CreateOptions",
-        Verb::Update => "UpdateOptions",
-        Verb::Delete => "DeleteOptions",
-        _ => "PatchOptions",
-    };
-    let error = FieldError { cause, field: field.to_owned(), message: why.to_owned() };
-    status::invalid(&format!("{kind}.meta.k8s.io"), "", &[error])
-}
-
-/// A patch, which need not be a whole object.
-pub(crate) fn parse_patch(call: &Call) -> Result<Value, Failure> {
-    serde_json::from_slice(&call.body)
-        .map_err(|error| status::bad_request(format!("error decoding patch: {error}")))
 }

@@ -189,10 +189,10 @@ impl Link {
         };
         let fail = |code| {
             let failure = self.failure(code, call);
-            let Some(delay) = retry_after else {
-                return failure.into();
-            };
-            Answer::from(failure.retry_after(delay.as_secs())).retry_after(delay)
+            match retry_after {
+                Some(delay) => failure.retry_after(delay.as_secs()).into(),
+                None => failure.into(),
+            }
         };
         let answer = match effect {
             Effect::Hang => return None,

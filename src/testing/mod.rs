@@ -34,15 +34,17 @@
 //! ```
 //!
 //! What it leaves out: other resources, discovery, authentication and authorisation (but see [`Fault::status`] for a
-//! denial), JSON patches and strategic merge patches, YAML, `generateName`, paging, and deleting a whole collection.
+//! denial), JSON patches and strategic merge patches, YAML, `generateName`, paging, lists of the past, and deleting a
+//! whole collection. It overlooks fields given twice and unknown ones within owner references.
 
 mod answer;
 mod body;
 mod clock;
+mod delete;
 mod fault;
 mod link;
 mod log;
-mod machine;
+mod options;
 mod ownership;
 mod patch;
 mod request;
@@ -60,6 +62,7 @@ mod store;
     reason = "tests may panic, and read better with json!() as an argument"
 )]
 mod tests;
+mod time;
 mod validate;
 mod watch;
 mod write;

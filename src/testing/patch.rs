@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     answer::Answer,
-    body::{bad_option, own_name, own_namespace, parse_patch, warnings},
+    body::{check_type, own_name, own_namespace, warnings},
     ownership,
     request::Call,
     save::{Target, save},
@@ -15,15 +15,12 @@ use super::{
 
 /// Server-Side Apply, which creates what is missing.
 pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Answer, Failure> {
-    let manager = call.query("fieldManager").ok_or_else(|| {
-        bad_option(call, "fieldManager", "FieldValueRequired", "Required value: is required for apply patch")
-    })?;
     let config = config(call)?;
     let target = Target::new(call, &call.name);
     let live = target.find(state);
     let exists = live.is_some();
     let live = live.as_deref().unwrap_or(&Value::Null);
-    let merged = ownership::apply(live, &config, manager, call.flag("force"))?;
+    let merged = ownership::apply(live, &config, call.manager(), call.flag("force"))?;
     let mut object = schema::decode(&merged)
         .map_err(|m| {
             status::unexpected(format!("failed to convert new typed object to object: {}", m.message))
@@ -39,15 +36,12 @@ pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     }
     own_namespace(&mut object, &call.namespace)?;
     own_name(&object, &call.name)?;
-    if !exists && let Value::Object(metadata) = &mut object["metadata"] {
-        metadata.remove("resourceVersion");
-    }
     save(state, &target, object)
 }
 
 /// The object that an apply lists; its fields must all be known.
 fn config(call: &Call) -> Result<Value, Failure> {
-    let given = parse_patch(call)?;
+    let given = parse(call)?;
     let version = given["apiVersion"].as_str().unwrap_or_default();
     let kind = given["kind"].as_str().unwrap_or_default();
     if (version, kind) != (API_VERSION, "Lease") {
@@ -71,10 +65,26 @@ fn config(call: &Call) -> Result<Value, Failure> {
             m.message
         )),
     })?;
-    match checked.unknown.first() {
-        Some(field) => Err(refuse(format!(".{field}: field not declared in schema"))),
+    if let Some(field) = checked.unknown.first() {
+        return Err(refuse(format!(".{field}: field not declared in schema")));
+    }
+    match ownership::duplicate(&checked.object) {
+        Some(why) => Err(refuse(why)),
         None => Ok(checked.object),
     }
+}
+
+/// An empty document is an empty object, as it is in YAML.
+fn parse(call: &Call) -> Result<Value, Failure> {
+    let refuse = |why: String| status::bad_request(format!("error decoding patch: {why}"));
+    let given: Value = match call.body.as_slice() {
+        [] => json!({}),
+        body => serde_json::from_slice(body).map_err(|error| refuse(error.to_string()))?,
+    };
+    if !given.is_object() && !given.is_null() {
+        return Err(refuse("json: cannot unmarshal it into an object".to_owned()));
+    }
+    Ok(given)
 }
 
 /// A value as the real server prints it.
@@ -90,20 +100,16 @@ fn in_go(mismatch: &Mismatch) -> String {
 
 /// JSON merge patch, of what is there.
 pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Answer, Failure> {
-    if call.query("force").is_some() {
-        return Err(bad_option(
-            call,
-            "force",
-            "FieldValueForbidden",
-            "Forbidden: may not be specified for non-apply patch",
-        ));
-    }
-    let patch = parse_patch(call)?;
-    if !patch.is_object() {
-        return Err(status::bad_request("error decoding patch: json: not an object"));
-    }
+    let patch: Value =
+        serde_json::from_slice(&call.body).map_err(|_| status::bad_request("invalid JSON patch"))?;
     let target = Target::new(call, &call.name);
     let live = target.find(state).ok_or_else(|| status::not_found(&call.name))?;
+    if patch.is_null() {
+        return Err(status::bad_request("Invalid JSON Patch"));
+    }
+    if !patch.is_object() {
+        return Err(status::bad_request("error decoding patch: json: cannot unmarshal it into an object"));
+    }
     let mut patched = Value::clone(&live);
     merge(&mut patched, &patch);
     let refuse = |why: &str| {
@@ -114,6 +120,7 @@ pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Answer, Failure> {
         };
         status::invalid("", "", &[error])
     };
+    check_type(&patched).map_err(|why| refuse(&why))?;
     let decoded = schema::decode(&patched).map_err(|m| refuse(&m.message))?;
     let warnings = warnings(call, &decoded.unknown).map_err(|why| refuse(&why))?;
     let mut object = decoded.object;

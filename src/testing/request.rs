@@ -1,9 +1,7 @@
 //! An HTTP request as the API understands it.
 
-use std::collections::HashMap;
-
 use http::{Method, header, request::Parts};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     answer::Answer,
@@ -11,9 +9,10 @@ use super::{
     status::{self, Failure},
 };
 
-const ROOT: &str = "/apis/coordination.k8s.io/v1/";
+const GROUP: &str = "/apis/coordination.k8s.io/";
 const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";
+const JSON: &str = "application/json";
 
 /// One call of the API.
 #[derive(Clone, Debug)]
@@ -25,17 +24,17 @@ pub(crate) struct Call {
     pub(crate) name: String,
     /// Undecoded: what is wrong with it is for the verb to say.
     pub(crate) body: Vec<u8>,
-    query: HashMap<String, String>,
+    query: Vec<(String, String)>,
     agent: String,
 }
 
 impl Call {
     /// Finds out what a request asks for; what is not in the API is answered right here.
     pub(crate) fn parse(parts: &Parts, body: Vec<u8>) -> Result<Self, Answer> {
-        let (namespace, name) = target(parts.uri.path()).ok_or_else(Answer::no_such_page)?;
+        let (namespace, name) = target(parts.uri.path())?;
         let query = parts.uri.query().unwrap_or_default().as_bytes();
-        let query: HashMap<_, _> = form_urlencoded::parse(query).into_owned().collect();
-        let watches = matches!(query.get("watch").map(String::as_str), Some("true" | "1"));
+        let query: Vec<_> = form_urlencoded::parse(query).into_owned().collect();
+        let watches = first(&query, "watch").is_some_and(is_yes);
         let text = |name| {
             let value = parts.headers.get(name).and_then(|v| v.to_str().ok());
             value.unwrap_or_default()
@@ -45,13 +44,13 @@ impl Call {
             (&Method::GET, "") if watches => Verb::Watch,
             (&Method::GET, "") => Verb::List,
             (&Method::GET, _) => Verb::Get,
-            (&Method::POST, "") if !namespace.is_empty() => Verb::Create,
-            (&Method::PUT, name) if !name.is_empty() => Verb::Update,
+            (&Method::POST, "") if !namespace.is_empty() => written(Verb::Create, media_type)?,
+            (&Method::PUT, name) if !name.is_empty() => written(Verb::Update, media_type)?,
             (&Method::DELETE, name) if !name.is_empty() => Verb::Delete,
             (&Method::PATCH, name) if !name.is_empty() => match media_type {
                 APPLY => Verb::Apply,
                 MERGE => Verb::Patch,
-                _ => return Err(status::unsupported_media_type().into()),
+                _ => return Err(status::unsupported_patch().into()),
             },
             _ => return Err(status::method_not_allowed().into()),
         };
@@ -67,17 +66,42 @@ impl Call {
 
     /// A query parameter; an empty one is as good as none.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query.get(name).map(String::as_str).filter(|v| !v.is_empty())
+        first(&self.query, name).filter(|v| !v.is_empty())
     }
 
     /// Whether a query parameter says yes.
     pub(crate) fn flag(&self, name: &str) -> bool {
-        matches!(self.query(name), Some("true" | "1"))
+        first(&self.query, name).is_some_and(is_yes)
     }
 
-    /// Whether the write is only a rehearsal. A delete may say so in its body.
+    /// The dry runs that are asked for: all the values of a query parameter that may be repeated.
+    pub(crate) fn dry_runs(&self) -> Value {
+        let values = self.query.iter().filter(|(name, _)| name == "dryRun");
+        values.map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// Whether the write is only a rehearsal.
     pub(crate) fn dry_run(&self) -> bool {
-        self.query("dryRun").is_some() || self.verb == Verb::Delete && !self.json()["dryRun"].is_null()
+        let runs =
+            if self.verb == Verb::Delete { self.delete_options()["dryRun"].clone() } else { self.dry_runs() };
+        runs.as_array().is_some_and(|runs| !runs.is_empty())
+    }
+
+    /// How to delete: the body says so, and the query only if there is none.
+    pub(crate) fn delete_options(&self) -> Value {
+        if !self.body.is_empty() {
+            return self.json();
+        }
+        json!({ "dryRun": self.dry_runs(), "propagationPolicy": self.query("propagationPolicy") })
+    }
+
+    /// A number in the query.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, Failure> {
+        let parse = |text: &str| {
+            let why = || status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
+            text.parse().map_err(|_| why())
+        };
+        self.query(name).map(parse).transpose()
     }
 
     /// The body as JSON, null when it is none.
@@ -88,11 +112,8 @@ impl Call {
     /// A resourceVersion in the query; unset and 0 both mean any.
     pub(crate) fn revision(&self) -> Result<u64, Failure> {
         let text = self.query("resourceVersion").unwrap_or("0");
-        text.parse().map_err(|_| {
-            status::unexpected(format!(
-                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-            ))
-        })
+        parse_version(text)
+            .map_err(|why| status::unexpected(format!("resourceVersion: Invalid value: {text:?}: {why}")))
     }
 
     /// Who writes: the field manager, or what the client calls itself.
@@ -102,13 +123,40 @@ impl Call {
     }
 }
 
+/// A resourceVersion as a number, or what is wrong with it.
+pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| {
+        let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let why = if is_number { "value out of range" } else { "invalid syntax" };
+        format!("strconv.ParseUint: parsing {text:?}: {why}")
+    })
+}
+
 /// The namespace and name in a path, empty where it has none.
-fn target(path: &str) -> Option<(&str, &str)> {
-    let parts: Vec<&str> = path.strip_prefix(ROOT)?.split('/').collect();
+fn target(path: &str) -> Result<(&str, &str), Answer> {
+    let path = path.strip_prefix(GROUP).ok_or_else(Answer::no_such_page)?;
+    let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     match parts[..] {
-        ["leases"] => Some(("", "")),
-        ["namespaces", namespace, "leases"] => Some((namespace, "")),
-        ["namespaces", namespace, "leases", name] => Some((namespace, name)),
-        _ => None,
+        ["v1", "leases"] => Ok(("", "")),
+        ["v1", "namespaces", namespace, "leases"] => Ok((namespace, "")),
+        ["v1", "namespaces", namespace, "leases", name] => Ok((namespace, name)),
+        _ => Err(status::no_such_resource().into()),
     }
+}
+
+/// A write of a whole object, which can be read.
+fn written(verb: Verb, media_type: &str) -> Result<Verb, Answer> {
+    match media_type {
+        "" | JSON => Ok(verb),
+        _ => Err(status::unsupported_object().into()),
+    }
+}
+
+fn first<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+/// Everything is a yes that is not a no.
+fn is_yes(text: &str) -> bool {
+    !matches!(text, "false" | "0")
 }

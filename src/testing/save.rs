@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     answer::Answer,
     clock,
-    request::Call,
+    request::{Call, parse_version},
     status::{self, Failure, FieldError, KIND, RESOURCE},
     store::{Phase, State},
     validate,
@@ -29,6 +29,12 @@ impl Target {
         state.lease(&self.namespace, &self.name).cloned()
     }
 
+    /// The key in etcd, as error messages have it.
+    pub(crate) fn key(&self) -> String {
+        let prefix = if self.dry_run { "" } else { "/registry" };
+        format!("{prefix}/leases/{}/{}", self.namespace, self.name)
+    }
+
     /// Stores the object, or deletes what is there.
     pub(crate) fn commit(&self, state: &mut State, object: Option<Value>) -> Arc<Value> {
         match (self.dry_run, object) {
@@ -40,9 +46,13 @@ impl Target {
 
 /// Stores `object`: a creation when nothing is there, else an update of exactly the version it names.
 pub(crate) fn save(state: &mut State, target: &Target, object: Value) -> Result<Answer, Failure> {
+    let version = version_of(&object)?;
     match target.find(state) {
         None => insert(state, target, object),
-        Some(live) => replace(state, target, &live, object),
+        Some(live) => {
+            same_version(target, &live, version)?;
+            replace(state, target, &live, object)
+        }
     }
 }
 
@@ -58,13 +68,13 @@ pub(crate) fn may_create(state: &State, target: &Target, object: &Value) -> Resu
     refuse_if_any(&target.name, &validate::lease(&coordinated(&Value::Null, object.clone())))
 }
 
-fn insert(state: &mut State, target: &Target, object: Value) -> Result<Answer, Failure> {
+/// Stores a new object.
+pub(crate) fn insert(state: &mut State, target: &Target, object: Value) -> Result<Answer, Failure> {
     may_create(state, target, &object)?;
     let mut object = coordinated(&Value::Null, object);
     object["metadata"]["uid"] = state.next_uid().into();
     object["metadata"]["creationTimestamp"] = clock::seconds().into();
     if let Value::Object(metadata) = &mut object["metadata"] {
-        metadata.remove("resourceVersion");
         metadata.remove("deletionTimestamp");
         metadata.remove("deletionGracePeriodSeconds");
     }
@@ -72,13 +82,14 @@ fn insert(state: &mut State, target: &Target, object: Value) -> Result<Answer, F
 }
 
 fn replace(state: &mut State, target: &Target, live: &Arc<Value>, object: Value) -> Result<Answer, Failure> {
-    same_version(target, live, &object)?;
     let mut object = coordinated(live, object);
-    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+    for field in ["creationTimestamp", "generation"] {
         keep(&mut object, live, field);
     }
-    if object["metadata"]["uid"].is_null() {
-        keep(&mut object, live, "uid");
+    for field in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        if object["metadata"][field].is_null() {
+            keep(&mut object, live, field);
+        }
     }
     let mut errors = validate::unchanged(live, &object);
     errors.extend(validate::lease(&object));
@@ -96,16 +107,17 @@ fn replace(state: &mut State, target: &Target, live: &Arc<Value>, object: Value)
     Ok(Answer::json(200, &target.commit(state, Some(object))))
 }
 
+/// The version that an object names, 0 for none.
+fn version_of(object: &Value) -> Result<u64, Failure> {
+    match object["metadata"]["resourceVersion"].as_str() {
+        None | Some("") => Ok(0),
+        Some(text) => parse_version(text).map_err(status::unexpected),
+    }
+}
+
 /// The optimistic lock: an update names the version it was made from.
-fn same_version(target: &Target, live: &Value, object: &Value) -> Result<(), Failure> {
-    let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-    let number: u64 = match version {
-        "" => 0,
-        text => text.parse().map_err(|_| {
-            status::unexpected(format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
-        })?,
-    };
-    if number == 0 {
+fn same_version(target: &Target, live: &Value, version: u64) -> Result<(), Failure> {
+    if version == 0 {
         let error = FieldError {
             cause: "FieldValueInvalid",
             field: "metadata.resourceVersion".to_owned(),
@@ -114,7 +126,7 @@ fn same_version(target: &Target, live: &Value, object: &Value) -> Result<(), Fai
         return Err(status::invalid(RESOURCE, &target.name, &[error]));
     }
     let current = live["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-    if current.parse() != Ok(number) {
+    if current.parse() != Ok(version) {
         return Err(status::modified(&target.name));
     }
     Ok(())

@@ -1,9 +1,8 @@
 //! The schema of a Lease: which fields there are, of which types, and how they are stored.
 
-use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::status::API_VERSION;
+use super::{status::API_VERSION, time};
 
 /// A Lease as the server stores it, and the paths of the fields it did not know.
 pub(crate) struct Decoded {
@@ -30,6 +29,7 @@ enum Type {
     Text,
     Int32,
     Int64,
+    Time,
     MicroTime,
     Texts,
     TextMap,
@@ -40,9 +40,9 @@ const TOP: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
 
 const METADATA: [Field; 15] = [
     ("annotations", Type::TextMap),
-    ("creationTimestamp", Type::Text),
+    ("creationTimestamp", Type::Time),
     ("deletionGracePeriodSeconds", Type::Int64),
-    ("deletionTimestamp", Type::Text),
+    ("deletionTimestamp", Type::Time),
     ("finalizers", Type::Texts),
     ("generateName", Type::Text),
     ("generation", Type::Int64),
@@ -87,9 +87,17 @@ pub(crate) fn check(given: &Value) -> Result<Decoded, Mismatch> {
     Ok(Decoded { object, unknown })
 }
 
-/// The same, in the one form in which objects are stored: nothing null, no empty collections, times in UTC.
+/// The same, in the one form in which objects are stored: nothing null, no links, no empty collections, times in UTC.
 pub(crate) fn decode(given: &Value) -> Result<Decoded, Mismatch> {
     let Decoded { mut object, unknown } = check(given)?;
+    if let Value::Object(metadata) = &mut object["metadata"] {
+        metadata.remove("selfLink");
+        for map in ["labels", "annotations"] {
+            if let Some(Value::Object(map)) = metadata.get_mut(map) {
+                map.values_mut().filter(|value| value.is_null()).for_each(|value| *value = "".into());
+            }
+        }
+    }
     for section in ["metadata", "spec"] {
         if let Value::Object(fields) = &mut object[section] {
             fields.retain(|name, value| match value {
@@ -105,8 +113,8 @@ pub(crate) fn decode(given: &Value) -> Result<Decoded, Mismatch> {
         }
     }
     for name in ["acquireTime", "renewTime"] {
-        if let Value::String(time) = &mut object["spec"][name] {
-            *time = in_utc(time);
+        if let Value::String(text) = &mut object["spec"][name] {
+            *text = time::in_utc(text);
         } else if let Value::Object(spec) = &mut object["spec"] {
             spec.remove(name);
         }
@@ -145,6 +153,10 @@ fn section(
 
 impl Type {
     fn check(self, value: &Value, path: &str, kind: &str) -> Result<(), Mismatch> {
+        let told = |outcome: Result<(), String>| {
+            let found = value.clone();
+            outcome.map_err(|message| Mismatch { path: path.to_owned(), expected: None, found, message })
+        };
         let (fits, expected, go) = match (self, value) {
             (_, Value::Null) => return Ok(()),
             (Self::Text, v) => (v.is_string(), "string", "string"),
@@ -152,20 +164,30 @@ impl Type {
                 (v.as_i64().is_some_and(|n| i32::try_from(n).is_ok()), "numeric (int or float)", "int32")
             }
             (Self::Int64, v) => (v.is_i64(), "numeric (int or float)", "int64"),
-            (Self::MicroTime, Value::String(time)) => return micro_time(time, path),
-            (Self::MicroTime, _) => (false, "string", "string"),
+            (Self::MicroTime, Value::String(text)) => return told(time::check_micro(text)),
+            (Self::Time, Value::String(text)) => return told(time::check(text)),
+            (Self::MicroTime | Self::Time, _) => (false, "any scalar", "string"),
             (Self::Texts, v) => (all(v.as_array(), Value::is_string), "list", "[]string"),
             (Self::Objects, v) => (all(v.as_array(), Value::is_object), "list", "[]object"),
-            (Self::TextMap, v) => (
-                v.as_object().is_some_and(|map| map.values().all(Value::is_string)),
-                "map",
-                "map[string]string",
-            ),
+            (Self::TextMap, Value::Object(map)) => {
+                return map.iter().try_for_each(|(k, v)| Self::Text.check(v, &format!("{path}.{k}"), kind));
+            }
+            (Self::TextMap, _) => (false, "map", "map[string]string"),
         };
         if fits {
             return Ok(());
         }
-        Err(Mismatch::new(path, expected, &format!("{kind}{path} of type {go}"), value))
+        let mut mismatch = Mismatch::new(path, expected, &format!("{kind}{path} of type {go}"), value);
+        // Such a value is fine by the schema of the API, but not when it is decoded.
+        let is_fine = match self {
+            Self::Int32 | Self::Int64 => value.is_number(),
+            Self::MicroTime | Self::Time => !value.is_object() && !value.is_array(),
+            _ => false,
+        };
+        if is_fine {
+            mismatch.expected = None;
+        }
+        Err(mismatch)
     }
 }
 
@@ -191,38 +213,6 @@ impl Mismatch {
 
 fn all(list: Option<&Vec<Value>>, fits: fn(&Value) -> bool) -> bool {
     list.is_some_and(|list| list.iter().all(fits))
-}
-
-/// `MicroTime` has exactly six digits after the point.
-fn micro_time(text: &str, path: &str) -> Result<(), Mismatch> {
-    const SECONDS: usize = "2006-01-02T15:04:05".len();
-    const FRACTION: usize = ".000000".len();
-    let (seconds, rest) = text.split_at_checked(SECONDS).unwrap_or((text, ""));
-    let (fraction, zone) = rest.split_at_checked(FRACTION).unwrap_or(("", rest));
-    let is_fraction = fraction.starts_with('.') && fraction[1..].bytes().all(|b| b.is_ascii_digit());
-    let (part, wanted) = if format!("{seconds}Z").parse::<Timestamp>().is_err() {
-        (text, "2006")
-    } else if !is_fraction {
-        (rest, ".000000")
-    } else if text.parse::<Timestamp>().is_err() || zone.starts_with(|c: char| c.is_ascii_digit()) {
-        (zone, "Z07:00")
-    } else {
-        return Ok(());
-    };
-    let layout = "2006-01-02T15:04:05.000000Z07:00";
-    Err(Mismatch {
-        path: path.to_owned(),
-        expected: None,
-        found: text.into(),
-        message: format!("parsing time {text:?} as {layout:?}: cannot parse {part:?} as {wanted:?}"),
-    })
-}
-
-fn in_utc(time: &str) -> String {
-    match time.parse::<Timestamp>() {
-        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
-        Err(_) => time.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::{
     answer::Answer,
     link::Link,
     log::Verb,
+    options,
     request::Call,
     selector::Selector,
     status::{self, API_VERSION, Failure},
@@ -33,6 +34,7 @@ fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
 }
 
 fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
+    options::check_read(call)?;
     if let Err(failure) = call.revision() {
         let why = format!("invalid resource version: {}", failure.message);
         return Err(status::bad_request(why));
@@ -40,7 +42,7 @@ fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
     not_from_the_future(state, call)?;
     let selector = Selector::parse(call)?;
     let items = state.leases.iter().filter(|(key, lease)| selector.matches(key, lease));
-    let items: Vec<Value> = items.map(|(_, lease)| Value::clone(lease)).collect();
+    let items: Value = items.map(|(_, lease)| without_type(lease)).collect();
     let list = json!({
         "kind": "LeaseList",
         "apiVersion": API_VERSION,
@@ -50,17 +52,17 @@ fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
     Ok(Answer::json(200, &list))
 }
 
+/// What is in a list is of one kind: only the list says which.
+fn without_type(lease: &Value) -> Value {
+    let mut item = lease.clone();
+    if let Value::Object(fields) = &mut item {
+        fields.retain(|name, _| !matches!(name.as_str(), "apiVersion" | "kind"));
+    }
+    item
+}
+
 /// A read may name a version that it must not be older than.
 fn not_from_the_future(state: &State, call: &Call) -> Result<(), Failure> {
     let (wanted, current) = (call.revision()?, state.head.revision);
-    if wanted <= current {
-        return Ok(());
-    }
-    let why = format!("Too large resource version: {wanted}, current: {current}");
-    let mut failure = status::timeout(&why).retry_after(1);
-    failure.details["causes"] = json!([{
-        "reason": "ResourceVersionTooLarge",
-        "message": "Too large resource version",
-    }]);
-    Err(failure)
+    if wanted > current { Err(status::too_large(wanted, current)) } else { Ok(()) }
 }

@@ -41,6 +41,12 @@ impl Failure {
         self
     }
 
+    /// Details without any.
+    fn about_nothing(mut self) -> Self {
+        self.details = json!({});
+        self
+    }
+
     /// Tells the client when to come back, in whole seconds as Kubernetes does.
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         if self.details.is_null() {
@@ -107,11 +113,13 @@ pub(crate) fn namespace_not_found(namespace: &str) -> Failure {
     failure
 }
 
+pub(crate) fn no_such_resource() -> Failure {
+    Failure::new(404, "NotFound", "the server could not find the requested resource").about_nothing()
+}
+
 pub(crate) fn method_not_allowed() -> Failure {
     let message = "the server does not allow this method on the requested resource";
-    let mut failure = Failure::new(405, "MethodNotAllowed", message);
-    failure.details = json!({});
-    failure
+    Failure::new(405, "MethodNotAllowed", message).about_nothing()
 }
 
 pub(crate) fn already_exists(name: &str) -> Failure {
@@ -136,10 +144,10 @@ pub(crate) fn modified(name: &str) -> Failure {
     conflict(name, why)
 }
 
-/// A uid that an update asks for and the stored object does not have.
-pub(crate) fn uid_precondition(namespace: &str, name: &str, wanted: &str, stored: &str) -> Failure {
+/// A uid that an update asks for and the object stored under `key` does not have.
+pub(crate) fn uid_precondition(key: &str, name: &str, wanted: &str, stored: &str) -> Failure {
     let why = format!(
-        "StorageError: invalid object, Code: 4, Key: /registry/leases/{namespace}/{name}, ResourceVersion: 0, \
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, \
          AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {stored}"
     );
     conflict(name, &why)
@@ -186,10 +194,16 @@ pub(crate) fn expired(message: impl Into<String>) -> Failure {
     Failure::new(410, "Expired", message)
 }
 
-pub(crate) fn unsupported_media_type() -> Failure {
-    let mut failure = Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
-    failure.details = json!({});
-    failure
+pub(crate) fn unsupported_patch() -> Failure {
+    Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about_nothing()
+}
+
+pub(crate) fn unsupported_object() -> Failure {
+    let accepted = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: {accepted}"
+    );
+    Failure::new(415, "UnsupportedMediaType", message)
 }
 
 /// An object (`subject`: its kind) with fields that must not be so.
@@ -241,8 +255,17 @@ pub(crate) fn unavailable() -> Failure {
 }
 
 pub(crate) fn timeout(why: &str) -> Failure {
-    let mut failure = Failure::new(504, "Timeout", format!("Timeout: {why}"));
-    failure.details = json!({});
+    Failure::new(504, "Timeout", format!("Timeout: {why}")).about_nothing()
+}
+
+/// A version that is yet to come.
+pub(crate) fn too_large(wanted: u64, current: u64) -> Failure {
+    let why = format!("Too large resource version: {wanted}, current: {current}");
+    let mut failure = timeout(&why).retry_after(1);
+    failure.details["causes"] = json!([{
+        "reason": "ResourceVersionTooLarge",
+        "message": "Too large resource version",
+    }]);
     failure
 }
 

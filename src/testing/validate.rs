@@ -29,7 +29,7 @@ pub(crate) fn lease(object: &Value) -> Vec<FieldError> {
 /// What an update may not change.
 pub(crate) fn unchanged(old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    for field in ["name", "namespace", "uid"] {
+    for field in ["name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let (old, new) = (&old["metadata"][field], &new["metadata"][field]);
         if old != new {
             errors.push(invalid(&format!("metadata.{field}"), new, "field is immutable"));
@@ -66,7 +66,7 @@ fn name(metadata: &Value, errors: &mut Vec<FieldError>) {
             message: "Required value: name or generateName is required".to_owned(),
         }),
         name => {
-            for message in subdomain(name) {
+            for message in subdomain(name, "characters") {
                 errors.push(invalid(field, &name.into(), &message));
             }
         }
@@ -79,12 +79,8 @@ fn labels(metadata: &Value, errors: &mut Vec<FieldError>) {
         for message in qualified_name(key) {
             errors.push(invalid(field, &key.as_str().into(), &message));
         }
-        let text = value.as_str().unwrap_or_default();
-        if text.len() > 63 {
-            errors.push(invalid(field, value, "must be no more than 63 bytes"));
-        }
-        if !text.is_empty() && !is_name_part(text) {
-            errors.push(invalid(field, value, LABEL));
+        for message in label_value(value.as_str().unwrap_or_default()) {
+            errors.push(invalid(field, value, message));
         }
     }
     let mut size = 0;
@@ -101,16 +97,39 @@ fn labels(metadata: &Value, errors: &mut Vec<FieldError>) {
             message: format!("Too long: may not be more than {ANNOTATIONS} bytes"),
         });
     }
-    for finalizer in metadata["finalizers"].as_array().into_iter().flatten() {
+    let finalizers = &metadata["finalizers"];
+    for finalizer in finalizers.as_array().into_iter().flatten() {
         for message in qualified_name(finalizer.as_str().unwrap_or_default()) {
             errors.push(invalid("metadata.finalizers", finalizer, &message));
         }
     }
+    let has = |name: &str| finalizers.as_array().is_some_and(|list| list.iter().any(|f| f == name));
+    if has("orphan") && has("foregroundDeletion") {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(invalid("metadata.finalizers", finalizers, why));
+    }
 }
 
 fn owners(metadata: &Value, errors: &mut Vec<FieldError>) {
-    let owners = metadata["ownerReferences"].as_array();
+    let all = &metadata["ownerReferences"];
+    let owners = all.as_array();
+    let is_controller = |owner: &&Value| owner["controller"] == true;
+    if let [first, second, ..] = owners.into_iter().flatten().filter(is_controller).collect::<Vec<_>>()[..] {
+        let text = |owner: &Value, part: &str| owner[part].as_str().unwrap_or_default().to_owned();
+        let name = |owner: &Value| format!("{}/{}", text(owner, "kind"), text(owner, "name"));
+        let why = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {} and {}",
+            name(first),
+            name(second)
+        );
+        errors.push(invalid("metadata.ownerReferences", all, &why));
+    }
     for (i, owner) in owners.into_iter().flatten().enumerate() {
+        let version = &owner["apiVersion"];
+        if version.as_str().is_some_and(|version| version.matches('/').count() > 1) {
+            let field = format!("metadata.ownerReferences[{i}].apiVersion");
+            errors.push(invalid(&field, version, "must be <group>/<version> or <version>"));
+        }
         for part in ["apiVersion", "kind", "name", "uid"] {
             if owner[part].as_str().unwrap_or_default().is_empty() {
                 errors.push(FieldError {
@@ -166,10 +185,11 @@ fn invalid(field: &str, value: &Value, why: &str) -> FieldError {
     }
 }
 
-fn subdomain(name: &str) -> Vec<String> {
+/// The real server counts the length of a name in characters, that of a prefix in bytes: as far as it says.
+fn subdomain(name: &str, unit: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if name.len() > 253 {
-        errors.push("must be no more than 253 bytes".to_owned());
+        errors.push(format!("must be no more than 253 {unit}"));
     }
     let is_label = |label: &str| {
         !label.is_empty()
@@ -183,7 +203,20 @@ fn subdomain(name: &str) -> Vec<String> {
     errors
 }
 
-fn qualified_name(key: &str) -> Vec<String> {
+/// What is wrong with the value of a label.
+pub(crate) fn label_value(text: &str) -> Vec<&'static str> {
+    let mut errors = Vec::new();
+    if text.len() > 63 {
+        errors.push("must be no more than 63 bytes");
+    }
+    if !text.is_empty() && !is_name_part(text) {
+        errors.push(LABEL);
+    }
+    errors
+}
+
+/// What is wrong with the key of a label.
+pub(crate) fn qualified_name(key: &str) -> Vec<String> {
     let (prefix, name) = match key.split('/').collect::<Vec<_>>()[..] {
         [name] => (None, name),
         [prefix, name] => (Some(prefix), name),
@@ -195,7 +228,7 @@ fn qualified_name(key: &str) -> Vec<String> {
     let mut errors = match prefix {
         None => Vec::new(),
         Some("") => vec!["prefix part must be non-empty".to_owned()],
-        Some(prefix) => subdomain(prefix).iter().map(|e| format!("prefix part {e}")).collect(),
+        Some(prefix) => subdomain(prefix, "bytes").iter().map(|e| format!("prefix part {e}")).collect(),
     };
     match name.len() {
         0 => errors.push("name part must be non-empty".to_owned()),

@@ -16,10 +16,11 @@ use super::{
     answer::Answer,
     fault::Effect,
     link::Link,
+    options,
     request::Call,
     selector::Selector,
     status::{self, API_VERSION, Failure},
-    store::{Change, Head, State, Store},
+    store::{Change, Head, State, Store, TooOld},
 };
 
 const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -59,31 +60,37 @@ enum End {
 
 /// Opens a watch.
 pub(crate) fn open(link: &Link, call: &Call) -> Result<Answer, Failure> {
+    options::check_read(call)?;
     let selector = Selector::parse(call)?;
     let from = call.revision()?;
     let lists_first = call.flag("sendInitialEvents");
-    let timeout = call.query("timeoutSeconds").and_then(|s| s.parse().ok()).filter(|s| *s > 0);
+    let bookmarks = call.flag("allowWatchBookmarks");
+    let timeout = call.number("timeoutSeconds")?.and_then(|s| s.try_into().ok()).filter(|s| *s > 0);
     let (client, mut events) = mpsc::unbounded_channel();
     let head = link.store.subscribe();
     let fate = link.register_watch();
     let start = link.store.read(|state| {
+        if lists_first && from > state.head.revision {
+            return Err(status::too_large(from, state.head.revision));
+        }
         if from == 0 || lists_first {
             for event in current(state, &selector) {
                 let _ = client.send(Ok(event));
             }
-            if lists_first {
+            if bookmarks {
                 let _ = client.send(Ok(bookmark(state.head.revision, true)));
             }
             return Ok((state.head.revision, state.head.epoch));
         }
-        state.changes_after(from).map(|_| (from, state.head.epoch))
+        let too_old = |TooOld { oldest }| format!("too old resource version: {from} ({oldest})");
+        let changes = state.changes_after(from).map_err(|e| status::expired(too_old(e)));
+        changes.map(|_| (from, state.head.epoch))
     });
     let (seen, epoch) = match start {
         Ok(start) => start,
         // Even this is a watch, opened successfully.
-        Err(too_old) => {
-            let message = format!("too old resource version: {from} ({})", too_old.oldest);
-            let event = line("ERROR", &status::expired(message).to_value());
+        Err(failure) => {
+            let event = line("ERROR", &failure.to_value());
             return Ok(Answer::stream(stream::iter([Ok(event)])));
         }
     };
@@ -98,7 +105,7 @@ pub(crate) fn open(link: &Link, call: &Call) -> Result<Answer, Failure> {
         epoch,
         fate,
         ends: now + timeout.map_or(TIMEOUT, Duration::from_secs),
-        next_bookmark: call.flag("allowWatchBookmarks").then_some(now + BOOKMARKS),
+        next_bookmark: bookmarks.then_some(now + BOOKMARKS),
         client,
     };
     tokio::spawn(watch.run());

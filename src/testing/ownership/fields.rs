@@ -10,7 +10,7 @@ pub(crate) type Path = Vec<String>;
 pub(crate) type Set = BTreeSet<Path>;
 
 /// Metadata that the server keeps or that says which object is meant: nobody's field.
-const SYSTEM: [&str; 9] = [
+const SYSTEM: [&str; 10] = [
     "name",
     "namespace",
     "uid",
@@ -20,6 +20,7 @@ const SYSTEM: [&str; 9] = [
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
     "managedFields",
+    "selfLink",
 ];
 
 /// Fields whose items are owned one by one.
@@ -27,7 +28,12 @@ const COLLECTIONS: [&str; 4] = ["annotations", "finalizers", "labels", "ownerRef
 
 /// Every field with its value. What an apply lists is what it owns: nulls and empty collections count.
 pub(crate) fn fields(object: &Value) -> BTreeMap<Path, Value> {
-    let mut found = BTreeMap::new();
+    in_order(object).into_iter().collect()
+}
+
+/// The same, those in lists in the order of the list.
+pub(crate) fn in_order(object: &Value) -> Vec<(Path, Value)> {
+    let mut found = Vec::new();
     for (name, value) in members(&object["metadata"]) {
         if SYSTEM.contains(&name.as_str()) {
             continue;
@@ -35,22 +41,22 @@ pub(crate) fn fields(object: &Value) -> BTreeMap<Path, Value> {
         let path = vec!["f:metadata".to_owned(), format!("f:{name}")];
         let items = items(name, value);
         if items.is_empty() {
-            found.insert(path.clone(), value.clone());
+            found.push((path.clone(), value.clone()));
         }
         for (key, item) in items {
             let mut path = path.clone();
             path.push(key);
-            found.insert(path, item);
+            found.push((path, item));
         }
     }
     let spec = vec!["f:spec".to_owned()];
     for (name, value) in members(&object["spec"]) {
         let mut path = spec.clone();
         path.push(format!("f:{name}"));
-        found.insert(path, value.clone());
+        found.push((path, value.clone()));
     }
     if object.get("spec").is_some_and(|s| s.is_null() || *s == json!({})) {
-        found.insert(spec, json!({}));
+        found.push((spec, json!({})));
     }
     found
 }
@@ -63,6 +69,12 @@ pub(crate) fn stored(object: &Value) -> BTreeMap<Path, Value> {
     let collections: Set = found.keys().filter(|p| p.len() > 2).map(|p| p[..2].to_vec()).collect();
     found.extend(collections.into_iter().map(|p| (p, Value::Null)));
     found
+}
+
+/// The first field that is there twice.
+pub(crate) fn duplicate(object: &Value) -> Option<Path> {
+    let mut seen = Set::new();
+    in_order(object).into_iter().map(|(path, _)| path).find(|path| !seen.insert(path.clone()))
 }
 
 /// Writes one field.

@@ -39,13 +39,12 @@ pub(crate) fn apply(live: &Value, config: &Value, name: &str, force: bool) -> Re
         take_over(&mut managers, &Value::Null, live, &earlier);
     }
 
-    let config_fields = fields::fields(config);
     let mut merged = merge(live, config);
-    for (path, value) in &config_fields {
-        fields::set(&mut merged, path, value.clone());
+    for (path, value) in fields::in_order(config) {
+        fields::set(&mut merged, &path, value);
     }
     let entry = managers.entry(applier.clone()).or_default();
-    let owned = config_fields.into_keys().collect();
+    let owned = fields::fields(config).into_keys().collect();
     let abandoned = std::mem::replace(&mut entry.fields, owned);
     for path in &abandoned {
         let is_owned = |entry: &Entry| entry.fields.iter().any(|owned| owned.starts_with(path));
@@ -72,6 +71,14 @@ pub(crate) fn apply(live: &Value, config: &Value, name: &str, force: bool) -> Re
     managers.retain(|_, entry| !entry.fields.is_empty());
     record(&mut merged, &managers);
     Ok(merged)
+}
+
+/// What is wrong with a list that an apply would set, if it has an item twice.
+pub(crate) fn duplicate(config: &Value) -> Option<String> {
+    let path = fields::duplicate(config)?;
+    let (item, list) = path.split_last()?;
+    let item = fields::display(std::slice::from_ref(item));
+    Some(format!("{}: duplicate entries for key {item}", fields::display(list)))
 }
 
 fn record(object: &mut Value, managers: &Managers) {

@@ -132,6 +132,15 @@ async fn bookmarks_come_every_minute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bookmark_ends_what_is_there() {
+    let world = World::with_lease();
+    let v = world.server.revision();
+    let mut events = watch(&world, &WatchParams::default(), 0).await;
+    assert_eq!(next(&mut events).await.unwrap(), format!("ADDED x@{v}"));
+    assert_eq!(next(&mut events).await.unwrap(), format!("BOOKMARK {v}"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn lists_as_a_stream() {
     let world = World::with_lease();
     let v = world.server.revision();

@@ -311,6 +311,37 @@ async fn malformed_requests_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn odd_options_are_refused() {
+    const X: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases/x";
+    let world = World::with_lease();
+    for (method, query, body, field) in [
+        ("PUT", "dryRun=Some", "{}", "dryRun"),
+        ("PUT", "dryRun=", "{}", "dryRun"),
+        ("PUT", "fieldValidation=strict", "{}", "fieldValidation"),
+        ("PUT", &format!("fieldManager={}", "m".repeat(129)), "{}", "fieldManager"),
+        ("DELETE", "", r#"{"dryRun":["Some"]}"#, "dryRun"),
+        ("DELETE", "propagationPolicy=Some", "", "propagationPolicy"),
+    ] {
+        let request = http::Request::builder().method(method).uri(format!("{X}?{query}"));
+        let request = request.body(body.as_bytes().to_vec()).unwrap();
+        let status = refusal(world.link.client().request_text(request).await);
+        assert_eq!(status.code, 422, "{method} {query} {body}: {status:?}");
+        assert_eq!(status.details.unwrap().causes[0].field, field);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_of_a_delete_outweighs_its_query() {
+    const X: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases/x?dryRun=All";
+    let world = World::with_lease();
+    for (body, survives) in [("", true), ("{}", false)] {
+        let request = http::Request::delete(X).body(body.as_bytes().to_vec()).unwrap();
+        world.link.client().request_text(request).await.unwrap();
+        assert_eq!(world.server.lease("default", "x").is_some(), survives, "{body:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn unknown_fields_are_dropped() {
     let world = World::with_lease();
     let unknown = json!({ "spec": { "colour": "red" } });

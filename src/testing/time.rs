@@ -1,0 +1,98 @@
+//! Times in objects, as Go reads them.
+
+use k8s_openapi::jiff::{Timestamp, civil::DateTime};
+
+/// How the real server writes the parts of a time.
+const SECONDS: &str = "2006-01-02T15:04:05";
+const MICROSECONDS: &str = ".000000";
+const ZONE: &str = "Z07:00";
+
+/// Whether this is a `Time`, or what is wrong with it.
+pub(crate) fn check(text: &str) -> Result<(), String> {
+    parse(text, None)
+}
+
+/// Whether this is a `MicroTime`, or what is wrong with it.
+pub(crate) fn check_micro(text: &str) -> Result<(), String> {
+    parse(text, Some(MICROSECONDS))
+}
+
+/// `Time` and `MicroTime` differ in the digits after the point: none or any number of them, or exactly six. A comma
+/// will do for the point.
+fn parse(text: &str, fraction: Option<&str>) -> Result<(), String> {
+    let (seconds, rest) = text.split_at_checked(SECONDS.len()).unwrap_or((text, ""));
+    let zone_at = match fraction {
+        Some(layout) => layout.len(),
+        None => rest.find(|c: char| !matches!(c, '.' | ',' | '0'..='9')).unwrap_or(rest.len()),
+    };
+    let (digits, zone) = rest.split_at_checked(zone_at).unwrap_or(("", rest));
+    let is_fraction = match digits.strip_prefix(['.', ',']) {
+        Some(digits) => !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()),
+        None => digits.is_empty() && fraction.is_none(),
+    };
+    let layout = format!("{SECONDS}{}{ZONE}", fraction.unwrap_or_default());
+    let (part, wanted) = if !seconds.contains('T') || seconds.parse::<DateTime>().is_err() {
+        (text, SECONDS)
+    } else if !is_fraction {
+        (rest, fraction.unwrap_or_default())
+    } else if !is_zone(zone) {
+        (zone, ZONE)
+    } else {
+        return Ok(());
+    };
+    Err(format!("parsing time {text:?} as {layout:?}: cannot parse {part:?} as {wanted:?}"))
+}
+
+fn is_zone(text: &str) -> bool {
+    text == "Z"
+        || text.len() == ZONE.len() && format!("2006-01-02T15:04:05{text}").parse::<Timestamp>().is_ok()
+}
+
+/// As it is stored: with a point, and in UTC. What is too late for a timestamp here, in the last hours of the year
+/// 9999, stays as it was written.
+pub(crate) fn in_utc(time: &str) -> String {
+    let time = time.replace(',', ".");
+    match time.parse::<Timestamp>() {
+        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
+        Err(_) => time,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_one_form() {
+        for (time, stored) in [
+            ("2026-01-01T00:00:00.123456Z", "2026-01-01T00:00:00.123456Z"),
+            ("2026-01-01T00:00:00,123456Z", "2026-01-01T00:00:00.123456Z"),
+            ("2026-01-01T00:00:00.123456-00:30", "2026-01-01T00:30:00.123456Z"),
+            ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(check_micro(time), Ok(()));
+            assert_eq!(in_utc(time), stored);
+        }
+    }
+
+    #[test]
+    fn counts_the_digits() {
+        for time in ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.123Z", "2026-01-01T00:00:00.123456789Z"] {
+            assert_eq!(check(time), Ok(()));
+            assert!(check_micro(time).is_err(), "{time}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_time() {
+        for time in [
+            "",
+            "now",
+            "2026-01-01 00:00:00.123456Z",
+            "2026-13-01T00:00:00.123456Z",
+            "2026-01-01T00:00:00.123456",
+        ] {
+            assert!(check(time).is_err() && check_micro(time).is_err(), "{time}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Every way to write, with every combination of resourceVersion and uid, on a Lease in every state it can be in.
+
+use serde_json::{Value, json};
+
+use crate::{
+    pair::{Pair, compare},
+    request::{Request, apply, delete, get, held, lease, merge, post, put},
+};
+
+const STATES: [&str; 5] = ["current", "changed", "deleted", "recreated", "unknown"];
+const MADE_UP: &str = "11111111-2222-4333-8444-555555555555";
+
+/// What a write says about the object it means: "first" is the object as its writer saw it, "now" as it is.
+fn identities() -> Vec<(&'static str, Value)> {
+    vec![
+        ("nothing", json!({})),
+        ("rv", json!({ "resourceVersion": "<first.rv>" })),
+        ("uid", json!({ "uid": "<first.uid>" })),
+        ("rv and uid", json!({ "resourceVersion": "<first.rv>", "uid": "<first.uid>" })),
+        ("the rv of now, uid", json!({ "resourceVersion": "<now.rv>", "uid": "<first.uid>" })),
+        ("the rv of now, another uid", json!({ "resourceVersion": "<now.rv>", "uid": MADE_UP })),
+        ("another uid", json!({ "uid": MADE_UP })),
+        ("a future rv", json!({ "resourceVersion": "<now.rv>000000" })),
+        ("rv 0", json!({ "resourceVersion": "0" })),
+        ("rv 0 and uid", json!({ "resourceVersion": "0", "uid": "<first.uid>" })),
+        ("an empty rv", json!({ "resourceVersion": "" })),
+        ("a garbage rv", json!({ "resourceVersion": "x1" })),
+    ]
+}
+
+async fn table(pair: &mut Pair, write: impl Fn(&str, Value) -> Request) {
+    for state in STATES {
+        for (i, (identity, metadata)) in identities().into_iter().enumerate() {
+            let name = format!("{state}-{i}");
+            pair.case(format!("{state}, with {identity}"));
+            prepare(pair, state, &name).await;
+            let mut metadata = metadata;
+            metadata["name"] = name.as_str().into();
+            let body = lease(metadata, json!({ "holderIdentity": "b" }));
+            pair.send(write(&name, body.clone()).dry()).await;
+            pair.send(write(&name, body)).await;
+            pair.send(get(&name)).await;
+        }
+    }
+}
+
+async fn prepare(pair: &mut Pair, state: &str, name: &str) {
+    let first = if state == "unknown" { format!("{name}-other") } else { name.to_owned() };
+    pair.send_as("first", post(held(&first, "a")).by("one")).await;
+    if matches!(state, "changed") {
+        pair.send(merge(name, json!({ "spec": { "leaseTransitions": 1 } })).by("two")).await;
+    }
+    if matches!(state, "deleted" | "recreated") {
+        pair.send(delete(name)).await;
+    }
+    if state == "recreated" {
+        pair.send(post(held(name, "c")).by("three")).await;
+    }
+    pair.send_as("now", get(&first)).await;
+    if state == "deleted" {
+        // There is none now.
+        pair.send_as("now", get(&format!("{}-0", STATES[0]))).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn put_with() {
+    compare(async |pair| table(pair, |name, body| put(name, body).by("four")).await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn apply_with() {
+    compare(async |pair| table(pair, |name, body| apply(name, "four", body)).await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn forced_apply_with() {
+    compare(async |pair| table(pair, |name, body| apply(name, "four", body).force()).await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn merge_patch_with() {
+    compare(async |pair| table(pair, |name, body| merge(name, body).by("four")).await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn post_with() {
+    compare(async |pair| table(pair, |_, body| post(body).by("four")).await).await;
+}

@@ -1,0 +1,196 @@
+//! What differs between two servers that answer alike: names for it that do not.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// What follows these in a message are the words of a decoder written in Go, some of them with a dump of its input.
+/// They are not worth imitating; that it stumbled, and over which part of a request, is compared.
+const DECODERS: [&str; 9] = [
+    "json parse error: ",
+    "json: cannot unmarshal ",
+    "parsing time ",
+    "error decoding patch: ",
+    "unable to convert unstructured object to coordination.k8s.io/v1, Kind=Lease: ",
+    ", got ",
+    "patch: Invalid value: ",
+    "Invalid value: \"{",
+    "Invalid value: [{",
+];
+/// Before this there are others already.
+const SCHEME: &str = " in scheme ";
+/// With either of these begin the words about a label selector that cannot be read.
+const SELECTORS: [&str; 2] = ["unable to parse requirement: ", "found '"];
+
+/// After this comes the oldest version that a server remembers.
+const TOO_OLD: &str = "too old resource version: ";
+
+/// A number after one of these in a message is a resourceVersion.
+const BEFORE_VERSIONS: [&str; 4] = ["esource version: ", "current: ", "precondition (", "record ("];
+
+/// The answers of one server with its uids, resourceVersions and times replaced. A uid or a resourceVersion is named
+/// after the step in which it was first seen, so that "unchanged" stays what it is, and so does "greater", because a new
+/// resourceVersion that is less than the last new one is called old. Of times, the form remains.
+pub(crate) fn normalize(answers: &[Value]) -> Vec<Value> {
+    let mut names = Names::default();
+    let number = |(i, answer): (usize, &Value)| {
+        let mut answer = answer.clone();
+        names.collect(i + 1, &answer);
+        names.replace(&mut answer);
+        answer
+    };
+    answers.iter().enumerate().map(number).collect()
+}
+
+#[derive(Default)]
+struct Names {
+    uids: Vec<(String, String)>,
+    versions: BTreeMap<u64, String>,
+    last: u64,
+}
+
+impl Names {
+    fn collect(&mut self, step: usize, value: &Value) {
+        match value {
+            Value::Object(object) => {
+                if let Some(uid) = value["metadata"]["uid"].as_str() {
+                    self.collect_uid(step, uid);
+                }
+                if let Some(version) = version(value)
+                    && is_lease(value)
+                {
+                    self.collect_version(step, version);
+                }
+                object.values().for_each(|v| self.collect(step, v));
+            }
+            Value::Array(list) => list.iter().for_each(|v| self.collect(step, v)),
+            _ => {}
+        }
+    }
+
+    fn collect_uid(&mut self, step: usize, uid: &str) {
+        if !self.uids.iter().any(|(old, _)| old == uid) {
+            let others =
+                self.uids.iter().filter(|(_, name)| name.starts_with(&format!("uid{step}."))).count();
+            self.uids.push((uid.to_owned(), format!("uid{step}.{others}")));
+        }
+    }
+
+    fn collect_version(&mut self, step: usize, version: u64) {
+        if !self.versions.contains_key(&version) {
+            let others = self.versions.values().filter(|name| name.contains(&format!("v{step}."))).count();
+            let old = if version < self.last { "old " } else { "" };
+            self.last = version;
+            self.versions.insert(version, format!("{old}v{step}.{others}"));
+        }
+    }
+
+    fn replace(&self, value: &mut Value) {
+        if let Some(version) = version(value) {
+            let name = match self.versions.get(&version) {
+                Some(name) if is_lease(value) => name.clone(),
+                // Other resources are written to as well: a collection is as new as its last change, or newer.
+                _ => self.at_least(version),
+            };
+            value["metadata"]["resourceVersion"] = name.into();
+        }
+        match value {
+            Value::Object(object) => {
+                for (key, value) in object {
+                    match (key.as_str(), &mut *value) {
+                        ("creationTimestamp" | "deletionTimestamp" | "time", Value::String(time)) => {
+                            *time = shape(time);
+                        }
+                        ("managedFields", Value::Array(entries)) => {
+                            // Their order depends on whether a second ended between two requests.
+                            entries.sort_by_key(|e| (e["operation"].to_string(), e["manager"].to_string()));
+                            for entry in entries {
+                                self.replace(entry);
+                            }
+                        }
+                        // The managers in a conflict come in the order of a map in Go.
+                        ("causes", Value::Array(causes)) if causes.iter().all(is_conflict) => {
+                            causes.sort_by_key(Value::to_string);
+                        }
+                        // Nobody knows when the next bookmark comes, but the one that ends a list is certain.
+                        ("events", Value::Array(events)) => {
+                            events.retain(|event| event["type"] != "BOOKMARK" || ends_list(event));
+                            for event in events {
+                                self.replace(event);
+                            }
+                        }
+                        _ => self.replace(value),
+                    }
+                }
+            }
+            Value::Array(list) => list.iter_mut().for_each(|v| self.replace(v)),
+            Value::String(text) => *text = self.text(text),
+            _ => {}
+        }
+    }
+
+    fn text(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (uid, name) in &self.uids {
+            text = text.replace(uid, name);
+        }
+        if let Some(at) = text.find(TOO_OLD) {
+            text.truncate(at + TOO_OLD.len());
+        }
+        for word in BEFORE_VERSIONS {
+            text = self.versions_after(word, &text);
+        }
+        for word in DECODERS {
+            if let Some(at) = text.find(word) {
+                text.truncate(at + word.len());
+            }
+        }
+        if let Some(at) = text.find(SCHEME) {
+            text.truncate(at);
+        }
+        if SELECTORS.iter().any(|words| text.starts_with(words)) {
+            "an unreadable label selector".clone_into(&mut text);
+        }
+        text
+    }
+
+    fn versions_after(&self, word: &str, text: &str) -> String {
+        let mut parts = text.split(word);
+        let mut result = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            let (number, rest) = part.split_at(end);
+            let name = number.parse().map_or_else(|_| number.to_owned(), |n| self.at_least(n));
+            result.extend([word, &name, rest]);
+        }
+        result
+    }
+
+    fn at_least(&self, version: u64) -> String {
+        match self.versions.range(..=version).next_back() {
+            Some((_, name)) => format!("{name} or later"),
+            None => "before all".to_owned(),
+        }
+    }
+}
+
+fn version(object: &Value) -> Option<u64> {
+    object["metadata"]["resourceVersion"].as_str()?.parse().ok()
+}
+
+/// Whether this is a stored Lease: a bookmark says that it is a Lease, but has no name.
+fn is_lease(object: &Value) -> bool {
+    object["metadata"]["name"].is_string()
+}
+
+fn is_conflict(cause: &Value) -> bool {
+    cause["reason"] == "FieldManagerConflict"
+}
+
+fn ends_list(event: &Value) -> bool {
+    !event["object"]["metadata"]["annotations"].is_null()
+}
+
+fn shape(time: &str) -> String {
+    time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect()
+}
