@@ -44,6 +44,7 @@ mod delete;
 mod fault;
 mod link;
 mod log;
+mod machine;
 mod options;
 mod ownership;
 mod patch;
