@@ -29,7 +29,7 @@ mod unix {
     use kube_lease_lock::{AcquireError, LeaseLock};
     use tokio::process::Command;
     use tokio::signal::unix::{SignalKind, signal};
-    use tokio::task::JoinSet;
+    use tokio::task::{JoinError, JoinSet};
     use tokio::time::sleep;
 
     type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
@@ -69,16 +69,18 @@ mod unix {
         for name in ["first", "second"] {
             service.spawn(serve(name, lock.clone(), stop.clone()));
         }
-        tokio::select! {
-            signal = terminated() => println!("{}: stopping", signal?),
+        let flat = |ended: Result<Result<(), AcquireError>, JoinError>| Ok(ended??);
+        let mut outcome = tokio::select! {
+            signal = terminated() => signal.map(|signal| println!("{signal}: stopping")).map_err(Into::into),
             // Before its time a task ends only if it fails.
-            Some(ended) = service.join_next() => ended??,
-        }
+            Some(ended) = service.join_next() => flat(ended),
+        };
         stop.cancel();
+        // Whatever the reason: when this returns, all tasks have ended, and their guards with them.
         while let Some(ended) = service.join_next().await {
-            ended??;
+            outcome = outcome.and(flat(ended));
         }
-        Ok(())
+        outcome
     }
 
     /// Works under the lock until told to stop.

@@ -48,7 +48,7 @@ impl LeaseGuard {
     ///
     /// # Errors
     ///
-    /// [`ReleaseError::Lost`] if the lock had been lost before, [`ReleaseError::Unconfirmed`] if the API server
+    /// [`ReleaseError::Lost`] if the lock was known to be lost before, [`ReleaseError::Unconfirmed`] if the API server
     /// did not confirm the release in time. In neither case is there anything left to do.
     ///
     /// # Cancel safety

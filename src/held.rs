@@ -79,8 +79,8 @@ impl Held {
 
     /// Waits until the lock is lost or released, and tells why.
     ///
-    /// The reason comes with the firing of the [`token`](Self::token); only for a deleted Lease it may come one
-    /// request later, which asks whether its namespace is gone.
+    /// The reason comes with the firing of the [`token`](Self::token), or soon after it: where the Lease was
+    /// deleted, one request later, which asks whether its namespace is gone.
     ///
     /// # Cancel safety
     ///

@@ -25,7 +25,9 @@
 //!   one of this crate nor one of client-go's leader election.
 //! - **Never late.** The token fires from a timer on the holder's own clock, before anybody else may take over,
 //!   with the API server hung, slow, unreachable or failing; and at once when the holder learns that the Lease
-//!   was taken, edited away or deleted. Wall clocks are never compared. Time spent suspended counts (on Linux).
+//!   was taken, edited away or deleted. Wall clocks are not compared, unless by
+//!   [`max_clock_skew`](LeaseLockBuilder::max_clock_skew). Time spent suspended counts (on Linux): a machine that
+//!   wakes up finds [`is_held`](Held::is_held) false at once, and its token fires within a second.
 //! - **Nothing left behind.** A dropped guard releases the Lease: on any thread, in a panic, with or without a
 //!   runtime context. A dropped `acquire()` leaves nothing held.
 //! - **Fast handover.** A waiter watches the Lease and takes over one round trip after a release.
@@ -108,6 +110,12 @@
 //! # Features
 //!
 //! - `testing` (off): the in-process API server. It only adds API.
+//!
+//! # Runtime
+//!
+//! The lock needs a tokio runtime with time enabled, and one that is driven: on a current-thread runtime that
+//! nobody runs, nothing is renewed, and the token does not fire until it runs again. [`Held::is_held`] is right
+//! even then.
 //!
 //! TLS is the application's choice: enable it on `kube`. So is the Kubernetes version: enable one on
 //! `k8s-openapi`. Both are re-exported, in the versions that this crate's API speaks.

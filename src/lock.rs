@@ -27,6 +27,8 @@ use crate::store::Store;
 /// process are one contender at the API server. Two locks built separately exclude each other as two processes
 /// do, also with the same identity.
 ///
+/// Not reentrant: a task that holds the lock and acquires it again waits for itself.
+///
 /// # Example
 ///
 /// ```
