@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use serde_json::Value;
@@ -58,6 +58,8 @@ pub(crate) struct Change {
     pub(crate) key: Key,
     pub(crate) before: Option<Arc<Value>>,
     pub(crate) after: Option<Arc<Value>>,
+    /// `after` as it goes over the wire, to every watch the same.
+    pub(crate) after_text: OnceLock<String>,
 }
 
 /// A watch asked for changes that are forgotten.
@@ -125,7 +127,7 @@ impl State {
         if let Some(object) = &after {
             self.leases.insert(key.clone(), object.clone());
         }
-        let change = Change { revision, at: Instant::now(), key, before, after };
+        let change = Change { revision, at: Instant::now(), key, before, after, after_text: OnceLock::new() };
         self.history.push_back(Arc::new(change));
         if self.history.len() > HISTORY
             && let Some(forgotten) = self.history.pop_front()

@@ -1,6 +1,6 @@
 //! Watches: the stream of changes that a client follows.
 
-use std::{collections::VecDeque, future::pending, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, future::pending, io, sync::Arc, time::Duration};
 
 use futures::stream;
 use serde_json::{Value, json};
@@ -210,7 +210,7 @@ async fn until(moment: Option<Instant>) {
 /// The objects that are there, as if just added.
 fn current(state: &State, selector: &Selector) -> Vec<Vec<u8>> {
     let leases = state.leases.iter().filter(|(key, lease)| selector.matches(key, lease));
-    leases.map(|(_, lease)| line("ADDED", lease)).collect()
+    leases.map(|(_, lease)| line("ADDED", lease.as_ref())).collect()
 }
 
 /// A change as seen through a selector: what stops matching is gone, what starts matching is new.
@@ -220,8 +220,10 @@ fn event(change: &Change, selector: &Selector) -> Option<Vec<u8>> {
     let after = change.after.as_ref().filter(matching);
     match (before, after) {
         (None, None) => None,
-        (None, Some(lease)) => Some(line("ADDED", lease)),
-        (Some(_), Some(lease)) => Some(line("MODIFIED", lease)),
+        (before, Some(lease)) => {
+            let text = change.after_text.get_or_init(|| lease.to_string());
+            Some(line(if before.is_none() { "ADDED" } else { "MODIFIED" }, text))
+        }
         (Some(last), None) => {
             let mut last = Value::clone(last);
             last["metadata"]["resourceVersion"] = change.revision.to_string().into();
@@ -243,7 +245,7 @@ fn bookmark(revision: u64, ends_list: bool) -> Vec<u8> {
     line("BOOKMARK", &object)
 }
 
-fn line(kind: &str, object: &Value) -> Vec<u8> {
+fn line(kind: &str, object: &impl fmt::Display) -> Vec<u8> {
     // Written by hand, because json!() would copy the object.
     format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into_bytes()
 }

@@ -21,7 +21,7 @@ pub(crate) struct Admin {
 impl Admin {
     pub(crate) async fn meddle(mut self) {
         loop {
-            let next = Instant::now() + self.chance.millis(500..=25_000);
+            let next = Instant::now() + self.chance.millis(300..=10_000);
             if next >= self.until {
                 return;
             }
@@ -33,21 +33,23 @@ impl Admin {
     fn meddle_once(&mut self) {
         let (serial, seconds) = (self.chance.u64(), self.chance.number(1..=20));
         let seconds = i32::try_from(seconds).unwrap();
-        match self.chance.number(0..=7) {
+        match self.chance.number(0..=11) {
             0 => self.delete(),
             1 => {
                 self.story.count("faults", "history compacted");
                 self.server.compact();
             }
-            2 | 3 => self.edit("Lease labelled", false, |lease| {
+            2..=7 => self.edit("Lease labelled", false, |lease| {
                 let labels = lease.metadata.labels.get_or_insert_default();
                 labels.insert("serial".into(), serial.to_string());
             }),
-            4 => self.edit_spec("holder overwritten", false, |spec| {
+            8 => self.edit_spec("holder overwritten", false, |spec| {
                 spec.holder_identity = Some("intruder".into());
             }),
-            5 => self.edit_spec("holder emptied", true, |spec| spec.holder_identity = Some(String::new())),
-            6 => self.edit_spec("duration changed", true, |spec| spec.lease_duration_seconds = Some(seconds)),
+            9 => self.edit_spec("holder emptied", true, |spec| spec.holder_identity = Some(String::new())),
+            10 => {
+                self.edit_spec("duration changed", true, |spec| spec.lease_duration_seconds = Some(seconds));
+            }
             _ => self.edit_spec("renewTime set back", self.walls_are_trusted, |spec| {
                 if let Some(time) = &mut spec.renew_time {
                     time.0 -= SignedDuration::from_secs(100);

@@ -26,8 +26,8 @@ impl Storm {
             }
             sleep_until(next).await;
             match self.chance.number(0..=9) {
-                0..=3 => self.some_requests_fail(),
-                4 | 5 => self.all_requests_fail().await,
+                0..=2 => self.some_requests_fail(),
+                3..=5 => self.all_requests_fail().await,
                 6 | 7 => self.watches_fail(),
                 _ => self.stand_still().await,
             }
@@ -45,12 +45,20 @@ impl Storm {
         self.node.disturb(faults.collect());
     }
 
+    /// One request may fail in some other way before.
     async fn all_requests_fail(&mut self) {
         let (name, fault) = any_fault(&mut self.chance);
         let (verbs, span) = (some_verbs(&mut self.chance), self.chance.millis(100..=30_000));
+        let (first, prelude) = any_fault(&mut self.chance);
+        let mut faults = vec![fault.on_any(verbs)];
+        if self.chance.one_in(2) {
+            faults.insert(0, prelude.on_any(&[Verb::Apply, Verb::Update]).times(1));
+            self.story.count("faults", first);
+            self.story.note(&self.node.name, || format!("the next write: {first}"));
+        }
         self.story.count("faults", name);
         self.story.note(&self.node.name, || format!("for {span:?}: {name} on {verbs:?}"));
-        self.node.disturb(vec![fault.on_any(verbs)]);
+        self.node.disturb(faults);
         self.rest(span).await;
         self.story.note(&self.node.name, || "healed".into());
         self.node.heal();

@@ -70,7 +70,7 @@ impl User {
     }
 
     async fn give_up_in_time(&mut self) {
-        let patience = self.chance.millis(0..=8_000);
+        let patience = self.patience();
         match self.node.lock.acquire_timeout(patience).await {
             Ok(guard) => self.enjoy(guard).await,
             Err(AcquireError::TimedOut { .. }) => self.story.count("given up", "in time"),
@@ -88,8 +88,14 @@ impl User {
         }
     }
 
+    /// Some give up while their claim is on its way.
+    fn patience(&mut self) -> Duration {
+        let longest = self.chance.pick(&[100, 8_000, 15_000]);
+        self.chance.millis(0..=longest)
+    }
+
     async fn use_with(&mut self) {
-        let (node, patience) = (self.node.clone(), self.chance.millis(0..=30_000));
+        let (node, patience) = (self.node.clone(), self.patience() + self.patience());
         let work = self.chance.millis(0..=4_000);
         let outcome = timeout(patience, node.lock.with(|held| self.guarded(held, work))).await;
         match outcome {

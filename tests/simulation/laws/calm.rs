@@ -27,8 +27,8 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
         lost.map(|hold| format!("{} was lost: {:?}", hold.identity, hold.reason)).collect();
     if case.plan.client_go == 0 {
         broken.extend(case.states.windows(2).filter_map(|pair| slow(case, &pair[0], &pair[1])));
-        broken.extend(case.states.windows(2).filter_map(|pair| left_behind(case, &pair[0], &pair[1])));
     }
+    broken.extend(case.states.windows(2).filter_map(|pair| left_behind(case, &pair[0], &pair[1])));
     broken
 }
 
