@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use crate::protocol::{Moment, Stamp};
+use crate::time::{Moment, Stamp};
 
 /// Time on this machine.
 ///

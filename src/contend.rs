@@ -7,11 +7,12 @@ use futures::stream::BoxStream;
 use crate::error::{AcquireError, RequestError};
 use crate::lease::LeaseHolder;
 use crate::pace::{Backoff, jittered};
-use crate::protocol::{Answer, Claim, Contention, ContentionStep, Moment, Write};
+use crate::protocol::{Answer, Claim, Contention, ContentionStep, Write};
 use crate::record::Snapshot;
 use crate::session::Session;
 use crate::settings::CreateMode;
 use crate::store::Failure;
+use crate::time::Moment;
 use crate::watch::{News, next_news, watch};
 
 /// How long to contend.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::error::LossReason;
 use crate::lease::{FencingToken, LeaseName};
-use crate::protocol::Moment;
+use crate::time::Moment;
 
 /// A view of a held lock: cheap to clone, it neither keeps the lock nor releases it.
 ///

@@ -13,11 +13,12 @@ use crate::error::LossReason;
 use crate::held::Held;
 use crate::lease::FencingToken;
 use crate::pace::Backoff;
-use crate::protocol::{Answer, Claim, Holder, Loss, Moment, Step};
+use crate::protocol::{Answer, Claim, Holder, Loss, Step};
 use crate::record::{Record, Snapshot};
 use crate::release;
 use crate::session::{Session, Stop};
 use crate::store::{Denial, Failure, Store};
+use crate::time::Moment;
 use crate::watch::{News, next_news, watch};
 
 /// Holds what `claim` won until it is lost or the order to stop comes.

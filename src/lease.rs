@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::protocol::Stamp;
 use crate::record::Snapshot;
+use crate::time::Stamp;
 
 /// Which Lease; displays as `namespace/name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -122,6 +122,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod acquisition;
 mod builder;
 mod clock;
 mod contend;
@@ -140,6 +141,7 @@ mod settings;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod time;
 mod watch;
 
 pub use builder::LeaseLockBuilder;

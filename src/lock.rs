@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::acquisition::acquisition;
 use crate::builder::LeaseLockBuilder;
 use crate::clock::Clock;
 use crate::contend::{Patience, Setback};
@@ -305,7 +306,7 @@ impl LeaseLock {
         let (claimed, outcome) = oneshot::channel();
         #[cfg(feature = "testing")]
         let clock = self.0.clock.clone();
-        let session = session.run(patience, claimed, stop);
+        let session = acquisition(session, patience, claimed, stop);
         #[cfg(feature = "testing")]
         let session = async move { clock.run(session).await };
         runtime.spawn(session.instrument(span));

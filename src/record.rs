@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::protocol::Stamp;
+use crate::time::Stamp;
 
 /// The part of a Lease's spec that says who holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

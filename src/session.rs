@@ -1,7 +1,4 @@
-//! One acquisition, from the first look at the Lease to the end of the hold, as one background task.
-//!
-//! A background task, so that dropping whatever a user holds, an unfinished `acquire()` or a guard, at any
-//! point and on any thread, leaves somebody behind who puts the Lease in order.
+//! What one acquisition works with, and what it shares with its user and with the acquisitions after it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,15 +8,11 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::clock::Clock;
-use crate::contend::{self, Patience, Setback};
 use crate::error::{ReleaseError, RequestError};
-use crate::held::Held;
-use crate::hold;
 use crate::lease::LeaseHolder;
 use crate::pace::Spread;
-use crate::protocol::{Contention, Judge, Terms};
+use crate::protocol::{Judge, Terms};
 use crate::record::Snapshot;
-use crate::release;
 use crate::settings::CreateMode;
 use crate::store::Store;
 
@@ -130,36 +123,6 @@ impl Drop for Leash {
 }
 
 impl Session {
-    /// Runs the session. `claimed` is told how the claim went.
-    pub(crate) async fn run(
-        mut self,
-        patience: Patience,
-        claimed: oneshot::Sender<Result<Held, Setback>>,
-        mut stop: oneshot::Receiver<Stop>,
-    ) {
-        let left = self.turn.left_free.take();
-        let mut contention = Contention::new(self.me.clone(), self.terms, left);
-        let outcome = tokio::select! {
-            biased;
-            order = &mut stop => Err(order.ok()),
-            outcome = contend::contend(&mut self, &mut contention, patience) => Ok(outcome),
-        };
-        match outcome {
-            Ok(Ok(claim)) => hold::hold(self, claim, claimed, stop).await,
-            Ok(Err(setback)) => {
-                // Fails where nobody waits for it any more.
-                let _ = claimed.send(Err(setback));
-                release::withdraw(&mut self, contention).await;
-            }
-            Err(order) => {
-                tracing::debug!("gave up waiting");
-                release::withdraw(&mut self, contention).await;
-                // Only now: `shutdown` waits for the end of the order.
-                drop(order);
-            }
-        }
-    }
-
     /// The longest pause between two tries of a failing request.
     pub(crate) fn longest_pause(&self) -> Duration {
         self.terms.renew_interval / 4

@@ -14,17 +14,16 @@ mod judge;
 #[cfg(test)]
 mod model;
 mod release;
-mod time;
 
 pub(crate) use contention::{Claim, Contention, ContentionStep};
 pub(crate) use holder::{Holder, Loss, Step};
 pub(crate) use judge::Judge;
 pub(crate) use release::{Release, ReleaseStep, Released};
-pub(crate) use time::{Moment, Stamp};
 
 use std::time::Duration;
 
 use crate::record::{Record, Snapshot, Version};
+use crate::time::{Moment, Stamp};
 
 /// The largest relative rate error assumed of any clock: 1 %. NTP keeps real clocks within 0.05 %.
 pub(crate) const CLOCK_RATE_ERROR: f64 = 0.01;

@@ -111,7 +111,7 @@ mod tests {
     use tokio::time::{Instant, sleep};
 
     use super::*;
-    use crate::{clock::Clock, protocol::Stamp};
+    use crate::{clock::Clock, time::Stamp};
 
     #[tokio::test(start_paused = true)]
     async fn a_fast_clock_is_ahead_and_its_timers_early() {
