@@ -84,7 +84,7 @@ struct Contender<'a> {
     patience: Patience,
     started: Moment,
     reads: Backoff,
-    /// Starts over when somebody else is seen to hold the Lease: then refusals were a matter of competition.
+    /// Starts over when somebody else has got the Lease: then refusals were a matter of competition.
     writes: Backoff,
     watches: Backoff,
     watch: Option<BoxStream<'static, News>>,
@@ -279,7 +279,7 @@ impl Contender<'_> {
         let holder = self.contention.seen().and_then(LeaseHolder::of);
         let holder = holder.filter(|holder| holder.identity != self.session.me);
         let identity = holder.as_ref().map(|holder| holder.identity.clone());
-        if identity.is_some() {
+        if identity.is_some() && !self.contention.may_claim() {
             self.writes.succeeded();
         }
         if identity != self.holder {

@@ -136,6 +136,19 @@ async fn a_waiter_backs_off_while_writes_fail_and_reads_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_waiter_backs_off_while_it_may_not_replace_a_dead_holder() {
+    let server = LeaseServer::new();
+    free_lease(&server).await;
+    set_holder(&server, "dead");
+    let (link, lock) = connect(&server);
+    link.inject(Fault::status(409).on(Verb::Apply));
+    let waiting = tokio::spawn(async move { lock.acquire().await });
+    sleep(s(600)).await;
+    waiting.abort();
+    assert!(link.count(Verb::Apply) < 1200, "{} writes in ten minutes", link.count(Verb::Apply));
+}
+
+#[tokio::test(start_paused = true)]
 async fn try_acquire_comes_back() {
     let server = LeaseServer::new();
     free_lease(&server).await;
