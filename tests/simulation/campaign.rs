@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::story::Counts;
+use crate::story::{Counts, Telling};
 use crate::world::live;
 
 #[derive(Default)]
@@ -50,7 +50,7 @@ impl Campaign {
 
     fn one(seed: u64) -> Self {
         let mut one = Self { worlds: 1, ..Self::default() };
-        match catch_unwind(AssertUnwindSafe(|| live(seed, false))) {
+        match catch_unwind(AssertUnwindSafe(|| live(seed, Telling::Silent))) {
             Ok(outcome) => {
                 (one.lasted, one.counts) = (outcome.lasted, outcome.counts);
                 if !outcome.broken.is_empty() {

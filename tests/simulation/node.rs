@@ -8,7 +8,9 @@ use kube_lease_lock::testing::{Fault, LeaseServer, Link, Machine};
 use tokio::time::Instant;
 
 use crate::chance::Chance;
+use crate::meter::metered;
 use crate::plan::{NodePlan, Plan};
+use crate::story::Story;
 
 pub(crate) const NAME: &str = "a-lock";
 
@@ -27,12 +29,18 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn build(index: usize, world: &Plan, server: &LeaseServer, chance: &mut Chance) -> Self {
+    pub(crate) fn build(
+        index: usize,
+        world: &Plan,
+        server: &LeaseServer,
+        story: &Story,
+        chance: &mut Chance,
+    ) -> Self {
         let plan = world.nodes[index].clone();
         let name = format!("node-{index}");
         let link = server.connect();
         let machine = Machine::new().rate(plan.rate).wall(plan.wall);
-        let mut builder = LeaseLock::builder(link.client(), NAME)
+        let mut builder = LeaseLock::builder(metered(link.client(), &name, story), NAME)
             .identity(&name)
             .lease_duration(plan.lease_duration)
             .renew_deadline(plan.renew_deadline)

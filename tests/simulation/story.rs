@@ -27,6 +27,16 @@ pub(crate) struct Told {
     pub(crate) counts: Counts,
     /// Only kept when somebody is going to read them.
     pub(crate) lines: Option<Vec<String>>,
+    aloud: bool,
+}
+
+/// What becomes of the lines.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Telling {
+    Silent,
+    Kept,
+    /// At once, so that a world that never ends tells where it hangs.
+    Aloud,
 }
 
 pub(crate) type Counts = BTreeMap<(&'static str, &'static str), u64>;
@@ -55,7 +65,7 @@ pub(crate) struct Tampering {
 }
 
 impl Story {
-    pub(crate) fn new(traced: bool) -> Self {
+    pub(crate) fn new(telling: Telling) -> Self {
         Self(Arc::new(Mutex::new(Told {
             begun: Instant::now(),
             holds: Vec::new(),
@@ -64,7 +74,8 @@ impl Story {
             waits: Vec::new(),
             broken: Vec::new(),
             counts: Counts::new(),
-            lines: traced.then(Vec::new),
+            lines: (telling != Telling::Silent).then(Vec::new),
+            aloud: telling == Telling::Aloud,
         })))
     }
 
@@ -153,7 +164,11 @@ impl Told {
     pub(crate) fn note(&mut self, who: &str, what: impl FnOnce() -> String) {
         let at = self.begun.elapsed().as_secs_f64();
         if let Some(lines) = &mut self.lines {
-            lines.push(format!("{at:9.3} s  {who:<11} {}", what()));
+            let line = format!("{at:9.3} s  {who:<11} {}", what());
+            if self.aloud {
+                eprintln!("{line}");
+            }
+            lines.push(line);
         }
     }
 

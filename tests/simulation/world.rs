@@ -16,7 +16,7 @@ use crate::laws;
 use crate::node::{NAME, Node};
 use crate::plan::Plan;
 use crate::storm::Storm;
-use crate::story::{Counts, Story};
+use crate::story::{Counts, Story, Telling};
 use crate::user::User;
 
 /// What became of it.
@@ -29,9 +29,9 @@ pub(crate) struct Outcome {
 }
 
 /// Lives through the world of `seed`: the same one each time.
-pub(crate) fn live(seed: u64, traced: bool) -> Outcome {
+pub(crate) fn live(seed: u64, telling: Telling) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(async { World::begin(seed, traced).run().await })
+    runtime.unwrap().block_on(async { World::begin(seed, telling).run().await })
 }
 
 /// How late the last request may arrive.
@@ -48,12 +48,12 @@ struct World {
 }
 
 impl World {
-    fn begin(seed: u64, traced: bool) -> Self {
+    fn begin(seed: u64, telling: Telling) -> Self {
         let mut chance = Chance::new(seed);
         let plan = Plan::draw(&mut chance);
-        let (server, story) = (LeaseServer::new(), Story::new(traced));
+        let (server, story) = (LeaseServer::new(), Story::new(telling));
         let history = History::follow(&server, story.clone());
-        let build = |index| Arc::new(Node::build(index, &plan, &server, &mut chance));
+        let build = |index| Arc::new(Node::build(index, &plan, &server, &story, &mut chance));
         let nodes: Vec<_> = (0..plan.nodes.len()).map(build).collect();
         for node in &nodes {
             story.note(&node.name, || format!("{:?}", node.plan));

@@ -1,0 +1,47 @@
+//! Counts the requests of one node, and stops a node that asks without end: in virtual time it would ask for ever.
+
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kube::Client;
+use kube::client::Body;
+use tokio::time::Instant;
+
+use crate::story::Story;
+
+/// More requests within one second than any sane client makes.
+const TOO_MANY: u32 = 1_000;
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Meter {
+    name: String,
+    story: Story,
+    second: Instant,
+    requests: u32,
+}
+
+/// A client that does as `inner` does, within reason.
+pub(crate) fn metered(inner: Client, name: &str, story: &Story) -> Client {
+    let namespace = inner.default_namespace().to_owned();
+    let meter = Meter { name: name.to_owned(), story: story.clone(), second: Instant::now(), requests: 0 };
+    let meter = Arc::new(Mutex::new(meter));
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let (inner, sane) = (inner.clone(), meter.lock().unwrap().count());
+        async move { if sane { inner.send(request).await } else { pending().await } }
+    });
+    Client::new(service, namespace)
+}
+
+impl Meter {
+    fn count(&mut self) -> bool {
+        if self.second.elapsed() >= SECOND {
+            (self.second, self.requests) = (Instant::now(), 0);
+        }
+        self.requests += 1;
+        if self.requests == TOO_MANY {
+            self.story.broken(format!("{} made {TOO_MANY} requests within a second", self.name));
+        }
+        self.requests < TOO_MANY
+    }
+}
