@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use futures::stream::BoxStream;
-
 use crate::error::{AcquireError, RequestError};
 use crate::lease::LeaseHolder;
 use crate::pace::{Backoff, jittered};
@@ -13,7 +11,8 @@ use crate::session::Session;
 use crate::settings::CreateMode;
 use crate::store::Failure;
 use crate::time::Moment;
-use crate::watch::{News, next_news, watch};
+use crate::watch::News;
+use crate::watcher::Watcher;
 
 /// How long to contend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +43,10 @@ impl From<AcquireError> for Setback {
 /// Where a watch is forbidden, the Lease is read this often, less up to half.
 const POLL: Duration = Duration::from_secs(2);
 
-/// Where watching is forbidden, it is tried again after this long: permissions change.
-pub(crate) const WATCH_AGAIN: Duration = Duration::from_secs(60);
-
 /// However long a server asks to be left alone.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A watch that tells nothing for so long is checked with a read: it may be dead, or watch a future that an
-/// API server restored from a backup has yet to reach.
+/// A watch that tells nothing for so long is checked with a read.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Contends until the Lease is claimed. Dropped at any point, it leaves in `contention` what may be under way.
@@ -62,6 +57,7 @@ pub(crate) async fn contend(
 ) -> Result<Claim, Setback> {
     let started = session.clock.now();
     let longest = session.longest_pause();
+    let watcher = Watcher::new(session);
     let mut contender = Contender {
         session,
         contention,
@@ -69,9 +65,7 @@ pub(crate) async fn contend(
         started,
         reads: Backoff::new(longest),
         writes: Backoff::new(longest),
-        watches: Backoff::new(POLL),
-        watch: None,
-        watch_due: started,
+        watcher,
         watch_doubted: false,
         holder: None,
     };
@@ -86,10 +80,7 @@ struct Contender<'a> {
     reads: Backoff,
     /// Starts over when somebody else has got the Lease: then refusals were a matter of competition.
     writes: Backoff,
-    watches: Backoff,
-    watch: Option<BoxStream<'static, News>>,
-    /// Not to be opened before this.
-    watch_due: Moment,
+    watcher: Watcher,
     /// The timer, not the watch, was the reason for the last look.
     watch_doubted: bool,
     /// Who was last seen to hold the Lease.
@@ -129,13 +120,12 @@ impl Contender<'_> {
                 self.reads.succeeded();
                 let news = seen.as_ref().map(|seen| seen.version.revision) != known;
                 if std::mem::take(&mut self.watch_doubted) && news {
-                    tracing::debug!("the watch is silent, opening a new one");
-                    self.watch = None;
+                    self.watcher.give_up();
                 }
                 Answer::Seen(seen)
             }
             Err(failure) => {
-                let pause = self.reads.failed(failure.retry_after(), &mut self.session.rng);
+                let pause = failure.pause(&mut self.reads, &mut self.session.rng);
                 self.endure(&failure, pause)?
             }
         };
@@ -155,14 +145,14 @@ impl Contender<'_> {
 
     fn claim_failed(&mut self, failure: &Failure) -> Result<Answer, Setback> {
         let first = self.writes.is_fresh();
-        let pause = self.writes.failed(failure.retry_after(), &mut self.session.rng);
+        let pause = failure.pause(&mut self.writes, &mut self.session.rng);
         match failure {
             Failure::Conflict(error) if first || self.patience == Patience::Forever => {
                 tracing::debug!(%error, "the Lease has changed since it was looked at");
-                if self.watch.is_some() || !first {
+                if self.watcher.is_open() || !first {
                     self.session.turn.spread.collided();
                 }
-                Ok(Answer::Unknown { pause: if first { Duration::ZERO } else { pause } })
+                Ok(Answer::Unknown { pause })
             }
             Failure::Conflict(_) | Failure::Unknown { .. } => self.endure(failure, pause),
             Failure::Denied(_) => {
@@ -215,7 +205,7 @@ impl Contender<'_> {
         }
         tokio::select! {
             biased;
-            news = next_news(&mut self.watch) => Some(news),
+            news = self.watcher.next() => Some(news),
             () = tokio::time::sleep(pause) => None,
         }
     }
@@ -227,17 +217,14 @@ impl Contender<'_> {
             return Err(Setback::Held(holder.map(Box::new)));
         }
         let now = self.session.clock.now();
-        if let Some(seen) = self.contention.seen()
-            && self.watch.is_none()
-            && self.watch_due <= now
-        {
-            self.watch = Some(watch(self.session.store.clone(), seen.version.revision));
+        if let Some(seen) = self.contention.seen() {
+            self.watcher.tend(seen.version.revision, now);
         }
-        let longest = if self.watch.is_some() { SILENCE } else { jittered(POLL, &mut self.session.rng) };
+        let longest = if self.watcher.is_open() { SILENCE } else { jittered(POLL, &mut self.session.rng) };
         let wake = until.min(now + longest);
         tokio::select! {
             biased;
-            news = next_news(&mut self.watch) => self.heard(news),
+            news = self.watcher.next() => self.heard(news),
             () = self.session.clock.sleep_until(wake) => {
                 self.watch_doubted = true;
                 self.contention.doubt(self.session.clock.now());
@@ -247,24 +234,13 @@ impl Contender<'_> {
     }
 
     fn heard(&mut self, news: News) {
-        let now = self.session.clock.now();
+        self.watcher.heard(&news, self.session);
         match news {
-            News::Changed(snapshot) => {
-                self.watches.succeeded();
-                self.watched(snapshot.version.revision, Some(snapshot));
-            }
+            News::Changed(snapshot) => self.watched(snapshot.version.revision, Some(snapshot)),
             News::Deleted(revision) => self.watched(revision, None),
-            News::Broken(error) => {
-                tracing::debug!(%error, "the watch broke off");
-                self.watch = None;
-                let pause = self.watches.failed(None, &mut self.session.rng);
-                self.contention.doubt(now + pause);
-            }
-            News::Forbidden(error) => {
-                self.watch = None;
-                self.watch_due = now + WATCH_AGAIN;
-                self.session.turn.warn_forbidden_watch(&error);
-            }
+            // Something may have been missed.
+            News::Broken(_) => self.contention.doubt(self.watcher.due()),
+            News::Forbidden(_) => {}
         }
     }
 

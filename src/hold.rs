@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::stream::BoxStream;
 use tokio::sync::oneshot;
 
-use crate::contend::{Setback, WATCH_AGAIN};
+use crate::contend::Setback;
 use crate::error::LossReason;
 use crate::held::Held;
 use crate::lease::FencingToken;
@@ -18,8 +17,8 @@ use crate::record::{Record, Snapshot};
 use crate::release;
 use crate::session::{Session, Stop};
 use crate::store::{Denial, Failure, Store};
-use crate::time::Moment;
-use crate::watch::{News, next_news, watch};
+use crate::watch::News;
+use crate::watcher::Watcher;
 
 /// Holds what `claim` won until it is lost or the order to stop comes.
 pub(crate) async fn hold(
@@ -72,13 +71,10 @@ struct Keeper<'a> {
     holder: Holder,
     held: Held,
     request: Option<BoxFuture<'static, Result<Answer, Failure>>>,
-    watch: Option<BoxStream<'static, News>>,
-    /// When to open the watch, where none is open.
-    watch_due: Moment,
+    watcher: Watcher,
     /// The newest revision that the watch told.
     told: u64,
     backoff: Backoff,
-    watch_backoff: Backoff,
     last_failure: Option<Failure>,
 }
 
@@ -86,17 +82,15 @@ impl<'a> Keeper<'a> {
     fn new(session: &'a mut Session, holder: Holder, held: Held) -> Self {
         let pause = session.longest_pause();
         let told = holder.revision();
-        let watch_due = session.clock.now();
+        let watcher = Watcher::new(session);
         Self {
             session,
             holder,
             held,
             request: None,
-            watch: None,
-            watch_due,
+            watcher,
             told,
             backoff: Backoff::new(pause),
-            watch_backoff: Backoff::new(pause),
             last_failure: None,
         }
     }
@@ -123,14 +117,16 @@ impl<'a> Keeper<'a> {
                 // By the guard, which is being dropped, or by a reader of the clock.
                 return stop.try_recv().map_or(End::Lost(Loss::Deadline), |order| End::Stop(Some(order)));
             }
-            self.tend_watch(now);
-            let wake = if self.watch.is_none() { idle_until.min(self.watch_due) } else { idle_until };
+            if self.watcher.tend(self.holder.revision(), now) {
+                self.told = self.holder.revision();
+            }
+            let wake = if self.watcher.is_open() { idle_until } else { idle_until.min(self.watcher.due()) };
             tokio::select! {
                 biased;
                 order = &mut *stop => return End::Stop(order.ok()),
                 () = self.session.clock.sleep_until(self.holder.deadline()) => {}
                 answer = next_answer(&mut self.request) => self.answered(answer),
-                news = next_news(&mut self.watch) => self.heard(news),
+                news = self.watcher.next() => self.heard(news),
                 () = self.session.clock.sleep_until(wake) => {}
             }
         }
@@ -158,10 +154,10 @@ impl<'a> Keeper<'a> {
     }
 
     fn heard(&mut self, news: News) {
+        self.watcher.heard(&news, self.session);
         let now = self.session.clock.now();
         match news {
             News::Changed(snapshot) => {
-                self.watch_backoff.succeeded();
                 self.told = self.told.max(snapshot.version.revision);
                 self.holder.watched(snapshot, now);
             }
@@ -169,17 +165,7 @@ impl<'a> Keeper<'a> {
                 self.told = self.told.max(revision);
                 self.holder.watched_deletion(revision, now);
             }
-            News::Broken(error) => {
-                self.watch = None;
-                let pause = self.watch_backoff.failed(None, &mut self.session.rng);
-                tracing::debug!(%error, ?pause, "the watch broke off");
-                self.watch_due = now + pause;
-            }
-            News::Forbidden(error) => {
-                self.watch = None;
-                self.watch_due = now + WATCH_AGAIN;
-                self.session.turn.warn_forbidden_watch(&error);
-            }
+            News::Broken(_) | News::Forbidden(_) => {}
         }
     }
 
@@ -188,18 +174,8 @@ impl<'a> Keeper<'a> {
         self.backoff.succeeded();
         self.last_failure = None;
         // A watch that has not told of one renewal by the time of the next is dead.
-        if self.watch.is_some() && self.told < self.holder.revision() {
-            tracing::debug!("the watch is silent, opening a new one");
-            self.watch = None;
-            self.watch_due = self.session.clock.now();
-        }
-    }
-
-    fn tend_watch(&mut self, now: Moment) {
-        if self.watch.is_none() && self.watch_due <= now {
-            let revision = self.holder.revision();
-            self.told = revision;
-            self.watch = Some(watch(self.session.store.clone(), revision));
+        if self.told < self.holder.revision() {
+            self.watcher.give_up();
         }
     }
 }

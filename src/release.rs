@@ -56,17 +56,15 @@ async fn drive(session: &mut Session, mut release: Release) -> Released {
     }
 }
 
-/// What a failure means to the protocol: a first conflict is looked into at once, everything else after a
-/// pause. However long the server asks to be left alone, half of the time that is `left` is for trying again.
+/// What a failure means to the protocol. However long the server asks to be left alone, half of the time that is
+/// `left` is for trying again.
 pub(crate) fn answer_to(
     failure: &Failure,
     left: Duration,
     backoff: &mut Backoff,
     rng: &mut fastrand::Rng,
 ) -> Answer {
-    let first_conflict = matches!(failure, Failure::Conflict(_)) && backoff.is_fresh();
-    let pause = backoff.failed(failure.retry_after(), rng).min(left / 2);
-    Answer::Unknown { pause: if first_conflict { Duration::ZERO } else { pause } }
+    Answer::Unknown { pause: failure.pause(backoff, rng).min(left / 2) }
 }
 
 /// A loss as users see it.

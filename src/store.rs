@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::error::{AcquireError, Cause, RequestError};
 use crate::lease::LeaseName;
+use crate::pace::Backoff;
 use crate::protocol::Write;
 use crate::record::{Record, Snapshot, Version};
 use crate::settings::{Creation, Settings};
@@ -58,11 +59,18 @@ impl From<Denial> for AcquireError {
 
 impl Failure {
     /// How long the server asked to be left alone.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    fn retry_after(&self) -> Option<Duration> {
         match self {
             Failure::Unknown { retry_after, .. } => *retry_after,
             Failure::Conflict(_) | Failure::Denied(_) => None,
         }
+    }
+
+    /// The pause before what became of the request is looked into: none after a first conflict.
+    pub(crate) fn pause(&self, backoff: &mut Backoff, rng: &mut fastrand::Rng) -> Duration {
+        let first_conflict = matches!(self, Failure::Conflict(_)) && backoff.is_fresh();
+        let pause = backoff.failed(self.retry_after(), rng);
+        if first_conflict { Duration::ZERO } else { pause }
     }
 
     pub(crate) fn error(&self) -> &RequestError {

@@ -106,16 +106,3 @@ impl Source {
         Ok(news)
     }
 }
-
-/// The next news of a watch that may not be open; of one that is not, nothing ever comes.
-///
-/// Cancel safe: the stream keeps its place, also while it connects.
-pub(crate) async fn next_news(watch: &mut Option<BoxStream<'static, News>>) -> News {
-    if let Some(open) = watch {
-        if let Some(news) = open.next().await {
-            return news;
-        }
-        *watch = None;
-    }
-    std::future::pending().await
-}

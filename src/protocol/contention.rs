@@ -96,12 +96,6 @@ impl Contention {
         under_way || self.unsettled.as_ref().is_some_and(|claims| claims.on.is_none())
     }
 
-    /// Whether a claim of ours may have been made.
-    #[cfg(test)]
-    pub(crate) fn is_unsettled(&self) -> bool {
-        self.unsettled.is_some()
-    }
-
     /// Decides. A returned [`ContentionStep::Look`] or [`ContentionStep::Claim`] counts as sent at `now`.
     pub(crate) fn step(&mut self, now: Moment, wall: Stamp) -> ContentionStep {
         if let Some(claim) = &self.won {
@@ -427,7 +421,7 @@ mod tests {
         me.claim(0);
         me.answer(unknown(), 100);
         me.look(Some(state("", 4)), 350);
-        assert!(me.0.is_unsettled() && withdraw(me), "it may yet be made");
+        assert!(me.0.unsettled.is_some() && withdraw(me), "it may yet be made");
 
         let mut me = Me::new(Some(state("", 4)));
         me.claim(0);

@@ -1,0 +1,93 @@
+//! A watch that is kept open: opened when it is due, and anew after it broke off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use crate::pace::Backoff;
+use crate::session::Session;
+use crate::store::Store;
+use crate::time::Moment;
+use crate::watch::{News, watch};
+
+/// The watch of one session, open or not.
+pub(crate) struct Watcher {
+    store: Arc<Store>,
+    open: Option<BoxStream<'static, News>>,
+    /// Not to be opened before this.
+    due: Moment,
+    backoff: Backoff,
+}
+
+impl Watcher {
+    /// Where watches keep breaking off, the longest pause between two.
+    const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+    /// Where watching is forbidden, it is tried again after this long: permissions change.
+    const AGAIN: Duration = Duration::from_secs(60);
+
+    pub(crate) fn new(session: &Session) -> Self {
+        let (store, due) = (session.store.clone(), session.clock.now());
+        Self { store, open: None, due, backoff: Backoff::new(Self::LONGEST_PAUSE) }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// When to tend it, where it is not open.
+    pub(crate) fn due(&self) -> Moment {
+        self.due
+    }
+
+    /// Opens it where it is due, for all changes after `revision`. Tells whether it did.
+    pub(crate) fn tend(&mut self, revision: u64, now: Moment) -> bool {
+        let opens = self.open.is_none() && self.due <= now;
+        if opens {
+            self.open = Some(watch(self.store.clone(), revision));
+        }
+        opens
+    }
+
+    /// The next news; while it is not open, nothing ever comes.
+    ///
+    /// Cancel safe: the stream keeps its place, also while it connects.
+    pub(crate) async fn next(&mut self) -> News {
+        if let Some(open) = &mut self.open {
+            if let Some(news) = open.next().await {
+                return news;
+            }
+            self.open = None;
+        }
+        std::future::pending().await
+    }
+
+    /// Draws the consequences of `news` for the watch itself.
+    pub(crate) fn heard(&mut self, news: &News, session: &mut Session) {
+        let now = session.clock.now();
+        match news {
+            News::Changed(_) | News::Deleted(_) => self.backoff.succeeded(),
+            News::Broken(error) => {
+                let pause = self.backoff.failed(None, &mut session.rng);
+                tracing::debug!(%error, ?pause, "the watch broke off");
+                self.open = None;
+                self.due = now + pause;
+            }
+            News::Forbidden(error) => {
+                session.turn.warn_forbidden_watch(error);
+                self.open = None;
+                self.due = now + Self::AGAIN;
+            }
+        }
+    }
+
+    /// It has not told what has happened: it may be dead, or watch a future that an API server restored from a
+    /// backup has yet to reach.
+    pub(crate) fn give_up(&mut self) {
+        if self.open.take().is_some() {
+            tracing::debug!("the watch is silent, opening a new one");
+        }
+    }
+}
