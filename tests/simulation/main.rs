@@ -29,6 +29,10 @@ use campaign::Campaign;
 use story::Telling;
 use world::live;
 
+/// A third of the time of a world would be spent in glibc's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Worlds in which a law was once broken, one seed a line.
 const REGRESSIONS: &str = include_str!("regressions.txt");
 

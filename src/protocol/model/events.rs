@@ -1,0 +1,168 @@
+//! Everything that can happen next.
+
+use std::time::Duration;
+
+use super::process::State;
+use super::world::{Request, World};
+use super::{Answer, Faults, Setup};
+
+/// What happened, by process.
+#[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "for people to read")]
+pub(super) enum Event {
+    Tick,
+    Served(usize),
+    ServedTwice(usize),
+    Answered(usize),
+    TimedOut(usize),
+    Watched(usize),
+    Told(usize),
+    Releases(usize),
+    Withdraws(usize),
+    Returns(usize),
+    Edited,
+    Deleted,
+    Emptied,
+    Intruded,
+}
+
+/// Takes one from what may yet happen.
+type Budget = fn(&mut Faults) -> &mut u8;
+
+struct Explorer<'a> {
+    setup: &'a Setup,
+    world: &'a World,
+    next: Vec<(Event, World)>,
+}
+
+/// Every event that is possible in `world`, with the world after it.
+pub(super) fn successors(setup: &Setup, world: &World) -> Vec<(Event, World)> {
+    let mut explorer = Explorer { setup, world, next: Vec::new() };
+    if world.time < setup.horizon {
+        explorer.explore(Event::Tick, |world| world.time += 1);
+    }
+    explorer.requests();
+    explorer.answers();
+    explorer.news();
+    explorer.processes();
+    explorer.somebody_else();
+    explorer.next
+}
+
+impl Explorer<'_> {
+    fn explore(&mut self, event: Event, change: impl FnOnce(&mut World)) {
+        let mut world = self.world.clone();
+        change(&mut world);
+        world.act(self.setup);
+        self.next.push((event, world));
+    }
+
+    /// The same, if it may happen once more.
+    fn spend(&mut self, budget: Budget, event: Event, change: impl FnOnce(&mut World)) {
+        let mut left = self.world.left;
+        if *budget(&mut left) > 0 {
+            self.explore(event, |world| {
+                *budget(&mut world.left) -= 1;
+                change(world);
+            });
+        }
+    }
+
+    fn requests(&mut self) {
+        let (setup, world) = (self.setup, self.world);
+        for (at, request) in world.requests.iter().enumerate() {
+            self.explore(Event::Served(request.process), |world| {
+                let request = world.requests.remove(at);
+                world.serve(setup, request);
+            });
+            if request.write.is_some() {
+                self.spend(
+                    |left| &mut left.repetitions,
+                    Event::ServedTwice(request.process),
+                    |world| {
+                        // The client is told what came of the second.
+                        let first = Request { stale: true, ..world.requests[at].clone() };
+                        world.serve(setup, first);
+                    },
+                );
+            }
+        }
+    }
+
+    fn answers(&mut self) {
+        let (setup, world) = (self.setup, self.world);
+        for (at, (request, _)) in world.answers.iter().enumerate() {
+            self.explore(Event::Answered(request.process), |world| {
+                let (request, answer) = world.answers.remove(at);
+                let (now, wall) = (world.now(setup, request.process), world.wall(setup, request.process));
+                world.processes[request.process].answered(answer, request.sent.unwrap_or(now), wall);
+            });
+        }
+    }
+
+    fn news(&mut self) {
+        let (setup, world) = (self.setup, self.world);
+        for number in 0..world.processes.len() {
+            if let Some(at) = world.news.iter().position(|news| news.process == number) {
+                self.explore(Event::Told(number), |world| {
+                    let news = world.news.remove(at);
+                    let (now, wall) = (world.now(setup, number), world.wall(setup, number));
+                    world.processes[number].told(news.revision, news.seen, now, wall);
+                });
+            }
+        }
+    }
+
+    fn processes(&mut self) {
+        let (setup, world) = (self.setup, self.world);
+        for (number, process) in world.processes.iter().enumerate() {
+            if process.waiting {
+                self.spend(
+                    |left| &mut left.timeouts,
+                    Event::TimedOut(number),
+                    |world| {
+                        let (now, wall) = (world.now(setup, number), world.wall(setup, number));
+                        world.give_up(number);
+                        let unknown = Answer::Unknown { pause: Duration::ZERO };
+                        world.processes[number].answered(unknown, now, wall);
+                    },
+                );
+            }
+            let stop = |world: &mut World| {
+                let now = world.now(setup, number);
+                world.hang_up(number);
+                world.processes[number].stop(now);
+            };
+            match &process.state {
+                State::Contending(_) => {
+                    self.spend(|left| &mut left.withdrawals, Event::Withdraws(number), stop);
+                }
+                State::Holding(_) => self.spend(|left| &mut left.releases, Event::Releases(number), stop),
+                State::Releasing(_) => continue,
+                State::Over(_) => {
+                    self.spend(
+                        |left| &mut left.returns,
+                        Event::Returns(number),
+                        |world| {
+                            world.processes[number].contend(setup);
+                        },
+                    );
+                    continue;
+                }
+            }
+            if world.has_history() {
+                self.spend(|left| &mut left.news, Event::Watched(number), |world| world.watch(number));
+            }
+        }
+    }
+
+    fn somebody_else(&mut self) {
+        let setup = self.setup;
+        self.spend(|left| &mut left.intrusions, Event::Intruded, |world| world.intrude(setup));
+        if self.world.lease.is_some() {
+            self.spend(|left| &mut left.edits, Event::Edited, World::edit);
+            self.spend(|left| &mut left.deletions, Event::Deleted, World::delete);
+            self.spend(|left| &mut left.clearings, Event::Emptied, World::empty);
+        }
+    }
+}
