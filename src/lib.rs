@@ -143,6 +143,7 @@ mod store;
 pub mod testing;
 mod time;
 mod watch;
+mod wire;
 
 pub use builder::LeaseLockBuilder;
 pub use error::{
