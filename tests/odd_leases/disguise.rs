@@ -40,7 +40,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(spec: Value) -> Self {
+    pub(crate) fn new(spec: &Value) -> Self {
         let server = LeaseServer::new();
         let lease = json!({ "metadata": { "name": NAME, "namespace": "default" }, "spec": spec });
         let lease: Lease = server.put(serde_json::from_value(lease).unwrap());

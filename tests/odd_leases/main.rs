@@ -66,7 +66,7 @@ fn wait_for(spec: &Value) -> Option<Duration> {
 }
 
 async fn left_alone_and_then_taken(odd: Value) {
-    let world = World::new(json!({ "holderIdentity": "them" }));
+    let world = World::new(&json!({ "holderIdentity": "them" }));
     let wait = wait_for(&odd["spec"]);
     world.wear(Mask::Of(odd));
     let started = Instant::now();
@@ -84,7 +84,7 @@ async fn left_alone_and_then_taken(odd: Value) {
 }
 
 async fn no_claim_on(garbage: Vec<u8>, known: bool) {
-    let world = World::new(json!({}));
+    let world = World::new(&json!({}));
     if known {
         world.lock.holder().await.unwrap();
     }
@@ -106,7 +106,7 @@ async fn no_claim_on(garbage: Vec<u8>, known: bool) {
 }
 
 async fn garbage_from_the_watch(garbage: Vec<u8>, ends: bool) {
-    let world = World::new(json!({ "holderIdentity": "them", "leaseDurationSeconds": 100_000 }));
+    let world = World::new(&json!({ "holderIdentity": "them", "leaseDurationSeconds": 100_000 }));
     world.wear(Mask::GarbageWatch { garbage, ends });
     let waiting = tokio::spawn({
         let lock = world.lock.clone();
@@ -124,7 +124,7 @@ async fn garbage_from_the_watch(garbage: Vec<u8>, ends: bool) {
 }
 
 async fn no_renewals_but(garbage: Vec<u8>) {
-    let world = World::new(json!({}));
+    let world = World::new(&json!({}));
     let guard = world.lock.acquire().await.unwrap();
     let token = guard.token();
     let started = Instant::now();
