@@ -1,5 +1,7 @@
 //! The few requests about one Lease: each bounded in time, each answer sorted. Only this file and
 //! [`watch`](crate::watch) talk to Kubernetes.
+//!
+#![doc = include_str!("lease_api.md")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
