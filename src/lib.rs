@@ -144,6 +144,7 @@ pub mod testing;
 mod time;
 mod watch;
 mod watcher;
+mod wire;
 
 pub use builder::LeaseLockBuilder;
 pub use error::{

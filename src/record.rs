@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::time::Stamp;
+use crate::wire::{Object, Spec};
 
 /// The part of a Lease's spec that says who holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,11 +41,14 @@ pub(crate) struct Snapshot {
 pub(crate) enum Malformed {
     #[error("the object has no metadata.uid")]
     NoUid,
-    #[error("metadata.resourceVersion is {0:?}, not an unsigned 64-bit integer")]
+    #[error("metadata.resourceVersion is {0:?}, not a positive 64-bit integer")]
     Revision(String),
 }
 
 impl Record {
+    /// What a Lease without a spec says.
+    const NONE: Self = Self { holder: None, duration: None, acquired: None, renewed: None, transitions: 0 };
+
     /// The record of a new holder that follows `previous`, counting transitions as client-go does.
     pub(crate) fn claim(holder: &str, duration: Duration, previous: Option<&Record>, now: Stamp) -> Self {
         let transitions = match previous {
@@ -69,7 +72,7 @@ impl Record {
 
     /// The record of a Lease that nobody holds or has held.
     pub(crate) fn free(now: Stamp) -> Self {
-        Self { holder: None, duration: None, acquired: None, renewed: None, transitions: 0 }.release(now)
+        Self::NONE.release(now)
     }
 
     /// The record that gives the Lease back: no holder and a duration of one second, as client-go leaves it.
@@ -95,31 +98,37 @@ impl Record {
     }
 }
 
-impl TryFrom<&Lease> for Snapshot {
+impl TryFrom<Object> for Snapshot {
     type Error = Malformed;
 
-    fn try_from(lease: &Lease) -> Result<Self, Malformed> {
-        let uid = lease.metadata.uid.clone().filter(|uid| !uid.is_empty()).ok_or(Malformed::NoUid)?;
-        let revision = lease.metadata.resource_version.as_deref().unwrap_or_default();
-        let revision = revision.parse().map_err(|_| Malformed::Revision(revision.to_owned()))?;
-        Ok(Self { version: Version { uid, revision }, record: record_of(lease) })
+    fn try_from(Object { metadata, spec }: Object) -> Result<Self, Malformed> {
+        let uid = metadata.uid.filter(|uid| !uid.is_empty()).ok_or(Malformed::NoUid)?;
+        let revision = metadata.resource_version.unwrap_or_default();
+        let revision = number(&revision).ok_or(Malformed::Revision(revision))?;
+        let record = spec.map_or(Record::NONE, Record::from);
+        Ok(Self { version: Version { uid, revision }, record })
     }
 }
 
-fn record_of(lease: &Lease) -> Record {
-    let spec = lease.spec.as_ref();
-    let seconds = spec.and_then(|s| s.lease_duration_seconds);
-    Record {
-        holder: spec.and_then(|s| s.holder_identity.clone()).filter(|holder| !holder.is_empty()),
-        duration: seconds.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs),
-        acquired: spec.and_then(|s| s.acquire_time.as_ref()).map(stamp),
-        renewed: spec.and_then(|s| s.renew_time.as_ref()).map(stamp),
-        transitions: spec.and_then(|s| s.lease_transitions).unwrap_or(0).max(0),
-    }
+/// A number as API servers write it. Zero is no version: a write conditional on it would be conditional on nothing.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number: &u64| *number > 0 && number.to_string() == text)
 }
 
-fn stamp(time: &MicroTime) -> Stamp {
-    Stamp(time.0.as_microsecond())
+impl From<Spec> for Record {
+    fn from(spec: Spec) -> Self {
+        let transitions = spec.lease_transitions.unwrap_or(0).max(0);
+        Self {
+            holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
+            duration: spec
+                .lease_duration_seconds
+                .and_then(|s| u64::try_from(s).ok())
+                .map(Duration::from_secs),
+            acquired: spec.acquire_time.map(|time| time.0),
+            renewed: spec.renew_time.map(|time| time.0),
+            transitions: i32::try_from(transitions).unwrap_or(i32::MAX),
+        }
+    }
 }
 
 /// The wire form of a stamp; the range of years that a Lease can carry is wider than any clock's.
@@ -129,11 +138,13 @@ pub(crate) fn micro_time(stamp: Stamp) -> MicroTime {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const D: Duration = Duration::from_secs(15);
 
-    fn lease(spec: &Value) -> Lease {
+    fn lease(spec: &Value) -> Object {
         serde_json::from_value(json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
             "metadata": { "name": "x", "uid": "u", "resourceVersion": "7" },
@@ -145,14 +156,14 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let claim = Record::claim("me", D, None, Stamp(1_700_000_000_123_456));
-        let snapshot = Snapshot::try_from(&lease(&claim.to_spec())).unwrap();
+        let snapshot = Snapshot::try_from(lease(&claim.to_spec())).unwrap();
         assert_eq!(snapshot.record, claim);
         assert_eq!(snapshot.version, Version { uid: "u".into(), revision: 7 });
 
         let released = claim.release(Stamp(1_700_000_001_000_000));
         assert_eq!(released.to_spec()["holderIdentity"], "");
         assert_eq!(released.to_spec()["leaseDurationSeconds"], 1);
-        assert_eq!(Snapshot::try_from(&lease(&released.to_spec())).unwrap().record, released);
+        assert_eq!(Snapshot::try_from(lease(&released.to_spec())).unwrap().record, released);
     }
 
     #[test]
@@ -160,29 +171,32 @@ mod tests {
         for spec in
             [json!(null), json!({}), json!({ "holderIdentity": null }), json!({ "holderIdentity": "" })]
         {
-            let record = Snapshot::try_from(&lease(&spec)).unwrap().record;
+            let record = Snapshot::try_from(lease(&spec)).unwrap().record;
             assert_eq!(record.holder, None, "{spec} is free");
         }
         let spec = json!({ "holderIdentity": "them", "leaseTransitions": -3, "leaseDurationSeconds": -1 });
-        let record = Snapshot::try_from(&lease(&spec)).unwrap().record;
+        let record = Snapshot::try_from(lease(&spec)).unwrap().record;
         assert_eq!(record.holder.as_deref(), Some("them"));
         assert_eq!((record.duration, record.renewed, record.transitions), (None, None, 0));
     }
 
     #[test]
     fn objects_without_identity_are_refused() {
-        let mut no_uid = lease(&json!({}));
-        no_uid.metadata.uid = None;
-        assert_eq!(Snapshot::try_from(&no_uid), Err(Malformed::NoUid));
-        let mut odd = lease(&json!({}));
-        odd.metadata.resource_version = Some("12x".into());
-        assert_eq!(Snapshot::try_from(&odd), Err(Malformed::Revision("12x".into())));
+        for uid in [None, Some(String::new())] {
+            let mut nobody = lease(&json!({}));
+            nobody.metadata.uid = uid;
+            assert_eq!(Snapshot::try_from(nobody), Err(Malformed::NoUid));
+        }
+        for odd in ["", "0", "12x", "+12", "012", "-1", "18446744073709551616", "1.5", " 1"] {
+            let mut lease = lease(&json!({}));
+            lease.metadata.resource_version = Some(odd.into());
+            assert_eq!(Snapshot::try_from(lease), Err(Malformed::Revision(odd.into())));
+        }
     }
 
     #[test]
     fn transitions_count_holders_and_never_overflow() {
-        let free =
-            |transitions| Record { holder: None, duration: None, acquired: None, renewed: None, transitions };
+        let free = |transitions| Record { transitions, ..Record::NONE };
         assert_eq!(Record::claim("me", D, None, Stamp(0)).transitions, 0);
         assert_eq!(Record::claim("me", D, Some(&free(4)), Stamp(0)).transitions, 5);
         assert_eq!(Record::claim("me", D, Some(&free(i32::MAX)), Stamp(0)).transitions, i32::MAX);
@@ -192,5 +206,38 @@ mod tests {
             5,
             "a repeated claim counts once"
         );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_record_of_ours_survives_the_wire(
+            holder in ".{0,20}",
+            seconds in 1..=i64::from(i32::MAX),
+            times in any::<[Option<i32>; 2]>(),
+            transitions in 0..=i32::MAX,
+        ) {
+            let [acquired, renewed] = times.map(|time| Some(Stamp(i64::from(time?) * 999_999)));
+            let record = Record {
+                holder: Some(holder).filter(|holder| !holder.is_empty()),
+                duration: Some(Duration::from_secs(seconds.unsigned_abs())),
+                acquired,
+                renewed,
+                transitions,
+            };
+            prop_assert_eq!(Snapshot::try_from(lease(&record.to_spec())).unwrap().record, record);
+        }
+
+        #[test]
+        fn a_holder_is_never_overlooked(holder in ".{1,20}", duration in any::<i64>(), transitions in any::<i64>()) {
+            let spec = json!({
+                "holderIdentity": holder, "leaseDurationSeconds": duration, "leaseTransitions": transitions,
+            });
+            let record = Snapshot::try_from(lease(&spec)).unwrap().record;
+            prop_assert_eq!(record.holder, Some(holder));
+            prop_assert_eq!(record.duration.map(|d| d.as_secs()), u64::try_from(duration).ok());
+            prop_assert!(record.transitions >= 0);
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! The few requests about one Lease: each bounded in time, each answer sorted. Only this file and
 //! [`watch`](crate::watch) talk to Kubernetes.
+//!
+#![doc = include_str!("lease_api.md")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, Patch, PatchParams, PostParams, WatchParams};
-use kube::core::Status;
+use kube::Resource;
+use kube::api::{GetParams, Patch, PatchParams, PostParams, WatchParams};
+use kube::core::{Request, Status, WatchEvent};
 use serde_json::{Value, json};
 
 use crate::error::{AcquireError, Cause, RequestError};
@@ -16,10 +19,15 @@ use crate::pace::Backoff;
 use crate::protocol::Write;
 use crate::record::{Record, Snapshot, Version};
 use crate::settings::{Creation, Settings};
+use crate::wire::Object;
+
+/// A request, if it could be put into HTTP.
+type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
 
 /// One Lease on the API server.
 pub(crate) struct Store {
-    api: Api<Lease>,
+    client: kube::Client,
+    requests: Request,
     lease: LeaseName,
     field_manager: String,
     creation: Creation,
@@ -87,7 +95,8 @@ impl Failure {
 impl Store {
     pub(crate) fn new(client: kube::Client, settings: &Settings) -> Self {
         Self {
-            api: Api::namespaced(client, settings.lease.namespace()),
+            client,
+            requests: Request::new(Lease::url_path(&(), Some(settings.lease.namespace()))),
             lease: settings.lease.clone(),
             field_manager: settings.field_manager.clone(),
             creation: settings.creation.clone(),
@@ -106,8 +115,15 @@ impl Store {
 
     /// The Lease as it is now; `None` where there is none.
     pub(crate) async fn get(&self, within: Duration) -> Result<Option<Snapshot>, Failure> {
-        let answer = self.bounded("get", within, self.api.get_opt(self.lease.name())).await?;
-        answer.map(|lease| self.snapshot("get", &lease)).transpose()
+        let request = self.requests.get(self.lease.name(), &GetParams::default());
+        let answer = async {
+            match self.send(request).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+                answer => answer.map(Some),
+            }
+        };
+        let answer = self.bounded("get", within, answer).await?;
+        answer.map(|lease| self.snapshot("get", lease)).transpose()
     }
 
     /// Makes one conditional write.
@@ -130,9 +146,9 @@ impl Store {
         object["metadata"]["uid"] = json!(on.uid);
         object["metadata"]["resourceVersion"] = json!(on.revision.to_string());
         let params = PatchParams::apply(&self.field_manager).force();
-        let patch = Patch::Apply(&object);
-        let lease = self.bounded("patch", within, self.api.patch(self.lease.name(), &params, &patch)).await?;
-        self.written("patch", &lease, record)
+        let request = self.requests.patch(self.lease.name(), &params, &Patch::Apply(&object));
+        let lease = self.bounded("patch", within, self.send(request)).await?;
+        self.written("patch", lease, record)
     }
 
     /// PUT without a version: creates atomically if absent, and is refused if not.
@@ -143,26 +159,25 @@ impl Store {
         if let Some(owner) = &self.creation.owner {
             object["metadata"]["ownerReferences"] = json!([owner]);
         }
-        let object: Lease = serde_json::from_value(object)
-            .map_err(|error| self.nonsense("update", format!("a request that cannot be encoded: {error}")))?;
         let params = PostParams { dry_run, field_manager: Some(self.field_manager.clone()) };
-        let lease =
-            self.bounded("update", within, self.api.replace(self.lease.name(), &params, &object)).await?;
-        self.written("update", &lease, record)
+        let request = self.requests.replace(self.lease.name(), &params, object.to_string().into_bytes());
+        let lease = self.bounded("update", within, self.send(request)).await?;
+        self.written("update", lease, record)
     }
 
     /// Opens a watch on this one Lease, from `revision` on.
     pub(crate) async fn watch(
         &self,
         revision: u64,
-    ) -> Result<impl futures::Stream<Item = kube::Result<kube::core::WatchEvent<Lease>>> + use<>, Failure>
-    {
+    ) -> Result<impl futures::Stream<Item = kube::Result<WatchEvent<Object>>> + use<>, Failure> {
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.lease.name()));
-        self.bounded("watch", self.request_timeout, self.api.watch(&params, &revision.to_string())).await
+        let request = self.requests.watch(&params, &revision.to_string());
+        let events = async { self.client.request_events(request.map_err(kube::Error::BuildRequest)?).await };
+        self.bounded("watch", self.request_timeout, events).await
     }
 
     /// A Lease from an answer or a watch event, if it is one and this one.
-    pub(crate) fn snapshot(&self, verb: &'static str, lease: &Lease) -> Result<Snapshot, Failure> {
+    pub(crate) fn snapshot(&self, verb: &'static str, lease: Object) -> Result<Snapshot, Failure> {
         if lease.metadata.name.as_deref() != Some(self.lease.name()) {
             return Err(self.nonsense(verb, format!("an object named {:?}", lease.metadata.name)));
         }
@@ -170,7 +185,7 @@ impl Store {
     }
 
     /// The object that a write left, if it really shows what was written.
-    fn written(&self, verb: &'static str, lease: &Lease, record: &Record) -> Result<Snapshot, Failure> {
+    fn written(&self, verb: &'static str, lease: Object, record: &Record) -> Result<Snapshot, Failure> {
         let snapshot = self.snapshot(verb, lease)?;
         let made = snapshot.record.holder == record.holder && snapshot.record.renewed == record.renewed;
         if made {
@@ -187,6 +202,10 @@ impl Store {
             "metadata": { "name": self.lease.name(), "namespace": self.lease.namespace() },
             "spec": record.to_spec(),
         })
+    }
+
+    async fn send(&self, request: Built) -> kube::Result<Object> {
+        self.client.request(request.map_err(kube::Error::BuildRequest)?).await
     }
 
     async fn bounded<T>(

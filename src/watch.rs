@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use k8s_openapi::api::coordination::v1::Lease;
 use kube::core::WatchEvent;
 use tokio::time::Instant;
 
 use crate::error::RequestError;
 use crate::record::Snapshot;
 use crate::store::{Denial, Failure, Store};
+use crate::wire::Object;
 
 /// What the watch tells.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(crate) fn watch(store: Arc<Store>, revision: u64) -> BoxStream<'static, News
     .boxed()
 }
 
-type Events = BoxStream<'static, kube::Result<WatchEvent<Lease>>>;
+type Events = BoxStream<'static, kube::Result<WatchEvent<Object>>>;
 
 struct Source {
     store: Arc<Store>,
@@ -84,15 +84,15 @@ impl Source {
         Ok(None)
     }
 
-    fn read(&mut self, event: kube::Result<WatchEvent<Lease>>) -> Result<Option<News>, Failure> {
+    fn read(&mut self, event: kube::Result<WatchEvent<Object>>) -> Result<Option<News>, Failure> {
         let news = match event.map_err(|error| self.store.sort("watch", error))? {
             WatchEvent::Added(lease) | WatchEvent::Modified(lease) => {
-                let snapshot = self.store.snapshot("watch", &lease)?;
+                let snapshot = self.store.snapshot("watch", lease)?;
                 self.revision = snapshot.version.revision;
                 Some(News::Changed(snapshot))
             }
             WatchEvent::Deleted(lease) => {
-                self.revision = self.store.snapshot("watch", &lease)?.version.revision;
+                self.revision = self.store.snapshot("watch", lease)?.version.revision;
                 Some(News::Deleted(self.revision))
             }
             WatchEvent::Bookmark(bookmark) => {

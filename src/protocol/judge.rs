@@ -81,6 +81,8 @@ impl Judge {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::record::Version;
 
@@ -176,5 +178,43 @@ mod tests {
     #[test]
     fn the_trace_of_ones_own_unanswered_claim_may_be_claimed_again() {
         assert_eq!(contender().judge("me", Some(&held("me", 1, Some(15))), at(0), WALL), Verdict::Claim);
+    }
+
+    prop_compose! {
+        /// One of few records, so that repetitions are common, with times of any age.
+        fn sightings()(
+            by in prop::sample::select(vec!["", "me", "them", "others"]),
+            renewed in prop::sample::select(vec![i64::MIN, 0, WALL.0, i64::MAX]),
+            seconds in prop::sample::select(vec![None, Some(0), Some(1), Some(20), Some(u64::MAX)]),
+            recreated in any::<bool>(),
+            pause in 0..30_u64,
+        ) -> (u64, Snapshot) {
+            let mut seen = held(by, renewed, seconds);
+            seen.version.uid = if recreated { "v" } else { "u" }.into();
+            (pause, seen)
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// The rule once more, over the whole history instead of step by step.
+        #[test]
+        fn only_what_stood_unchanged_for_its_duration_is_claimed(
+            history in prop::collection::vec(sightings(), 1..12),
+        ) {
+            let (mut judge, mut now) = (contender(), 0);
+            let mut since: Option<(Snapshot, u64)> = None;
+            for (pause, seen) in history {
+                now += pause;
+                since = since.filter(|(same, _)| *same == seen).or(Some((seen.clone(), now)));
+                let first = since.as_ref().map_or(now, |(_, first)| *first);
+                let holder = seen.record.holder.as_deref().filter(|holder| *holder != "me");
+                let wait = Duration::from_secs(first).saturating_add(seen.record.duration.unwrap_or(D));
+                let free = holder.is_none() || wait <= Duration::from_secs(now);
+                let expected = if free { Verdict::Claim } else { Verdict::Wait(Moment::from_origin(wait)) };
+                prop_assert_eq!(judge.judge("me", Some(&seen), at(now), WALL), expected);
+            }
+        }
     }
 }

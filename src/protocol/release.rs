@@ -86,7 +86,8 @@ impl Release {
     /// Decides. A returned [`ReleaseStep::Write`] or [`ReleaseStep::Look`] counts as sent.
     pub(crate) fn step(&mut self, now: Moment, wall: Stamp) -> ReleaseStep {
         if now >= self.deadline {
-            self.end.get_or_insert(Released::Unconfirmed);
+            let end = self.too_late();
+            self.end.get_or_insert(end);
         }
         if let Some(end) = &self.end {
             return ReleaseStep::End(end.clone());
@@ -100,6 +101,15 @@ impl Release {
         }
         self.under_way = true;
         if self.doubt { ReleaseStep::Look } else { ReleaseStep::Write(self.write(wall)) }
+    }
+
+    /// A hold that was over before anything was tried was not released, but lost.
+    fn too_late(&self) -> Released {
+        let tried = self.under_way || self.maybe_released || self.due > Moment::ORIGIN;
+        match self.origin {
+            Origin::Hold if !tried => Released::Lost(Loss::Deadline),
+            _ => Released::Unconfirmed,
+        }
     }
 
     /// Takes the answer to the request under way.
@@ -237,7 +247,18 @@ mod tests {
     #[test]
     fn past_the_deadline_nothing_is_written() {
         let mut release = of_hold(false);
+        write(&mut release);
+        release.answered(Answer::Unknown { pause: Duration::ZERO }, NOW);
         assert_eq!(release.step(deadline(), WALL), ReleaseStep::End(Released::Unconfirmed));
+    }
+
+    #[test]
+    fn a_hold_that_was_over_before_its_release_is_lost() {
+        for doubt in [false, true] {
+            let lost = ReleaseStep::End(Released::Lost(Loss::Deadline));
+            assert_eq!(of_hold(doubt).step(deadline(), WALL), lost);
+        }
+        assert_eq!(of_claim(None).step(deadline(), WALL), ReleaseStep::End(Released::Unconfirmed));
     }
 
     #[test]
