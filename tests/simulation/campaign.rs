@@ -18,12 +18,12 @@ pub(crate) struct Campaign {
     pub(crate) failed: BTreeMap<u64, Vec<String>>,
 }
 
-/// After so many failures there is nothing more to learn.
-const ENOUGH: usize = 10;
-
 impl Campaign {
-    /// Lives through the worlds of all these seeds.
-    pub(crate) fn run(seeds: impl Iterator<Item = u64> + Send) -> Self {
+    /// After so many failures there is nothing more to learn.
+    pub(crate) const ENOUGH: usize = 10;
+
+    /// Lives through the worlds of all these seeds in turn, until `enough` of them have failed.
+    pub(crate) fn run(seeds: impl Iterator<Item = u64> + Send, enough: usize) -> Self {
         let (seeds, total) = (Mutex::new(seeds), Mutex::new(Self::default()));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (begun, told) = (Instant::now(), AtomicU64::new(1));
@@ -34,7 +34,7 @@ impl Campaign {
                         let one = Self::one(seed);
                         let mut total = total.lock().unwrap();
                         total.add(one);
-                        if total.failed.len() >= ENOUGH {
+                        if total.failed.len() >= enough {
                             return;
                         }
                         let minutes = begun.elapsed().as_secs() / 60;

@@ -40,7 +40,7 @@ impl Meter {
         }
         self.requests += 1;
         if self.requests == TOO_MANY {
-            self.story.broken(format!("{} made {TOO_MANY} requests within a second", self.name));
+            self.story.broken(format!("frugal: {} made {TOO_MANY} requests within a second", self.name));
         }
         self.requests < TOO_MANY
     }

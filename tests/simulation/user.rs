@@ -43,7 +43,7 @@ impl User {
         }
         // Everything is healed by now: nobody may be stuck.
         match timeout(STUCK, self.node.lock.acquire()).await {
-            Err(_) => self.story.broken(format!("a waiter on {} is stuck", self.node.name)),
+            Err(_) => self.story.broken(format!("stuck: a waiter on {}", self.node.name)),
             Ok(Err(error)) => self.refused(&error).await,
             Ok(Ok(guard)) => self.work(guard, Duration::from_millis(100)).await,
         }
@@ -55,7 +55,7 @@ impl User {
         let outcome = timeout(patience, self.node.lock.acquire()).await;
         self.story.waited(wait);
         match outcome {
-            Err(_) => self.story.broken(format!("a waiter on {} is stuck", self.node.name)),
+            Err(_) => self.story.broken(format!("stuck: a waiter on {}", self.node.name)),
             Ok(Err(error)) => self.refused(&error).await,
             Ok(Ok(guard)) => self.enjoy(guard).await,
         }
@@ -153,13 +153,14 @@ impl User {
     fn look(&self, held: &Held, over: bool) -> bool {
         let (fired, is_held, remaining) = (held.token().is_cancelled(), held.is_held(), held.remaining());
         if is_held && (fired || over) {
-            self.story.broken(format!("{} is held after its end", held.holder_identity()));
+            self.story.broken(format!("over: {} is held after its end", held.holder_identity()));
         }
         if remaining > self.node.plan.renew_deadline {
-            self.story.broken(format!("{} remains for {remaining:?}", held.holder_identity()));
+            self.story.broken(format!("over: {} remains for {remaining:?}", held.holder_identity()));
         }
         if !is_held && !held.token().is_cancelled() {
-            self.story.broken(format!("{} is not held, and its token did not fire", held.holder_identity()));
+            self.story
+                .broken(format!("over: {} is not held, and its token did not fire", held.holder_identity()));
         }
         !is_held
     }
@@ -170,7 +171,9 @@ impl User {
             AcquireError::Forbidden(_) => "forbidden",
             AcquireError::Unreachable { .. } => "unreachable",
             _ => {
-                return self.story.broken(format!("{} could not acquire: {error:?}", self.node.name));
+                return self
+                    .story
+                    .broken(format!("refused: {} could not acquire: {error:?}", self.node.name));
             }
         };
         self.story.count("refused", what);

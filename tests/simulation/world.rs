@@ -170,8 +170,8 @@ impl World {
         let patience = LATEST_COMMIT + longest + Duration::from_secs(2);
         let acquired = timeout(patience, lock.unwrap().acquire()).await;
         match acquired {
-            Err(_) => self.story.broken(format!("a newcomer waited for {patience:?} in vain")),
-            Ok(Err(error)) => self.story.broken(format!("a newcomer was refused: {error}")),
+            Err(_) => self.story.broken(format!("stuck: a newcomer waited for {patience:?} in vain")),
+            Ok(Err(error)) => self.story.broken(format!("refused: a newcomer was not let in: {error}")),
             Ok(Ok(guard)) => drop(guard.release().await),
         }
         // Lets the historian take note.

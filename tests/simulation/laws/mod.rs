@@ -44,17 +44,20 @@ pub(crate) fn judge(plan: &Plan, nodes: &[Arc<Node>], states: &[State], story: &
     let broken = {
         let told = story.told();
         let case = Case { plan, told: &told, states, requests: requests(nodes) };
-        let laws = [
-            exclusion::judge,
-            deadline::judge,
-            fencing::judge,
-            honest::judge,
-            prompt::judge,
-            respect::judge,
-            silence::judge,
-            calm::judge,
+        let laws: [(&str, fn(&Case<'_>) -> Vec<String>); 8] = [
+            ("exclusion", exclusion::judge),
+            ("deadline", deadline::judge),
+            ("fencing", fencing::judge),
+            ("honest", honest::judge),
+            ("prompt", prompt::judge),
+            ("respect", respect::judge),
+            ("silence", silence::judge),
+            ("calm", calm::judge),
         ];
-        laws.iter().flat_map(|law| law(&case)).collect::<Vec<_>>()
+        let broken = laws
+            .iter()
+            .flat_map(|(name, law)| law(&case).into_iter().map(move |what| format!("{name}: {what}")));
+        broken.collect::<Vec<_>>()
     };
     for law in broken {
         story.broken(law);
