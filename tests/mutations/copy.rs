@@ -27,8 +27,12 @@ impl Copy {
     pub(crate) fn build(mutations: &[Mutation]) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutated");
         let mut woven = weave::woven(mutations, |file| fs::read_to_string(origin().join(file)).unwrap());
-        let library = fs::read_to_string(origin().join("src/lib.rs")).unwrap();
-        woven.insert("src/lib.rs".into(), format!("#![allow(warnings)]\n{library}{SWITCH}"));
+        let original = |file: &str| fs::read_to_string(origin().join(file)).unwrap();
+        woven.insert("src/lib.rs".into(), format!("#![allow(warnings)]\n{}{SWITCH}", original("src/lib.rs")));
+        // Another package to cargo, or what is built of the one would pass for the other.
+        let version = concat!("version = \"", env!("CARGO_PKG_VERSION"), "\"");
+        let manifest = original("Cargo.toml").replacen(version, "version = \"0.0.0-mutated\"", 1);
+        woven.insert("Cargo.toml".into(), manifest);
         for part in PARTS {
             copy(Path::new(part), &folder, &|file| woven.get(file).cloned());
         }
@@ -70,7 +74,7 @@ fn build(folder: &Path) -> Vec<Value> {
     }
     let output = cargo
         .current_dir(folder)
-        .args(["test", "--release", "--locked", "--offline", "--no-run", "--message-format=json"])
+        .args(["test", "--release", "--offline", "--no-run", "--message-format=json"])
         .args(["--features", "testing", "--lib", "--test", "simulation"])
         .env("CARGO_TARGET_DIR", target)
         .stderr(Stdio::inherit())

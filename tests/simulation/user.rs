@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -51,7 +52,7 @@ impl User {
 
     async fn acquire(&mut self) {
         let patience = self.until.max(Instant::now()) - Instant::now() + STUCK;
-        let wait = self.story.waits();
+        let wait = self.story.waits(&self.node);
         let outcome = timeout(patience, self.node.lock.acquire()).await;
         self.story.waited(wait);
         match outcome {
@@ -123,6 +124,10 @@ impl User {
     async fn work(&mut self, guard: LeaseGuard, work: Duration) {
         let hold = self.story.granted(&self.node, &guard);
         self.watch_over(guard.held(), work).await;
+        if self.chance.knows(2) && self.chance.one_in(8) {
+            // On a thread that knows no runtime.
+            return std::thread::spawn(|| drop(guard)).join().unwrap();
+        }
         match self.chance.number(0..=3) {
             0 => drop(guard),
             1 => drop(timeout(self.chance.millis(0..=300), guard.release()).await),
@@ -170,6 +175,7 @@ impl User {
         let what = match error {
             AcquireError::Forbidden(_) => "forbidden",
             AcquireError::Unreachable { .. } => "unreachable",
+            AcquireError::TaskEnded(_) if self.node.ailing.load(Ordering::Relaxed) => "the task panicked",
             _ => {
                 return self
                     .story

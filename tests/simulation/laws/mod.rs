@@ -2,12 +2,16 @@
 
 mod calm;
 mod deadline;
+mod deaf;
 mod exclusion;
 mod fencing;
+mod given_back;
 mod honest;
 mod prompt;
 mod respect;
 mod silence;
+mod stamps;
+mod untouched;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,7 +48,7 @@ pub(crate) fn judge(plan: &Plan, nodes: &[Arc<Node>], states: &[State], story: &
     let broken = {
         let told = story.told();
         let case = Case { plan, told: &told, states, requests: requests(nodes) };
-        let laws: [(&str, fn(&Case<'_>) -> Vec<String>); 8] = [
+        let laws: [(&str, fn(&Case<'_>) -> Vec<String>); 12] = [
             ("exclusion", exclusion::judge),
             ("deadline", deadline::judge),
             ("fencing", fencing::judge),
@@ -53,6 +57,10 @@ pub(crate) fn judge(plan: &Plan, nodes: &[Arc<Node>], states: &[State], story: &
             ("respect", respect::judge),
             ("silence", silence::judge),
             ("calm", calm::judge),
+            ("deaf", deaf::judge),
+            ("given back", given_back::judge),
+            ("stamps", stamps::judge),
+            ("untouched", untouched::judge),
         ];
         let broken = laws
             .iter()
@@ -97,6 +105,12 @@ impl Case<'_> {
     fn request_of(&self, state: &State) -> Option<&Sent> {
         let lease = state.lease.as_ref()?;
         self.requests.get(&(lease.holder.clone(), lease.renewed.clone(), state.replaced))
+    }
+
+    /// Whether this node ever sent a write that names this holder.
+    fn has_claimed(&self, node: &Arc<Node>, holder: &str) -> bool {
+        let mut claims = self.requests.iter().filter(|((named, ..), _)| named == holder);
+        claims.any(|(_, sent)| Arc::ptr_eq(&sent.by, node))
     }
 
     /// When the Lease was first as it is in `state`: what was edited and edited back has not changed.
