@@ -30,7 +30,53 @@ impl Admin {
         }
     }
 
+    /// Labels the Lease, and nothing else, again and again.
+    pub(crate) async fn label(mut self, rest: u64) {
+        loop {
+            let next = Instant::now() + self.chance.millis(300..=rest);
+            if next >= self.until {
+                return;
+            }
+            sleep_until(next).await;
+            let serial = self.chance.u64();
+            self.label_with(serial);
+        }
+    }
+
+    /// Takes the Lease from its holder, now and then.
+    pub(crate) async fn take_over(mut self) {
+        loop {
+            let next = Instant::now() + self.chance.millis(10_000..=60_000);
+            if next >= self.until {
+                return;
+            }
+            sleep_until(next).await;
+            self.overwrite_holder();
+        }
+    }
+
+    fn label_with(&self, serial: u64) {
+        self.edit("Lease labelled", false, |lease| {
+            let labels = lease.metadata.labels.get_or_insert_default();
+            labels.insert("serial".into(), serial.to_string());
+        });
+    }
+
+    fn overwrite_holder(&self) {
+        self.edit_spec("holder overwritten", false, |spec| spec.holder_identity = Some("intruder".into()));
+    }
+
+    /// As some tools leave it. Each contender goes by a duration of its own then.
+    fn hold_without_times(&self) {
+        self.edit_spec("held without times", true, |spec| {
+            *spec = LeaseSpec { holder_identity: Some("a tool".into()), ..LeaseSpec::default() };
+        });
+    }
+
     fn meddle_once(&mut self) {
+        if self.chance.knows(2) && self.chance.one_in(12) {
+            return self.hold_without_times();
+        }
         let (serial, seconds) = (self.chance.u64(), self.chance.number(1..=20));
         let seconds = i32::try_from(seconds).unwrap();
         match self.chance.number(0..=11) {
@@ -39,13 +85,8 @@ impl Admin {
                 self.story.count("faults", "history compacted");
                 self.server.compact();
             }
-            2..=7 => self.edit("Lease labelled", false, |lease| {
-                let labels = lease.metadata.labels.get_or_insert_default();
-                labels.insert("serial".into(), serial.to_string());
-            }),
-            8 => self.edit_spec("holder overwritten", false, |spec| {
-                spec.holder_identity = Some("intruder".into());
-            }),
+            2..=7 => self.label_with(serial),
+            8 => self.overwrite_holder(),
             9 => self.edit_spec("holder emptied", true, |spec| spec.holder_identity = Some(String::new())),
             10 => {
                 self.edit_spec("duration changed", true, |spec| spec.lease_duration_seconds = Some(seconds));

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::chance::Seed;
 use crate::story::{Counts, Telling};
 use crate::world::live;
 
@@ -15,15 +16,15 @@ pub(crate) struct Campaign {
     lasted: Duration,
     counts: Counts,
     /// Of those worlds where a law was broken.
-    pub(crate) failed: BTreeMap<u64, Vec<String>>,
+    pub(crate) failed: BTreeMap<Seed, Vec<String>>,
 }
 
-/// After so many failures there is nothing more to learn.
-const ENOUGH: usize = 10;
-
 impl Campaign {
-    /// Lives through the worlds of all these seeds.
-    pub(crate) fn run(seeds: impl Iterator<Item = u64> + Send) -> Self {
+    /// After so many failures there is nothing more to learn.
+    pub(crate) const ENOUGH: usize = 10;
+
+    /// Lives through the worlds of all these seeds in turn, until `enough` of them have failed.
+    pub(crate) fn run(seeds: impl Iterator<Item = Seed> + Send, enough: usize) -> Self {
         let (seeds, total) = (Mutex::new(seeds), Mutex::new(Self::default()));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let (begun, told) = (Instant::now(), AtomicU64::new(1));
@@ -34,7 +35,7 @@ impl Campaign {
                         let one = Self::one(seed);
                         let mut total = total.lock().unwrap();
                         total.add(one);
-                        if total.failed.len() >= ENOUGH {
+                        if total.failed.len() >= enough {
                             return;
                         }
                         let minutes = begun.elapsed().as_secs() / 60;
@@ -48,7 +49,7 @@ impl Campaign {
         total.into_inner().unwrap()
     }
 
-    fn one(seed: u64) -> Self {
+    fn one(seed: Seed) -> Self {
         let mut one = Self { worlds: 1, ..Self::default() };
         match catch_unwind(AssertUnwindSafe(|| live(seed, Telling::Silent))) {
             Ok(outcome) => {
@@ -72,7 +73,7 @@ impl Campaign {
     }
 }
 
-fn next(seeds: &Mutex<impl Iterator<Item = u64>>) -> Option<u64> {
+fn next(seeds: &Mutex<impl Iterator<Item = Seed>>) -> Option<Seed> {
     seeds.lock().unwrap().next()
 }
 

@@ -3,23 +3,69 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+/// Names one world, as `42` or, in an older edition of the simulation, as `1:42`. What came into the simulation later
+/// is not in it, so that it stays what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Seed {
+    edition: u64,
+    pub(crate) number: u64,
+}
+
+/// The newest edition.
+const EDITION: u64 = 2;
+
+impl From<u64> for Seed {
+    fn from(number: u64) -> Self {
+        Self { edition: EDITION, number }
+    }
+}
+
+impl std::str::FromStr for Seed {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            None => Ok(Self::from(text.parse::<u64>()?)),
+            Some((edition, number)) => Ok(Self { edition: edition.parse()?, number: number.parse()? }),
+        }
+    }
+}
+
+impl std::fmt::Display for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.edition == EDITION {
+            write!(f, "{}", self.number)
+        } else {
+            write!(f, "{}:{}", self.edition, self.number)
+        }
+    }
+}
+
 /// `SplitMix64`, after Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators* (2014).
 #[derive(Debug)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Chance {
+    state: u64,
+    edition: u64,
+}
 
 impl Chance {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
+    pub(crate) fn new(seed: Seed) -> Self {
+        Self { state: seed.number, edition: seed.edition }
+    }
+
+    /// Whether what came with `edition` is in this world.
+    pub(crate) fn knows(&self, edition: u64) -> bool {
+        self.edition >= edition
     }
 
     /// An independent source: what one task draws does not depend on when others do.
     pub(crate) fn fork(&mut self) -> Self {
-        Self(self.u64())
+        Self { state: self.u64(), edition: self.edition }
     }
 
     pub(crate) fn u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     }

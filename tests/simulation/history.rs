@@ -1,5 +1,6 @@
 //! Every state that the Lease was ever in, by way of a watch that nothing disturbs.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub(crate) struct State {
     pub(crate) replaced: Option<u64>,
     /// `None`: deleted.
     pub(crate) lease: Option<Record>,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +29,12 @@ pub(crate) struct Record {
     pub(crate) uid: String,
     /// Empty: nobody.
     pub(crate) holder: String,
-    pub(crate) duration: Duration,
+    /// `None`: not told.
+    pub(crate) duration: Option<Duration>,
     /// As it is on the wire.
     pub(crate) renewed: String,
+    /// In whole seconds.
+    pub(crate) second: Option<i64>,
 }
 
 #[derive(Clone, Default)]
@@ -74,6 +79,7 @@ impl State {
             revision: lease.metadata.resource_version.as_deref().unwrap().parse().unwrap(),
             replaced,
             lease: exists.then(|| Record::of(lease)),
+            labels: lease.metadata.labels.clone().unwrap_or_default(),
         }
     }
 
@@ -85,11 +91,12 @@ impl State {
 impl Record {
     fn of(lease: &Lease) -> Self {
         let spec = lease.spec.clone().unwrap_or_default();
-        let seconds = spec.lease_duration_seconds.unwrap_or_default();
+        let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         Self {
             uid: lease.metadata.uid.clone().unwrap_or_default(),
             holder: spec.holder_identity.unwrap_or_default(),
-            duration: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()),
+            duration: seconds.map(Duration::from_secs),
+            second: spec.renew_time.as_ref().map(|time| time.0.as_second()),
             renewed: serde_json::to_string(&spec.renew_time).unwrap(),
         }
     }

@@ -1,6 +1,9 @@
 //! Counts the requests of one node, and stops a node that asks without end: in virtual time it would ask for ever.
+//! And lets a write panic, as a client with a bug may.
 
 use std::future::pending;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,14 +24,21 @@ struct Meter {
     requests: u32,
 }
 
-/// A client that does as `inner` does, within reason.
-pub(crate) fn metered(inner: Client, name: &str, story: &Story) -> Client {
+/// A client that does as `inner` does, within reason. Where it is `poisoned`, its next write panics.
+pub(crate) fn metered(inner: Client, name: &str, story: &Story, poisoned: Arc<AtomicBool>) -> Client {
     let namespace = inner.default_namespace().to_owned();
     let meter = Meter { name: name.to_owned(), story: story.clone(), second: Instant::now(), requests: 0 };
     let meter = Arc::new(Mutex::new(meter));
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let (inner, sane) = (inner.clone(), meter.lock().unwrap().count());
-        async move { if sane { inner.send(request).await } else { pending().await } }
+        let panics = request.method() != http::Method::GET && poisoned.swap(false, Ordering::Relaxed);
+        async move {
+            if panics {
+                // Without a message on the terminal.
+                resume_unwind(Box::new("poisoned"));
+            }
+            if sane { inner.send(request).await } else { pending().await }
+        }
     });
     Client::new(service, namespace)
 }
@@ -40,7 +50,7 @@ impl Meter {
         }
         self.requests += 1;
         if self.requests == TOO_MANY {
-            self.story.broken(format!("{} made {TOO_MANY} requests within a second", self.name));
+            self.story.broken(format!("frugal: {} made {TOO_MANY} requests within a second", self.name));
         }
         self.requests < TOO_MANY
     }

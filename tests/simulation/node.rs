@@ -1,10 +1,10 @@
 //! One machine: its network, its clock, the one lock on it, and the tasks that use it.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use kube_lease_lock::LeaseLock;
-use kube_lease_lock::testing::{Fault, LeaseServer, Link, Machine};
+use kube_lease_lock::testing::{Fault, LeaseServer, Link, Machine, Verb};
 use tokio::time::Instant;
 
 use crate::chance::Chance;
@@ -26,6 +26,12 @@ pub(crate) struct Node {
     /// From when to when the lock's tasks stood still; `None`: to this day.
     frozen: Mutex<Vec<(Instant, Option<Instant>)>>,
     crashed: AtomicBool,
+    /// The next write panics.
+    poisoned: Arc<AtomicBool>,
+    /// Whether some task of the lock may have panicked.
+    pub(crate) ailing: AtomicBool,
+    /// When its watches fell silent.
+    mutes: Mutex<Vec<Instant>>,
 }
 
 impl Node {
@@ -40,8 +46,10 @@ impl Node {
         let name = format!("node-{index}");
         let link = server.connect();
         let machine = Machine::new().rate(plan.rate).wall(plan.wall);
-        let mut builder = LeaseLock::builder(metered(link.client(), &name, story), NAME)
-            .identity(&name)
+        let identity = if world.namesakes { "node".to_owned() } else { name.clone() };
+        let poisoned = Arc::new(AtomicBool::new(false));
+        let mut builder = LeaseLock::builder(metered(link.client(), &name, story, poisoned.clone()), NAME)
+            .identity(&identity)
             .lease_duration(plan.lease_duration)
             .renew_deadline(plan.renew_deadline)
             .renew_interval(plan.renew_interval)
@@ -60,6 +68,9 @@ impl Node {
             users: Machine::new(),
             frozen: Mutex::default(),
             crashed: AtomicBool::new(false),
+            poisoned,
+            ailing: AtomicBool::new(false),
+            mutes: Mutex::default(),
         };
         node.heal();
         node
@@ -68,6 +79,9 @@ impl Node {
     /// Faults happen to this node's requests, in place of those before.
     pub(crate) fn disturb(&self, faults: Vec<Fault>) {
         self.link.heal();
+        if self.plan.blind {
+            self.link.inject(Fault::status(403).on(Verb::Watch));
+        }
         for fault in faults {
             self.link.inject(fault);
         }
@@ -78,6 +92,27 @@ impl Node {
 
     pub(crate) fn heal(&self) {
         self.disturb(Vec::new());
+    }
+
+    /// The task that makes the next write panics.
+    pub(crate) fn poison(&self) {
+        self.ailing.store(true, Ordering::Relaxed);
+        self.poisoned.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn mute(&self) {
+        self.link.mute_watches();
+        self.mutes.lock().unwrap().push(Instant::now());
+    }
+
+    /// When its watches last fell silent, before `at`.
+    pub(crate) fn last_mute(&self, at: Instant) -> Option<Instant> {
+        self.mutes.lock().unwrap().iter().rfind(|mute| **mute <= at).copied()
+    }
+
+    /// Whether its lock's tasks ever stood still.
+    pub(crate) fn has_stood_still(&self) -> bool {
+        !self.frozen.lock().unwrap().is_empty()
     }
 
     pub(crate) fn freeze(&self) {

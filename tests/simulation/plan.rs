@@ -15,6 +15,10 @@ pub(crate) struct Plan {
     pub(crate) leisure: u64,
     /// All trust wall clocks this far.
     pub(crate) skew: Option<Duration>,
+    /// All go by one name.
+    pub(crate) namesakes: bool,
+    /// Somebody labels the Lease time and again, this often at the most, in milliseconds.
+    pub(crate) labelled: Option<u64>,
 }
 
 /// What goes wrong.
@@ -28,6 +32,10 @@ pub(crate) enum Weather {
     Stormy,
     /// All of that.
     Foul,
+    /// One request fails now and then, never so often that a hold may be lost.
+    Drizzle,
+    /// Watches fall silent without an end.
+    Deaf,
 }
 
 /// One machine with one lock.
@@ -42,6 +50,8 @@ pub(crate) struct NodePlan {
     pub(crate) latency: Duration,
     /// How many tasks share the lock.
     pub(crate) tasks: u64,
+    /// It may not watch.
+    pub(crate) blind: bool,
 }
 
 impl Weather {
@@ -52,6 +62,11 @@ impl Weather {
     pub(crate) fn is_meddled(self) -> bool {
         matches!(self, Self::Meddled | Self::Foul)
     }
+
+    /// Whether no hold may be lost, and nothing be left behind.
+    pub(crate) fn is_gentle(self) -> bool {
+        matches!(self, Self::Calm | Self::Drizzle)
+    }
 }
 
 impl Plan {
@@ -60,13 +75,38 @@ impl Plan {
         let weather = chance.pick(&[Calm, Meddled, Stormy, Stormy, Stormy, Foul, Foul, Foul]);
         let skew = chance.one_in(8).then_some(Duration::from_secs(10));
         let nodes = (0..chance.number(2..=6)).map(|_| NodePlan::draw(skew.is_some(), chance)).collect();
-        Self {
+        let mut plan = Self {
             weather,
             span: chance.millis(20_000..=60_000),
             leisure: chance.pick(&[0, 0, 3_000, 15_000]),
             nodes,
             client_go: chance.pick(&[0, 0, 0, 1, 2]),
             skew,
+            namesakes: false,
+            labelled: None,
+        };
+        if chance.knows(2) {
+            plan.draw_more(chance);
+        }
+        plan
+    }
+
+    fn draw_more(&mut self, chance: &mut Chance) {
+        use Weather::{Calm, Deaf, Drizzle};
+        if chance.one_in(3) {
+            self.weather = chance.pick(&[Calm, Drizzle, Drizzle, Deaf, Deaf]);
+        }
+        self.namesakes = chance.one_in(4);
+        self.labelled = chance.one_in(3).then(|| chance.pick(&[1_000, 5_000]));
+        for node in &mut self.nodes {
+            node.blind = self.weather != Deaf && chance.one_in(8);
+        }
+        if self.weather == Deaf {
+            (self.span, self.client_go) = (Duration::from_secs(120), 0);
+            if chance.one_in(2) {
+                // Longer than any watch is believed without a word.
+                self.nodes.iter_mut().for_each(|node| node.lease_for(chance.number(40..=100)));
+            }
         }
     }
 }
@@ -88,6 +128,13 @@ impl NodePlan {
             wall: Duration::from_secs(1_700_000_000) + off,
             latency: chance.pick(&[Duration::ZERO, Duration::from_millis(2), Duration::from_millis(40)]),
             tasks: chance.pick(&[1, 1, 1, 2, 3]),
+            blind: false,
         }
+    }
+
+    fn lease_for(&mut self, seconds: u64) {
+        self.lease_duration = Duration::from_secs(seconds);
+        self.renew_deadline = self.lease_duration * 2 / 3;
+        self.renew_interval = self.renew_deadline / 2;
     }
 }

@@ -25,6 +25,12 @@ impl Storm {
                 return;
             }
             sleep_until(next).await;
+            if self.chance.knows(2) && self.chance.one_in(24) {
+                self.story.count("faults", "a task panics");
+                self.story.note(&self.node.name, || "the next write panics".into());
+                self.node.poison();
+                continue;
+            }
             match self.chance.number(0..=9) {
                 0..=2 => self.some_requests_fail(),
                 3..=5 => self.all_requests_fail().await,

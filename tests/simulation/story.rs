@@ -20,8 +20,7 @@ pub(crate) struct Told {
     /// Two believed to hold at once: the earlier, the later, and when.
     pub(crate) overlaps: Vec<(usize, usize, Instant)>,
     pub(crate) tampered: Vec<Tampering>,
-    /// From when to when somebody waited.
-    pub(crate) waits: Vec<(Instant, Option<Instant>)>,
+    pub(crate) waits: Vec<Wait>,
     /// Laws that were seen broken on the spot.
     pub(crate) broken: Vec<String>,
     pub(crate) counts: Counts,
@@ -55,6 +54,13 @@ pub(crate) struct Hold {
     pub(crate) reason: Option<LossReason>,
     /// When its release was confirmed.
     pub(crate) released: Option<Instant>,
+}
+
+/// Somebody waited for the lock.
+pub(crate) struct Wait {
+    pub(crate) by: Arc<Node>,
+    pub(crate) from: Instant,
+    pub(crate) to: Option<Instant>,
 }
 
 /// The administrator wrote this revision.
@@ -93,6 +99,9 @@ impl Story {
 
     /// A guard was handed out. From now on nobody else may have a live one.
     pub(crate) fn granted(&self, node: &Arc<Node>, held: &Held) -> usize {
+        if !held.is_held() && !node.has_stood_still() {
+            self.broken(format!("over: {} was over when it was granted", held.holder_identity()));
+        }
         let number = self.told().begin(Hold {
             node: Some(node.clone()),
             identity: held.holder_identity().to_owned(),
@@ -130,15 +139,15 @@ impl Story {
     }
 
     /// Somebody begins to wait. The number is for [`waited`](Self::waited).
-    pub(crate) fn waits(&self) -> usize {
+    pub(crate) fn waits(&self, by: &Arc<Node>) -> usize {
         let waits = &mut self.told().waits;
-        waits.push((Instant::now(), None));
+        waits.push(Wait { by: by.clone(), from: Instant::now(), to: None });
         waits.len() - 1
     }
 
     /// The wait is over. One that never ends is that of a node that crashed.
     pub(crate) fn waited(&self, wait: usize) {
-        self.told().waits[wait].1 = Some(Instant::now());
+        self.told().waits[wait].to = Some(Instant::now());
     }
 
     pub(crate) fn released(&self, hold: usize) {

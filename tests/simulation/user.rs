@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ impl User {
         }
         // Everything is healed by now: nobody may be stuck.
         match timeout(STUCK, self.node.lock.acquire()).await {
-            Err(_) => self.story.broken(format!("a waiter on {} is stuck", self.node.name)),
+            Err(_) => self.story.broken(format!("stuck: a waiter on {}", self.node.name)),
             Ok(Err(error)) => self.refused(&error).await,
             Ok(Ok(guard)) => self.work(guard, Duration::from_millis(100)).await,
         }
@@ -51,11 +52,11 @@ impl User {
 
     async fn acquire(&mut self) {
         let patience = self.until.max(Instant::now()) - Instant::now() + STUCK;
-        let wait = self.story.waits();
+        let wait = self.story.waits(&self.node);
         let outcome = timeout(patience, self.node.lock.acquire()).await;
         self.story.waited(wait);
         match outcome {
-            Err(_) => self.story.broken(format!("a waiter on {} is stuck", self.node.name)),
+            Err(_) => self.story.broken(format!("stuck: a waiter on {}", self.node.name)),
             Ok(Err(error)) => self.refused(&error).await,
             Ok(Ok(guard)) => self.enjoy(guard).await,
         }
@@ -123,6 +124,10 @@ impl User {
     async fn work(&mut self, guard: LeaseGuard, work: Duration) {
         let hold = self.story.granted(&self.node, &guard);
         self.watch_over(guard.held(), work).await;
+        if self.chance.knows(2) && self.chance.one_in(8) {
+            // On a thread that knows no runtime.
+            return std::thread::spawn(|| drop(guard)).join().unwrap();
+        }
         match self.chance.number(0..=3) {
             0 => drop(guard),
             1 => drop(timeout(self.chance.millis(0..=300), guard.release()).await),
@@ -153,13 +158,14 @@ impl User {
     fn look(&self, held: &Held, over: bool) -> bool {
         let (fired, is_held, remaining) = (held.token().is_cancelled(), held.is_held(), held.remaining());
         if is_held && (fired || over) {
-            self.story.broken(format!("{} is held after its end", held.holder_identity()));
+            self.story.broken(format!("over: {} is held after its end", held.holder_identity()));
         }
         if remaining > self.node.plan.renew_deadline {
-            self.story.broken(format!("{} remains for {remaining:?}", held.holder_identity()));
+            self.story.broken(format!("over: {} remains for {remaining:?}", held.holder_identity()));
         }
         if !is_held && !held.token().is_cancelled() {
-            self.story.broken(format!("{} is not held, and its token did not fire", held.holder_identity()));
+            self.story
+                .broken(format!("over: {} is not held, and its token did not fire", held.holder_identity()));
         }
         !is_held
     }
@@ -169,8 +175,11 @@ impl User {
         let what = match error {
             AcquireError::Forbidden(_) => "forbidden",
             AcquireError::Unreachable { .. } => "unreachable",
+            AcquireError::TaskEnded(_) if self.node.ailing.load(Ordering::Relaxed) => "the task panicked",
             _ => {
-                return self.story.broken(format!("{} could not acquire: {error:?}", self.node.name));
+                return self
+                    .story
+                    .broken(format!("refused: {} could not acquire: {error:?}", self.node.name));
             }
         };
         self.story.count("refused", what);

@@ -9,12 +9,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::admin::Admin;
-use crate::chance::Chance;
+use crate::chance::{Chance, Seed};
 use crate::client_go::ClientGo;
+use crate::drizzle::Drizzle;
 use crate::history::History;
 use crate::laws;
 use crate::node::{NAME, Node};
-use crate::plan::Plan;
+use crate::plan::{Plan, Weather};
 use crate::storm::Storm;
 use crate::story::{Counts, Story, Telling};
 use crate::user::User;
@@ -29,7 +30,7 @@ pub(crate) struct Outcome {
 }
 
 /// Lives through the world of `seed`: the same one each time.
-pub(crate) fn live(seed: u64, telling: Telling) -> Outcome {
+pub(crate) fn live(seed: Seed, telling: Telling) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async { World::begin(seed, telling).run().await })
 }
@@ -48,7 +49,7 @@ struct World {
 }
 
 impl World {
-    fn begin(seed: u64, telling: Telling) -> Self {
+    fn begin(seed: Seed, telling: Telling) -> Self {
         let mut chance = Chance::new(seed);
         let plan = Plan::draw(&mut chance);
         let (server, story) = (LeaseServer::new(), Story::new(telling));
@@ -121,15 +122,34 @@ impl World {
                 tokio::spawn(Storm { node, story, chance, until }.rage());
             }
         }
+        if matches!(self.plan.weather, Weather::Drizzle | Weather::Deaf) {
+            for node in &self.nodes {
+                let (node, story, chance) = (node.clone(), self.story.clone(), self.chance.fork());
+                let drizzle = Drizzle { node, story, chance, until };
+                match self.plan.weather {
+                    Weather::Deaf => drop(tokio::spawn(drizzle.deafen())),
+                    _ => drop(tokio::spawn(drizzle.fall())),
+                }
+            }
+        }
+        if let Some(rest) = self.plan.labelled {
+            tokio::spawn(self.admin(until).label(rest));
+        }
+        if self.plan.weather == Weather::Deaf {
+            tokio::spawn(self.admin(until).take_over());
+        }
         if self.plan.weather.is_meddled() {
-            let admin = Admin {
-                server: self.server.clone(),
-                story: self.story.clone(),
-                chance: self.chance.fork(),
-                until,
-                walls_are_trusted: self.plan.skew.is_some(),
-            };
-            tokio::spawn(admin.meddle());
+            tokio::spawn(self.admin(until).meddle());
+        }
+    }
+
+    fn admin(&mut self, until: Instant) -> Admin {
+        Admin {
+            server: self.server.clone(),
+            story: self.story.clone(),
+            chance: self.chance.fork(),
+            until,
+            walls_are_trusted: self.plan.skew.is_some(),
         }
     }
 
@@ -170,8 +190,8 @@ impl World {
         let patience = LATEST_COMMIT + longest + Duration::from_secs(2);
         let acquired = timeout(patience, lock.unwrap().acquire()).await;
         match acquired {
-            Err(_) => self.story.broken(format!("a newcomer waited for {patience:?} in vain")),
-            Ok(Err(error)) => self.story.broken(format!("a newcomer was refused: {error}")),
+            Err(_) => self.story.broken(format!("stuck: a newcomer waited for {patience:?} in vain")),
+            Ok(Err(error)) => self.story.broken(format!("refused: a newcomer was not let in: {error}")),
             Ok(Ok(guard)) => drop(guard.release().await),
         }
         // Lets the historian take note.

@@ -1,14 +1,14 @@
 //! Where nothing goes wrong but crashes, nothing is lost, a waiter takes over at once, and what nobody waits for
-//! any more is given back.
+//! any more is given back. Nor is anything lost where one request fails now and then.
 
 use std::time::Duration;
 
-use kube_lease_lock::LossReason;
-use tokio::time::Instant;
-
 use super::Case;
 use crate::history::State;
+use crate::node::Node;
 use crate::plan::Weather;
+use crate::story::Wait;
+use kube_lease_lock::LossReason;
 
 /// The slowest of clocks.
 const RATE: f64 = 0.99;
@@ -18,18 +18,27 @@ const COLLISIONS: Duration = Duration::from_millis(500);
 const SETTLED: Duration = Duration::from_millis(500);
 
 pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
-    if case.plan.weather != Weather::Calm {
+    if !case.plan.weather.is_gentle() {
         return Vec::new();
     }
-    let ours = case.told.holds.iter().filter(|hold| hold.node.is_some());
+    let ours =
+        case.told.holds.iter().filter(|hold| hold.node.as_ref().is_some_and(|node| has_time(case, node)));
     let lost = ours.filter(|hold| !matches!(hold.reason, None | Some(LossReason::Released)));
     let mut broken: Vec<_> =
         lost.map(|hold| format!("{} was lost: {:?}", hold.identity, hold.reason)).collect();
+    if case.plan.weather != Weather::Calm {
+        return broken;
+    }
     if case.plan.client_go == 0 {
         broken.extend(case.states.windows(2).filter_map(|pair| slow(case, &pair[0], &pair[1])));
     }
     broken.extend(case.states.windows(2).filter_map(|pair| left_behind(case, &pair[0], &pair[1])));
     broken
+}
+
+/// Whether a failed request, and some conflicts besides, leave time for a renewal.
+fn has_time(case: &Case<'_>, node: &Node) -> bool {
+    case.plan.weather == Weather::Calm || node.plan.renew_deadline >= Duration::from_secs(5)
 }
 
 fn slow(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
@@ -38,10 +47,12 @@ fn slow(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
         return None;
     }
     // A waiter counts from when it learned of the last renewal.
-    let wait = if before.holder.is_empty() { Duration::ZERO } else { before.duration };
+    let wait = if before.holder.is_empty() { Duration::ZERO } else { before.duration.unwrap_or_default() };
     let (known, free) = (old.at, old.at + wait.div_f64(RATE));
-    let waits =
-        |(from, to): &(Instant, Option<Instant>)| *from + SETTLED < known && to.is_some_and(|to| to > free);
+    // Who may not watch is slow.
+    let waits = |wait: &Wait| {
+        !wait.by.plan.blind && wait.from + SETTLED < known && wait.to.is_some_and(|to| to > free)
+    };
     let late = new.at > free + COLLISIONS && case.told.waits.iter().any(waits);
     late.then(|| {
         let (free, taken) = (case.seconds(free), case.seconds(new.at));

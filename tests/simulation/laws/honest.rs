@@ -1,5 +1,7 @@
 //! The reason of a loss is one that happened.
 
+use std::sync::atomic::Ordering;
+
 use kube_lease_lock::LossReason;
 
 use super::Case;
@@ -17,7 +19,10 @@ fn is_true(case: &Case<'_>, hold: &Hold) -> bool {
         Some(LossReason::TakenOver { by }) => later.any(|state| state.holder() == by),
         Some(LossReason::Cleared) => later.any(|state| state.lease.is_some() && state.holder().is_empty()),
         Some(LossReason::Deleted) => later.any(|state| state.lease.is_none()),
-        Some(LossReason::TaskEnded | LossReason::NamespaceGone) => false,
+        Some(LossReason::TaskEnded) => {
+            hold.node.as_ref().is_some_and(|node| node.ailing.load(Ordering::Relaxed))
+        }
+        Some(LossReason::NamespaceGone) => false,
         _ => true,
     }
 }

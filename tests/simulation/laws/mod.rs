@@ -2,12 +2,16 @@
 
 mod calm;
 mod deadline;
+mod deaf;
 mod exclusion;
 mod fencing;
+mod given_back;
 mod honest;
 mod prompt;
 mod respect;
 mod silence;
+mod stamps;
+mod untouched;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,17 +48,24 @@ pub(crate) fn judge(plan: &Plan, nodes: &[Arc<Node>], states: &[State], story: &
     let broken = {
         let told = story.told();
         let case = Case { plan, told: &told, states, requests: requests(nodes) };
-        let laws = [
-            exclusion::judge,
-            deadline::judge,
-            fencing::judge,
-            honest::judge,
-            prompt::judge,
-            respect::judge,
-            silence::judge,
-            calm::judge,
+        let laws: [(&str, fn(&Case<'_>) -> Vec<String>); 12] = [
+            ("exclusion", exclusion::judge),
+            ("deadline", deadline::judge),
+            ("fencing", fencing::judge),
+            ("honest", honest::judge),
+            ("prompt", prompt::judge),
+            ("respect", respect::judge),
+            ("silence", silence::judge),
+            ("calm", calm::judge),
+            ("deaf", deaf::judge),
+            ("given back", given_back::judge),
+            ("stamps", stamps::judge),
+            ("untouched", untouched::judge),
         ];
-        laws.iter().flat_map(|law| law(&case)).collect::<Vec<_>>()
+        let broken = laws
+            .iter()
+            .flat_map(|(name, law)| law(&case).into_iter().map(move |what| format!("{name}: {what}")));
+        broken.collect::<Vec<_>>()
     };
     for law in broken {
         story.broken(law);
@@ -94,6 +105,12 @@ impl Case<'_> {
     fn request_of(&self, state: &State) -> Option<&Sent> {
         let lease = state.lease.as_ref()?;
         self.requests.get(&(lease.holder.clone(), lease.renewed.clone(), state.replaced))
+    }
+
+    /// Whether this node ever sent a write that names this holder.
+    fn has_claimed(&self, node: &Arc<Node>, holder: &str) -> bool {
+        let mut claims = self.requests.iter().filter(|((named, ..), _)| named == holder);
+        claims.any(|(_, sent)| Arc::ptr_eq(&sent.by, node))
     }
 
     /// When the Lease was first as it is in `state`: what was edited and edited back has not changed.

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::Case;
 use crate::history::State;
 use crate::plan::Weather;
+use crate::story::Hold;
 
 /// A watch that was just opened, after the pause between two of them.
 const AT_ONCE: Duration = Duration::from_millis(200);
@@ -13,15 +16,21 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
     if case.plan.weather != Weather::Meddled {
         return Vec::new();
     }
-    case.states.windows(2).filter_map(|pair| slow(case, &pair[0], &pair[1])).collect()
+    let late = case.states.windows(2).filter_map(|pair| learns_late(case, &pair[0], &pair[1]));
+    // Who may not watch has to wait for the answer to a renewal.
+    let late = late.filter(|(hold, _)| hold.node.as_ref().is_none_or(|node| !node.plan.blind));
+    late.map(|(hold, at)| {
+        format!("{} did not learn at once of what happened at {:.3} s", hold.identity, case.seconds(at))
+    })
+    .collect()
 }
 
-fn slow(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
+/// The hold that ended with the administrator's `new` state, and when, if its owner did not learn of it at once.
+pub(super) fn learns_late<'a>(case: &'a Case<'_>, old: &State, new: &State) -> Option<(&'a Hold, Instant)> {
     if old.holder() == new.holder() || !case.is_the_administrators(new) {
         return None;
     }
     let hold = case.told.holds.iter().find(|hold| hold.identity == old.holder())?;
     let unaware = !hold.node.as_ref()?.stands_still() && hold.fired.is_none_or(|at| at > new.at + AT_ONCE);
-    let at = case.seconds(new.at);
-    unaware.then(|| format!("{} did not learn at once of what happened at {at:.3} s", hold.identity))
+    unaware.then_some((hold, new.at))
 }

@@ -25,10 +25,12 @@ fn fault(case: &Case<'_>, old: &State, new: &State, sent: &Sent, waited: Duratio
         let recreated = sent.verb != Verb::Update;
         return recreated.then(|| format!("{} was created by an apply", new.revision));
     };
-    let expired = before.holder.is_empty() || waited >= before.duration || case.plan.skew.is_some();
+    // Where a holder does not say how long, everybody goes by his own duration.
+    let promised = before.duration.unwrap_or(sent.by.plan.lease_duration);
+    let expired = before.holder.is_empty() || waited >= promised || case.plan.skew.is_some();
     // An unanswered claim on what has expired is taken back by freeing it.
     let own = match new.holder() {
-        "" => before.holder.starts_with(&format!("{}_", sent.by.name)),
+        "" => case.has_claimed(&sent.by, &before.holder),
         holder => before.holder == holder,
     };
     (!own && !expired).then(|| {

@@ -1,0 +1,48 @@
+//! Deliberate faults in the crate, each of which the model or the simulation has to catch.
+//!
+//! ```text
+//! cargo test --test mutations                                               each still applies
+//! cargo test --test mutations -- --ignored --nocapture                      each is caught; prints the table
+//! MUTATION="release not sent" cargo test --test mutations -- --ignored --nocapture    one of them
+//! ```
+//!
+//! All of them are built into one copy of the crate, where a variable of the environment chooses which one is
+//! active (after Untch, Offutt and Harrold, *Mutation Analysis Using Mutant Schemata*, 1993): building is slow, and
+//! trying is quick.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
+
+mod copy;
+mod report;
+mod table;
+mod trial;
+mod weave;
+
+use copy::Copy;
+use report::Report;
+
+#[test]
+fn each_mutation_applies() {
+    weave::woven(&table::mutations(), |file| std::fs::read_to_string(copy::origin().join(file)).unwrap());
+}
+
+#[test]
+#[ignore = "builds the crate once more and lives through thousands of worlds, which takes minutes"]
+fn each_mutation_is_caught() {
+    let mut mutations = table::mutations();
+    let copy = Copy::build(&mutations);
+    if let Ok(name) = std::env::var("MUTATION") {
+        mutations.retain(|mutation| mutation.name == name);
+        assert!(!mutations.is_empty(), "there is no mutation {name:?}");
+    }
+    let sound = copy.try_sound();
+    assert!(sound.is_none(), "without any mutation: {sound:?}");
+    let mut report = Report::default();
+    for mutation in mutations {
+        let trial = copy.try_one(&mutation);
+        report.add(mutation, trial);
+    }
+    print!("{report}");
+    let wrong = report.wrong();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

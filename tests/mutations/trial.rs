@@ -1,0 +1,94 @@
+//! Tries one mutation: first in the model, then in world after world.
+
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::copy::Copy;
+use crate::table::Mutation;
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Trial {
+    /// The search that failed.
+    pub(crate) model: Option<String>,
+    /// How many worlds it took, and the law that was broken in the last of them.
+    pub(crate) simulation: Option<(u64, String)>,
+}
+
+/// Longer than any of it takes, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(1_200);
+
+/// Worlds that a mutation without a bound is tried in.
+pub(crate) const MOST: u64 = 5_000;
+
+impl Copy {
+    /// Without any mutation nothing may fail. Returns what does.
+    pub(crate) fn try_sound(&self) -> Option<String> {
+        let Trial { model, simulation } = self.run("", MOST);
+        model.or_else(|| simulation.map(|(worlds, law)| format!("world {worlds}: {law}")))
+    }
+
+    pub(crate) fn try_one(&self, mutation: &Mutation) -> Trial {
+        let trial = self.run(&mutation.name, mutation.worlds.unwrap_or(MOST));
+        eprintln!("{}: {trial:?}", mutation.name);
+        trial
+    }
+
+    fn run(&self, name: &str, worlds: u64) -> Trial {
+        let mut model = Command::new(&self.units);
+        // Searches that have to find a flaw of their own may well fail to with another one besides.
+        model.args(["protocol::model", "--skip", "flaw"]).env("MUTATION", name);
+        let mut simulation = Command::new(&self.simulation);
+        simulation
+            .args(["every_law_holds_in_every_world", "--nocapture"])
+            .env("MUTATION", name)
+            .env("SIMULATION_STOP", "1")
+            .env("SIMULATION_WORLDS", worlds.to_string());
+        Trial { model: first_failure(&finish(model)), simulation: first_world(&finish(simulation)) }
+    }
+}
+
+fn finish(mut command: Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let readers = [read(stdout), read(stderr)];
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begun.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("{command:?} takes longer than {PATIENCE:?}");
+        }
+        sleep(Duration::from_millis(20));
+    };
+    let [stdout, stderr] = readers.map(|reader| reader.join().unwrap());
+    Output { status, stdout, stderr }
+}
+
+fn read(mut from: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        from.read_to_end(&mut all).unwrap();
+        all
+    })
+}
+
+/// From the lines of libtest.
+fn first_failure(output: &Output) -> Option<String> {
+    let told = String::from_utf8_lossy(&output.stdout);
+    let failed = told.lines().find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    assert_eq!(failed.is_none(), output.status.success(), "{told}");
+    failed.map(|test| test.rsplit("::").next().unwrap().replace('_', " "))
+}
+
+/// From the line `broken after 17 worlds: some law: what happened`.
+fn first_world(output: &Output) -> Option<(u64, String)> {
+    let told = String::from_utf8_lossy(&output.stderr);
+    let broken = told.lines().find_map(|line| line.strip_prefix("broken after "));
+    assert_eq!(broken.is_none(), output.status.success(), "{told}");
+    let (worlds, what) = broken?.split_once(" worlds: ").unwrap();
+    Some((worlds.parse().unwrap(), what.split(':').next().unwrap().to_owned()))
+}

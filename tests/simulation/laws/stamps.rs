@@ -1,0 +1,26 @@
+//! Every write of a holder falls into a second of its own, later than those before: others compare whole seconds.
+
+use std::collections::HashMap;
+
+use super::Case;
+
+pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
+    let mut last: HashMap<&str, i64> = HashMap::new();
+    let mut broken = Vec::new();
+    for state in case.states.iter().filter(|state| case.request_of(state).is_some()) {
+        let Some(record) = state.lease.as_ref().filter(|record| !record.holder.is_empty()) else {
+            continue;
+        };
+        // What was edited and edited back was not written again.
+        if case.is_the_administrators(state) {
+            continue;
+        }
+        let second = record.second.unwrap_or_default();
+        if let Some(earlier) = last.insert(&record.holder, second)
+            && earlier >= second
+        {
+            broken.push(format!("{}: {} renewed no later than before", state.revision, record.holder));
+        }
+    }
+    broken
+}
