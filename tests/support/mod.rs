@@ -24,10 +24,13 @@
 #![allow(clippy::expect_used, reason = "a test has nobody to hand an error to")]
 
 mod audit;
+mod build;
 mod control_plane;
 mod faults;
 mod find;
 mod go_build;
+mod neighbour;
+mod peers_build;
 mod process;
 mod rbac;
 mod register;
@@ -35,6 +38,7 @@ mod reporter;
 mod verdict;
 
 pub(crate) use control_plane::ControlPlane;
+pub(crate) use neighbour::{Make, Neighbour, Pace, Terms};
 pub(crate) use register::{Register, now};
 pub(crate) use reporter::Reporter;
 pub(crate) use verdict::Verdict;
