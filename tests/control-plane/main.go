@@ -4,7 +4,7 @@
 // prints one line of JSON (see ready.go). It ends when its standard input closes, so that it never outlives the test
 // that started it, or on SIGTERM, then with the API server's graceful shutdown. Either way its folder is removed.
 //
-// The tests build it by themselves (tests/support/build.rs). By hand:
+// The tests build it by themselves (tests/support/go_build.rs). By hand:
 //
 //	CGO_ENABLED=0 go build -trimpath -ldflags "-X k8s.io/component-base/version.gitVersion=v1.37.2" .
 package main

@@ -1,6 +1,6 @@
 //! The API server as a test sees it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,11 @@ impl ControlPlane {
             .unwrap_or_else(|error| panic!("{}: {error}", self.kubeconfig.display()));
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         config.unwrap_or_else(|error| panic!("{}: {error}", self.kubeconfig.display()))
+    }
+
+    /// The file with that configuration, for other programs.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// A client for an administrator, with connections of its own. It belongs to the runtime of the

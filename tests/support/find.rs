@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::go_build;
+use super::go_build::CONTROL_PLANE;
 
 /// A cluster that somebody else runs.
 pub(super) fn kubeconfig() -> Option<PathBuf> {
@@ -17,7 +17,7 @@ pub(super) fn kubeconfig() -> Option<PathBuf> {
 pub(super) fn command() -> Command {
     match env::var_os("KUBEBUILDER_ASSETS") {
         Some(assets) => binaries(Path::new(&assets)),
-        None => Command::new(go_build::program()),
+        None => Command::new(CONTROL_PLANE.path()),
     }
 }
 

@@ -20,15 +20,25 @@
 //! 2. `KUBEBUILDER_ASSETS`: a folder with the programs `etcd` and `kube-apiserver`.
 //! 3. `tests/control-plane`, built with Go into the target folder: minutes, but only once.
 
-#![allow(dead_code, reason = "no test uses all of it")]
+#![allow(dead_code, unused_imports, reason = "no test uses all of it")]
 #![allow(clippy::expect_used, reason = "a test has nobody to hand an error to")]
 
 mod audit;
+mod build;
 mod control_plane;
 mod faults;
 mod find;
 mod go_build;
+mod neighbour;
+mod peers_build;
 mod process;
 mod rbac;
+mod register;
+mod reporter;
+mod verdict;
 
 pub(crate) use control_plane::ControlPlane;
+pub(crate) use neighbour::{Make, Neighbour, Pace, Terms};
+pub(crate) use register::{Register, now};
+pub(crate) use reporter::Reporter;
+pub(crate) use verdict::Verdict;

@@ -1,0 +1,83 @@
+//! The world of one test: a Lease in a namespace of its own, a register, and an administrator.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, PostParams};
+use kube_lease_lock::{LeaseGuard, LeaseLock};
+use serde_json::{Value, json};
+
+use crate::support::{ControlPlane, Make, Neighbour, Pace, Register, Terms, Verdict};
+
+pub(crate) const NAME: &str = "a-lease";
+/// Long enough for anything that happens at once, on a machine however slow.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+pub(crate) struct World {
+    plane: &'static ControlPlane,
+    namespace: String,
+    register: Register,
+    admin: Api<Lease>,
+}
+
+impl World {
+    /// The Lease is there, and free: kubert does not create it.
+    pub(crate) async fn new() -> Self {
+        let plane = ControlPlane::shared().await;
+        let namespace = plane.fresh_namespace().await;
+        let admin: Api<Lease> = Api::namespaced(plane.client().await, &namespace);
+        let lease = serde_json::from_value(json!({ "metadata": { "name": NAME }, "spec": {} })).unwrap();
+        admin.create(&PostParams::default(), &lease).await.unwrap();
+        Self { plane, namespace, register: Register::start().await, admin }
+    }
+
+    /// One of our locks, with a client of its own.
+    pub(crate) async fn lock(&self, lease_duration: Duration) -> LeaseLock {
+        let builder = LeaseLock::builder(self.plane.client().await, NAME).namespace(&self.namespace);
+        builder.identity("ours").lease_duration(lease_duration).build().unwrap()
+    }
+
+    pub(crate) async fn neighbour(&self, make: Make, identity: &str, pace: Pace) -> Neighbour {
+        let terms = Terms {
+            kubeconfig: self.plane.kubeconfig(),
+            namespace: &self.namespace,
+            lease: NAME,
+            register: self.register.address(),
+            pace,
+        };
+        Neighbour::start(make, identity, &terms).await
+    }
+
+    pub(crate) fn register(&self) -> &Register {
+        &self.register
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.register.verdict()
+    }
+
+    /// How often this contender has held the Lease.
+    pub(crate) fn turns_of(&self, identity: &str) -> usize {
+        let is_theirs = |name: &str| name.rsplit_once('#').is_some_and(|(whose, _)| whose == identity);
+        self.verdict().holds.iter().filter(|hold| is_theirs(&hold.name)).count()
+    }
+
+    /// The spec of the Lease, without what is absent.
+    pub(crate) async fn spec(&self) -> Value {
+        serde_json::to_value(self.admin.get(NAME).await.unwrap().spec).unwrap()
+    }
+}
+
+/// Acquires, or fails the test.
+pub(crate) async fn acquire(lock: &LeaseLock) -> LeaseGuard {
+    let acquired = tokio::time::timeout(SOON, lock.acquire()).await;
+    acquired.expect("the lock should have been acquired by now").unwrap()
+}
+
+pub(crate) const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub(crate) const fn s(n: u64) -> Duration {
+    Duration::from_secs(n)
+}

@@ -1,0 +1,33 @@
+//! The program in `tests/peers`, built by the cargo that runs the tests and kept in the target folder.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::build;
+
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers");
+
+pub(super) fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers");
+        let _lock = build::lock(&target);
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        // What is said of the library is not true of them, and some would be built anew for it.
+        for (name, _) in env::vars_os().filter(|(name, _)| is_of_the_library(&name.to_string_lossy())) {
+            cargo.env_remove(name);
+        }
+        cargo.current_dir(SOURCES).args(["build", "--locked", "--target-dir"]).arg(&target);
+        let what = "building the other lease crates (the first time takes minutes; then they are kept)";
+        build::run(what, &mut cargo, &target.join("build.log"), "This test needs cargo in the PATH.");
+        target.join("debug/peers")
+    })
+}
+
+fn is_of_the_library(variable: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "K8S_OPENAPI_"]
+        .iter()
+        .any(|prefix| variable.starts_with(prefix))
+}

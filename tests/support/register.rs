@@ -1,0 +1,146 @@
+//! A register that contenders for one lock write to, and that judges whether the lock excluded them.
+//!
+//! It listens on 127.0.0.1, with one connection per contender process and one message per line:
+//!
+//! ```text
+//! held <hold> <fencing|-> <nanos>    the contender read this time before it asked its guard, which said "held"
+//! write <hold> <fencing|-> <value>   a guarded write, answered `ok` or `stale`
+//! left <hold> <nanos>                the contender gave the hold up at this time
+//! ```
+//!
+//! A hold has a name of its own, and all times are of the one `CLOCK_MONOTONIC` that all processes of a machine share.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::time::{ClockId, clock_gettime};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::verdict::{Hold, Verdict};
+
+/// Now, in nanoseconds of `CLOCK_MONOTONIC`.
+pub(crate) fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).expect("a clock that began at zero")
+}
+
+/// It listens until it is dropped.
+pub(crate) struct Register {
+    address: SocketAddr,
+    history: Arc<Mutex<History>>,
+    _accepting: AbortOnDropHandle<()>,
+}
+
+impl Register {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on 127.0.0.1");
+        let address = listener.local_addr().expect("the address just bound");
+        let history = Arc::default();
+        let accepting = AbortOnDropHandle::new(tokio::spawn(accept(listener, Arc::clone(&history))));
+        Self { address, history, _accepting: accepting }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The judgement on all that was reported so far.
+    pub(crate) fn verdict(&self) -> Verdict {
+        let history = lock(&self.history);
+        Verdict::new(
+            history.holds.values().cloned().collect(),
+            history.written,
+            history.stale,
+            history.wrong.clone(),
+        )
+    }
+}
+
+async fn accept(listener: TcpListener, history: Arc<Mutex<History>>) {
+    let mut connections = JoinSet::new();
+    for contender in 0.. {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        connections.spawn(serve(stream, contender, Arc::clone(&history)));
+    }
+}
+
+/// Ends with the connection, however that ends: contenders are killed at any time.
+async fn serve(mut stream: TcpStream, contender: usize, history: Arc<Mutex<History>>) {
+    let _ = stream.set_nodelay(true);
+    let (reader, mut writer) = stream.split();
+    let (mut reader, mut line) = (BufReader::new(reader), String::new());
+    // A line without an end is the last of a contender that was killed.
+    while reader.read_line(&mut line).await.is_ok() && line.ends_with('\n') {
+        let reply = lock(&history).take(contender, line.trim_end());
+        if writer.write_all(reply.as_bytes()).await.is_err() {
+            return;
+        }
+        line.clear();
+    }
+}
+
+fn lock(history: &Mutex<History>) -> MutexGuard<'_, History> {
+    history.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Default)]
+struct History {
+    holds: BTreeMap<String, Hold>,
+    /// The highest fencing token that a write came with.
+    highest: Option<u64>,
+    written: u64,
+    stale: u64,
+    wrong: Vec<String>,
+}
+
+impl History {
+    /// The reply, if there is one to this message.
+    fn take(&mut self, contender: usize, line: &str) -> &'static str {
+        let words: Vec<_> = line.split(' ').collect();
+        let time = words.last().and_then(|word| word.parse().ok());
+        match (&*words, time) {
+            (["held", hold, fencing, _], Some(at)) => self.held(contender, hold, fencing.parse().ok(), at),
+            (["left", hold, _], Some(at)) => self.left(hold, at),
+            (["write", _, fencing, _], _) => return self.write(fencing.parse().ok()),
+            _ => self.wrong.push(format!("contender {contender} said {line:?}")),
+        }
+        ""
+    }
+
+    fn held(&mut self, contender: usize, name: &str, fencing: Option<u64>, at: u64) {
+        let hold = self.holds.entry(name.to_owned()).or_insert_with(|| Hold {
+            name: name.to_owned(),
+            contender,
+            fencing,
+            first: at,
+            last: at,
+            left: None,
+        });
+        if (hold.contender, hold.fencing) != (contender, fencing) {
+            self.wrong.push(format!("two holds have the name {name}"));
+        } else if hold.left.is_some_and(|left| left < at) {
+            self.wrong.push(format!("{name} was held after it was left"));
+        }
+        hold.last = hold.last.max(at);
+    }
+
+    fn left(&mut self, name: &str, at: u64) {
+        if let Some(hold) = self.holds.get_mut(name) {
+            hold.left = Some(at);
+        }
+    }
+
+    fn write(&mut self, fencing: Option<u64>) -> &'static str {
+        if fencing.is_some() && fencing < self.highest {
+            self.stale += 1;
+            return "stale\n";
+        }
+        self.highest = self.highest.max(fencing);
+        self.written += 1;
+        "ok\n"
+    }
+}
