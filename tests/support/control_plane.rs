@@ -1,6 +1,6 @@
 //! The API server as a test sees it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::audit::{self, Request};
 use super::find;
-use super::process::Process;
+use super::process::{Options, Process};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -40,20 +40,30 @@ impl ControlPlane {
 
     /// One for the caller alone, who may kill, pause and restart it. It ends when it is dropped.
     pub(crate) async fn start() -> Self {
-        Self::launch(false).await
+        Self::launch(Options::default()).await
     }
 
     /// The same with an audit log: see [`requests`](Self::requests).
     pub(crate) async fn start_audited() -> Self {
-        Self::launch(true).await
+        Self::launch(Options { audit: true, ..Options::default() }).await
     }
 
-    async fn launch(audit: bool) -> Self {
-        let process = blocking(move || Process::start(audit)).await;
+    /// The same with etcd in a process of its own: see [`pause_etcd`](Self::pause_etcd).
+    pub(crate) async fn start_with_separate_etcd() -> Self {
+        Self::launch(Options { separate_etcd: true, ..Options::default() }).await
+    }
+
+    async fn launch(options: Options) -> Self {
+        let process = blocking(move || Process::start(options)).await;
         let plane =
             Self { kubeconfig: process.path("kubeconfig"), process: Some(Arc::new(Mutex::new(process))) };
         plane.ready().await;
         plane
+    }
+
+    /// The file with the configuration of an administrator.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// The configuration of an administrator.
