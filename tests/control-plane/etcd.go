@@ -47,7 +47,7 @@ func spawnEtcd(data *data) (string, int, error) {
 		return "", 0, err
 	}
 	etcd := exec.Command(program, "--only-etcd", "--resume", data.dir)
-	etcd.Stdin, etcd.Stderr = os.Stdin, os.Stderr
+	etcd.Stdin, etcd.Stderr = os.Stdin, console
 	out, err := etcd.StdoutPipe()
 	if err != nil {
 		return "", 0, err

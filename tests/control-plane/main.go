@@ -19,6 +19,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -86,8 +88,14 @@ func endWithParent(data *data) {
 	os.Exit(0)
 }
 
-// console is the real standard error; os.Stderr becomes the log file.
-var console = os.Stderr
+// console is the real standard error, which becomes the log file.
+var console = func() *os.File {
+	fd, err := unix.Dup(2)
+	if err != nil {
+		panic(err)
+	}
+	return os.NewFile(uintptr(fd), "standard error")
+}()
 
 func fail(err error) {
 	fmt.Fprintln(console, "control-plane:", err)

@@ -12,13 +12,13 @@ use tokio::time::timeout;
 
 use crate::journal::Journal;
 use crate::proxy::Proxy;
-use crate::support::{now, signal};
+use crate::support::signal;
 
 /// The variable that makes a contender of this binary.
 pub(crate) const SPEC: &str = "ROBUSTNESS_CONTENDER";
 
 /// Longer than anything here takes, on a busy machine too.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Something that a contender said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) struct Event {
 pub(crate) struct Contender {
     name: String,
     /// Between this contender and the API server.
-    pub(crate) link: Proxy,
+    pub(crate) link: Arc<Proxy>,
     spec: Value,
     journal: Arc<Journal>,
     events: Arc<watch::Sender<Vec<Event>>>,
@@ -46,7 +46,7 @@ impl Contender {
         spec["proxy"] = link.address().to_string().into();
         let events = Arc::default();
         let child = spawn(name, &spec, &journal, &events);
-        Self { name: name.to_owned(), link, spec, journal, events, child }
+        Self { name: name.to_owned(), link: Arc::new(link), spec, journal, events, child }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -86,11 +86,6 @@ impl Contender {
         let event = timeout(PATIENCE, events.wait_for(|events| find(events).is_some())).await;
         let Ok(event) = event else { panic!("{} never said {word:?}", self.name) };
         find(&event.expect("the sender is here")).expect("just seen")
-    }
-
-    /// The same for something that it says from now on.
-    pub(crate) async fn says(&self, word: &str) -> Event {
-        self.said(word, now()).await
     }
 
     /// Whether it has said this since then.

@@ -26,7 +26,7 @@ fn contender() {
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async { Life::begin(&spec).await.live().await })
+    runtime.block_on(async { Life::begin(&spec).await.live().await });
 }
 
 fn end_with_parent() {
@@ -105,13 +105,16 @@ impl Life {
     }
 
     async fn turn(&mut self, guard: LeaseGuard) {
-        say(now(), "acquired", &format!("{} {}", guard.holder_identity(), u64::from(guard.fencing_token())));
+        let at = now();
         tokio::spawn(watch(guard.held().clone()));
-        let rounds = self.rng.u64(self.manner.rounds.clone());
-        for _ in 0..rounds {
-            if !self.round(guard.held()).await {
+        let mut goes_on = self.round(guard.held()).await;
+        // Not before the register knows.
+        say(at, "acquired", &format!("{} {}", guard.holder_identity(), u64::from(guard.fencing_token())));
+        for _ in 1..self.rng.u64(self.manner.rounds.clone()) {
+            if !goes_on {
                 break;
             }
+            goes_on = self.round(guard.held()).await;
         }
         if guard.is_held() {
             self.give_back(guard).await;

@@ -7,8 +7,11 @@
 mod support;
 
 mod administrator;
+mod breakdowns;
 mod contender;
 mod control_plane;
+mod crashes;
+mod disturbances;
 mod journal;
 mod life;
 mod manner;
@@ -16,4 +19,5 @@ mod network;
 mod processes;
 mod proxy;
 mod register;
+mod storm;
 mod world;

@@ -26,7 +26,7 @@ impl Manner {
 
     /// Takes turns, some longer than a renewal interval.
     pub(crate) const SHARER: Self =
-        Self { lease: 3, rounds: 1..=60, prepare: 5..=50, rest: 50..=500, impatient: 5 };
+        Self { lease: 3, rounds: 1..=20, prepare: 5..=50, rest: 50..=500, impatient: 5 };
 
     pub(crate) const fn lease(self, seconds: u64) -> Self {
         Self { lease: seconds, ..self }

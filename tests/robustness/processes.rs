@@ -37,8 +37,11 @@ async fn a_holder_stopped_for_long_writes_too_late() {
     let manner = Manner { prepare: 200..=300, ..Manner::KEEPER };
     let (one, other) = world.keepers(manner).await;
     let (mut holder, mut waiter) = (&one, &other);
-    // Three times, lest it is stopped in one of the moments when it does not.
+    // More than once, lest it is stopped in one of the moments when it does not.
     for _ in 0..3 {
+        if world.register.verdict().stale > 0 {
+            break;
+        }
         let start = now();
         let stopped = holder.stop();
         let taken = waiter.said("acquired", start).await;

@@ -1,5 +1,6 @@
 //! What each scenario has to itself: a namespace, a register, contenders and a journal.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -28,10 +29,16 @@ pub(crate) struct World<'plane> {
     pub(crate) register: Register,
     pub(crate) journal: Arc<Journal>,
     upstream: SocketAddr,
+    rng: RefCell<fastrand::Rng>,
 }
 
 impl<'plane> World<'plane> {
     pub(crate) async fn new(name: &str, plane: &'plane ControlPlane) -> Self {
+        Self::seeded(name, plane, fastrand::u64(..)).await
+    }
+
+    /// The contenders draw from this seed.
+    pub(crate) async fn seeded(name: &str, plane: &'plane ControlPlane, seed: u64) -> Self {
         let url = plane.config().await.cluster_url;
         let upstream = url.authority().expect("the address of the API server").as_str();
         Self {
@@ -40,6 +47,7 @@ impl<'plane> World<'plane> {
             register: Register::start().await,
             journal: Arc::new(Journal::new(name)),
             upstream: upstream.parse().expect("the numeric address of a control plane of our own"),
+            rng: RefCell::new(fastrand::Rng::with_seed(seed)),
         }
     }
 
@@ -60,7 +68,7 @@ impl<'plane> World<'plane> {
             "namespace": self.namespace,
             "lease": LEASE,
             "register": self.register.address(),
-            "seed": fastrand::u64(..),
+            "seed": self.rng.borrow_mut().u64(..),
             "manner": manner.to_json(),
         });
         Contender::start(name, Proxy::start(self.upstream).await, spec, Arc::clone(&self.journal))

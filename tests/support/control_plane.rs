@@ -121,7 +121,7 @@ impl ControlPlane {
     }
 
     /// Waits until it serves, and has the namespace that everybody takes for granted.
-    pub(super) async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         let deadline = Instant::now() + READY_TIMEOUT;
         while let Err(error) = self.try_default_namespace().await {
             assert!(
