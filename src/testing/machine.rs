@@ -24,6 +24,7 @@ pub struct Machine {
 #[derive(Debug, Default)]
 struct State {
     suspended: Duration,
+    turned_back: Duration,
     stands_still: bool,
     waiting: Vec<Waker>,
 }
@@ -52,6 +53,11 @@ impl Machine {
     /// It was suspended for so long just now: its clock went on, timers did not.
     pub fn suspended_for(&self, span: Duration) {
         lock(&self.state).suspended += span;
+    }
+
+    /// Its time of day is set back by so much, as NTP or an administrator may do.
+    pub fn turn_back(&self, span: Duration) {
+        lock(&self.state).turned_back += span;
     }
 
     /// From now on its tasks stand still, as if paused by a hypervisor or by `SIGSTOP`; its clock goes on.
@@ -91,7 +97,7 @@ impl clock::Machine for Machine {
     }
 
     fn wall(&self, elapsed: Duration) -> Duration {
-        self.wall + self.passed(elapsed)
+        (self.wall + self.passed(elapsed)).saturating_sub(lock(&self.state).turned_back)
     }
 
     fn poll_runs(&self, context: &Context<'_>) -> Poll<()> {

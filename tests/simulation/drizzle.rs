@@ -1,4 +1,4 @@
-//! Bad weather that promises can be kept in: one request fails now and then, or watches fall silent.
+//! Bad weather that promises can be kept in: one request fails now and then, watches fall silent, clocks are set back.
 
 use std::sync::Arc;
 
@@ -45,6 +45,21 @@ impl Drizzle {
             self.story.count("faults", "watches muted");
             self.story.note(&self.node.name, || "watches fall silent".into());
             self.node.mute();
+        }
+    }
+
+    /// The time of day is set back now and then.
+    pub(crate) async fn turn_back(mut self) {
+        loop {
+            let next = Instant::now() + self.chance.millis(500..=20_000);
+            if next >= self.until {
+                return;
+            }
+            sleep_until(next).await;
+            let span = self.chance.millis(1..=10_000);
+            self.story.count("faults", "clock set back");
+            self.story.note(&self.node.name, || format!("its time of day is set back by {span:?}"));
+            self.node.turn_back(span);
         }
     }
 }

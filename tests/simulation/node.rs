@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kube_lease_lock::LeaseLock;
 use kube_lease_lock::testing::{Fault, LeaseServer, Link, Machine, Verb};
@@ -98,6 +99,10 @@ impl Node {
     pub(crate) fn poison(&self) {
         self.ailing.store(true, Ordering::Relaxed);
         self.poisoned.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn turn_back(&self, span: Duration) {
+        self.machine.turn_back(span);
     }
 
     pub(crate) fn mute(&self) {

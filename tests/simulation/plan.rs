@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) skew: Option<Duration>,
     /// All go by one name.
     pub(crate) namesakes: bool,
+    /// Clocks are set back.
+    pub(crate) turned_back: bool,
     /// Somebody labels the Lease time and again, this often at the most, in milliseconds.
     pub(crate) labelled: Option<u64>,
 }
@@ -84,6 +86,7 @@ impl Plan {
             skew,
             namesakes: false,
             labelled: None,
+            turned_back: false,
         };
         if chance.knows(2) {
             plan.draw_more(chance);
@@ -97,6 +100,7 @@ impl Plan {
             self.weather = chance.pick(&[Calm, Drizzle, Drizzle, Deaf, Deaf]);
         }
         self.namesakes = chance.one_in(4);
+        self.turned_back = self.skew.is_none() && chance.one_in(4);
         self.labelled = chance.one_in(3).then(|| chance.pick(&[1_000, 5_000]));
         for node in &mut self.nodes {
             node.blind = self.weather != Deaf && chance.one_in(8);

@@ -122,14 +122,18 @@ impl World {
                 tokio::spawn(Storm { node, story, chance, until }.rage());
             }
         }
-        if matches!(self.plan.weather, Weather::Drizzle | Weather::Deaf) {
-            for node in &self.nodes {
+        for node in &self.nodes {
+            let mut drizzle = || {
                 let (node, story, chance) = (node.clone(), self.story.clone(), self.chance.fork());
-                let drizzle = Drizzle { node, story, chance, until };
-                match self.plan.weather {
-                    Weather::Deaf => drop(tokio::spawn(drizzle.deafen())),
-                    _ => drop(tokio::spawn(drizzle.fall())),
-                }
+                Drizzle { node, story, chance, until }
+            };
+            match self.plan.weather {
+                Weather::Deaf => drop(tokio::spawn(drizzle().deafen())),
+                Weather::Drizzle => drop(tokio::spawn(drizzle().fall())),
+                _ => {}
+            }
+            if self.plan.turned_back {
+                tokio::spawn(drizzle().turn_back());
             }
         }
         if let Some(rest) = self.plan.labelled {

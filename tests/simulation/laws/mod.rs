@@ -5,6 +5,7 @@ mod deadline;
 mod deaf;
 mod exclusion;
 mod fencing;
+mod frugal;
 mod given_back;
 mod honest;
 mod prompt;
@@ -28,6 +29,7 @@ use crate::story::{Hold, Story, Told};
 pub(crate) struct Case<'a> {
     plan: &'a Plan,
     told: &'a Told,
+    nodes: &'a [Arc<Node>],
     /// Every state of the Lease, and which of them the administrator wrote.
     states: &'a [State],
     requests: HashMap<Sign, Sent>,
@@ -50,8 +52,8 @@ type Law = fn(&Case<'_>) -> Vec<String>;
 pub(crate) fn judge(plan: &Plan, nodes: &[Arc<Node>], states: &[State], story: &Story) {
     let broken = {
         let told = story.told();
-        let case = Case { plan, told: &told, states, requests: requests(nodes) };
-        let laws: [(&str, Law); 12] = [
+        let case = Case { plan, told: &told, nodes, states, requests: requests(nodes) };
+        let laws: [(&str, Law); 13] = [
             ("exclusion", exclusion::judge),
             ("deadline", deadline::judge),
             ("fencing", fencing::judge),
@@ -61,6 +63,7 @@ pub(crate) fn judge(plan: &Plan, nodes: &[Arc<Node>], states: &[State], story: &
             ("silence", silence::judge),
             ("calm", calm::judge),
             ("deaf", deaf::judge),
+            ("frugal", frugal::judge),
             ("given back", given_back::judge),
             ("stamps", stamps::judge),
             ("untouched", untouched::judge),
