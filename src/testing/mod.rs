@@ -34,8 +34,9 @@
 //! ```
 //!
 //! What it leaves out: other resources, discovery, authentication and authorisation (but see [`Fault::status`] for a
-//! denial), JSON patches and strategic merge patches, YAML, `generateName`, paging, lists of the past, and deleting a
-//! whole collection. It overlooks fields given twice and unknown ones within owner references.
+//! denial), JSON patches and strategic merge patches, YAML, `generateName`, lists in pages and of the past, answers as
+//! tables or metadata only, and deleting a whole collection: a request for any of these is answered with 501. It
+//! overlooks fields given twice and unknown ones within owner references.
 
 mod answer;
 mod body;
@@ -64,6 +65,7 @@ mod store;
 )]
 mod tests;
 mod time;
+mod unsupported;
 mod validate;
 mod watch;
 mod write;

@@ -11,7 +11,7 @@ use super::{
     selector::Selector,
     status::{self, API_VERSION, Failure},
     store::State,
-    watch,
+    unsupported, watch,
     write::write,
 };
 
@@ -42,7 +42,8 @@ fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
     not_from_the_future(state, call)?;
     let selector = Selector::parse(call)?;
     let items = state.leases.iter().filter(|(key, lease)| selector.matches(key, lease));
-    let items: Value = items.map(|(_, lease)| without_type(lease)).collect();
+    let items: Vec<_> = items.map(|(_, lease)| without_type(lease)).collect();
+    unsupported::check_list(state, call, items.len())?;
     let list = json!({
         "kind": "LeaseList",
         "apiVersion": API_VERSION,

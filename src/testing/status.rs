@@ -198,6 +198,11 @@ pub(crate) fn unsupported_patch() -> Failure {
     Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about_nothing()
 }
 
+/// Not an answer of the real server.
+pub(crate) fn unsupported(what: &str) -> Failure {
+    Failure::new(501, "NotImplemented", format!("not supported by the in-process server: {what}"))
+}
+
 pub(crate) fn unsupported_object() -> Failure {
     let accepted = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
     let message = format!(

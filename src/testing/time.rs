@@ -48,14 +48,19 @@ fn is_zone(text: &str) -> bool {
         || text.len() == ZONE.len() && format!("2006-01-02T15:04:05{text}").parse::<Timestamp>().is_ok()
 }
 
-/// As it is stored: with a point, and in UTC. What is too late for a timestamp here, in the last hours of the year
-/// 9999, stays as it was written.
+/// As it is stored: with a point, and in UTC, which may be in a year that a timestamp here cannot have. It is computed
+/// in one that has the same calendar.
 pub(crate) fn in_utc(time: &str) -> String {
+    const CYCLE: i64 = 400;
     let time = time.replace(',', ".");
-    match time.parse::<Timestamp>() {
-        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string(),
-        Err(_) => time,
-    }
+    let Some((year, rest)) = time.split_once('-') else { return time };
+    let Ok(year) = year.parse::<i64>() else { return time };
+    let shift = if year < 5_000 { CYCLE } else { -CYCLE };
+    let Ok(twin) = format!("{:04}-{rest}", year + shift).parse::<Timestamp>() else { return time };
+    let twin = twin.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+    let year = twin[..4].parse::<i64>().unwrap_or_default() - shift;
+    let sign = if year < 0 { "-" } else { "" };
+    format!("{sign}{:04}{}", year.abs(), &twin[4..])
 }
 
 #[cfg(test)]
@@ -69,6 +74,8 @@ mod tests {
             ("2026-01-01T00:00:00,123456Z", "2026-01-01T00:00:00.123456Z"),
             ("2026-01-01T00:00:00.123456-00:30", "2026-01-01T00:30:00.123456Z"),
             ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+            ("9999-12-31T23:59:59.999999-23:59", "10000-01-01T23:58:59.999999Z"),
+            ("0000-01-01T00:00:00.000000+23:59", "-0001-12-31T00:01:00.000000Z"),
         ] {
             assert_eq!(check_micro(time), Ok(()));
             assert_eq!(in_utc(time), stored);

@@ -13,6 +13,7 @@ use super::{
     save::{Target, insert, may_create, save},
     status::{self, Failure},
     store::State,
+    unsupported,
 };
 
 /// Carries out a write.
@@ -30,6 +31,7 @@ pub(crate) fn write(state: &mut State, call: &Call) -> Result<Answer, Failure> {
 }
 
 fn create(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+    unsupported::check_create(call)?;
     let (mut object, warnings) = decode(call)?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     own_namespace(&mut object, &call.namespace)?;

@@ -108,3 +108,40 @@ async fn of_some() {
     })
     .await;
 }
+
+/// Lists in pages are left out: ours has none, and says so.
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn of_all_at_once() {
+    compare(async |pair| {
+        three_leases(pair).await;
+        for query in [
+            "limit=500",
+            "limit=3",
+            "limit=0",
+            "limit=-1",
+            "limit=nonsense",
+            "limit=500&resourceVersion=0",
+            "limit=500&resourceVersion=<x.rv>",
+            "limit=500&resourceVersion=<x.rv>&resourceVersionMatch=NotOlderThan",
+            "limit=1&fieldSelector=metadata.name%3Dx",
+            "timeoutSeconds=1",
+            "timeoutSeconds=nonsense",
+            "allowWatchBookmarks=true",
+            "allowWatchBookmarks=nonsense",
+            "pretty=false",
+        ] {
+            pair.case(query);
+            pair.send(list().query(query)).await;
+        }
+        for accept in
+            ["application/json", "*/*", "application/json, */*", "application/json, application/yaml"]
+        {
+            pair.case(accept);
+            pair.send(get("x").header("accept", accept)).await;
+            pair.send(list().header("accept", accept)).await;
+            pair.send(get("missing").header("accept", accept)).await;
+        }
+    })
+    .await;
+}

@@ -3,6 +3,7 @@
 mod faults;
 mod owners;
 mod server;
+mod unsupported;
 mod watches;
 mod writes;
 

@@ -298,7 +298,7 @@ async fn malformed_requests_are_refused() {
         ("PUT", X, "application/json", "{", 400),
         ("PUT", X, "application/json", r#"{"metadata":{"name":"x"},"spec":{"holderIdentity":5}}"#, 400),
         ("PUT", X, "application/json", r#"{"apiVersion":"v1","kind":"Pod"}"#, 400),
-        ("PATCH", X, "application/json-patch+json", "[]", 415),
+        ("PATCH", X, "application/json", "[]", 415),
         ("PATCH", X, "application/apply-patch+yaml", "{}", 422),
         ("POST", X, "application/json", "{}", 405),
         ("GET", "/api/v1/pods", "", "", 404),
