@@ -53,6 +53,12 @@ func isReady(ctx context.Context, data *data) bool {
 	if err != nil {
 		return false
 	}
+	// Not by the name of the file: clients that trust one file share what the first of them read, and the API server may
+	// have been writing it just then.
+	if config.CAData, err = os.ReadFile(config.CAFile); err != nil {
+		return false
+	}
+	config.CAFile = ""
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return false

@@ -1,11 +1,15 @@
 //! What people do to a Lease that is in use.
 
+use std::time::Duration;
+
 use futures::FutureExt;
 use futures::future::join_all;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::contender::{Contender, Event};
 use crate::manner::Manner;
@@ -46,7 +50,7 @@ async fn the_holder_is_cleared() {
     let edited = now();
     edit(&world, json!({ "spec": { "holderIdentity": "" } })).await;
     let lost = holder.said("lost", edited).await;
-    // Whoever is first after that: the waiter, or the administrator in the eyes of the holder.
+    // The waiter may have taken it before the holder looked.
     assert!(lost.rest.contains("Cleared") || lost.rest.contains("TakenOver"), "{}", lost.rest);
     tokio::select! {
         _ = holder.said("acquired", edited) => {}
@@ -67,7 +71,7 @@ async fn the_holder_is_replaced() {
         event = holder.said("acquired", edited) => event,
         event = waiter.said("acquired", edited) => event,
     };
-    let given = std::time::Duration::from_nanos(taken.at - edited);
+    let given = Duration::from_nanos(taken.at - edited);
     assert!(given.as_secs() >= Manner::KEEPER.lease, "taken over after {given:?}");
     world.clean_verdict();
 }
@@ -81,7 +85,7 @@ async fn the_labels_are_edited() {
     let leases = world.leases().await;
     let mut after = before.clone();
     while after.metadata.resource_version == before.metadata.resource_version {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
         after = leases.get(LEASE).await.unwrap();
     }
     assert_eq!(after.metadata.labels, before.metadata.labels, "renewed, and the label kept");
@@ -154,13 +158,13 @@ rules:
     )
 }
 
-async fn edit(world: &World<'_>, change: Value) -> k8s_openapi::api::coordination::v1::Lease {
+async fn edit(world: &World<'_>, change: Value) -> Lease {
     let leases = world.leases().await;
     leases.patch(LEASE, &PatchParams::default(), &Patch::Merge(change)).await.unwrap()
 }
 
-/// An administrator who takes the Lease from its holder lets another one in until the holder learns of it: one
-/// overlap, of that hold only, that begins after the edit.
+/// An administrator who takes the Lease away lets another one in before the holder learns of it. That excuses an
+/// overlap of that hold with one that began after the edit, up to the firing of its token.
 fn clean_but_for(world: &World<'_>, holder: &Contender, edited: u64, lost: &Event) {
     let mut verdict = world.register.verdict();
     world.journal.note("register", &verdict);

@@ -62,6 +62,7 @@ async fn until_it_writes(world: &World<'_>) {
     let probe = Patch::Apply(json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
+        "metadata": { "name": "probe" },
         "spec": { "holderIdentity": "nobody" },
     }));
     while let Err(error) =

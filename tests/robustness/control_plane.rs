@@ -21,20 +21,20 @@ async fn the_lock_outlives_the_failures_of_the_control_plane() {
     let outage = now();
     let paused = plane.pause();
     // Told while nothing answers.
-    everyone_stops(&pair, outage).await;
+    the_holder_stops(&pair, outage).await;
     sleep(Duration::from_secs(Manner::KEEPER.lease)).await;
     drop(paused);
     someone_holds(&pair, outage).await;
 
     let outage = now();
     let paused = plane.pause_etcd();
-    everyone_stops(&pair, outage).await;
+    the_holder_stops(&pair, outage).await;
     drop(paused);
     someone_holds(&pair, outage).await;
 
     let outage = now();
     plane.kill().await;
-    everyone_stops(&pair, outage).await;
+    the_holder_stops(&pair, outage).await;
     plane.restart().await;
     someone_holds(&pair, outage).await;
 
@@ -61,7 +61,7 @@ async fn a_short_pause_loses_nothing(plane: &ControlPlane) {
     world.clean_verdict();
 }
 
-async fn everyone_stops((one, other): &(Contender, Contender), since: u64) -> Event {
+async fn the_holder_stops((one, other): &(Contender, Contender), since: u64) -> Event {
     tokio::select! {
         event = one.said("lost", since) => event,
         event = other.said("lost", since) => event,

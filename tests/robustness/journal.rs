@@ -16,7 +16,8 @@ pub(crate) struct Journal {
 
 impl Journal {
     pub(crate) fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("robustness-{name}.log"));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("robustness-{name}-{}.log", std::process::id()));
         let file = File::create(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Self { path, file: Mutex::new(file) }
     }

@@ -1,5 +1,12 @@
 //! Contenders in processes of their own, on a real control plane, through everything that can happen to them. They
 //! report to a register on the one clock of the machine, which judges them.
+//!
+//! ```text
+//! cargo test --test robustness -- --include-ignored                      each failure by itself, and a short storm of all
+//! ROBUSTNESS_MINUTES=60 cargo test --release --test robustness storm -- --include-ignored --nocapture         a long one
+//! ```
+//!
+//! A storm prints its seed, and `ROBUSTNESS_SEED` sets it. The journal of a run that failed is kept, and its path printed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 

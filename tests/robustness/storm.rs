@@ -55,8 +55,9 @@ async fn nothing_that_happens_lets_two_contenders_hold_the_lock() {
     world.journal.note("storm", &summary);
     verdict.holds.iter().for_each(|hold| world.journal.note("hold", hold));
     assert!(verdict.is_clean(), "ROBUSTNESS_SEED={seed}: {verdict}");
+    // A third of the long stops falls between a check and a write of a holder that can be succeeded.
     let long_stops = storm.count(crashes::LONG_STOP);
-    assert!(verdict.stale > 0 || long_stops < 5, "not one write came too late in {long_stops} long stops");
+    assert!(verdict.stale > 0 || long_stops < 25, "not one write came too late in {long_stops} long stops");
 }
 
 /// Most take short turns, one keeps the lock for several renewals; their leases differ.
@@ -123,11 +124,11 @@ struct Summary<'a> {
 impl Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "ROBUSTNESS_SEED={}", self.seed)?;
-        writeln!(f, "{:<33}{:.1}", "minutes", self.raged.as_secs_f64() / 60.0)?;
+        writeln!(f, "{:<35}{:.1}", "minutes", self.raged.as_secs_f64() / 60.0)?;
         write!(f, "{}", self.verdict)?;
         let strikes = self.storm.strikes.lock().unwrap();
-        writeln!(f, "{:<33}{}", "faults", strikes.values().sum::<u64>())?;
-        strikes.iter().try_for_each(|(what, times)| writeln!(f, "  {what:<31}{times}"))
+        writeln!(f, "{:<35}{}", "faults", strikes.values().sum::<u64>())?;
+        strikes.iter().try_for_each(|(what, times)| writeln!(f, "  {what:<33}{times}"))
     }
 }
 
