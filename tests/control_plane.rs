@@ -104,6 +104,23 @@ async fn it_answers_late_when_it_was_paused() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
+async fn its_etcd_can_be_paused_alone() -> Result<(), Error> {
+    let plane = ControlPlane::start_with_separate_etcd().await;
+    let client = plane.client().await;
+    let leases = leases(client.clone(), &plane.fresh_namespace().await);
+    let paused = plane.pause_etcd();
+    let (posted, new) = (PostParams::default(), lease("a"));
+    let creation = leases.create(&posted, &new);
+    tokio::pin!(creation);
+    assert!(timeout(Duration::from_millis(300), &mut creation).await.is_err(), "written without etcd");
+    client.apiserver_version().await?;
+
+    drop(paused);
+    creation.await.map(drop)
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
 async fn it_ends_with_its_parent_and_leaves_nothing_behind() {
     let plane = ControlPlane::start().await;
     let data = plane.data();

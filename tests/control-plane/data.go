@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/template"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // data is the folder that holds all state: etcd's data, certificates, credentials, logs, and the API server's port.
@@ -33,7 +35,8 @@ func openData(resume string) (*data, error) {
 		return nil, err
 	}
 	os.Stderr = log
-	return d, nil
+	// Some have kept the old one: the API server's client of etcd, which has much to say when etcd hangs.
+	return d, unix.Dup2(int(log.Fd()), 2)
 }
 
 func (d *data) create() (err error) {

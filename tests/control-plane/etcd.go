@@ -1,7 +1,12 @@
 package main
 
 import (
+	"bufio"
+	"fmt"
 	"net/url"
+	"os"
+	"os/exec"
+	"strings"
 
 	"go.etcd.io/etcd/server/v3/embed"
 )
@@ -32,4 +37,27 @@ func startEtcd(data *data) (string, error) {
 	case err := <-etcd.Err():
 		return "", err
 	}
+}
+
+// spawnEtcd starts etcd in a process of its own, which ends when the standard input of both closes. It returns
+// the URL that clients use and the process id.
+func spawnEtcd(data *data) (string, int, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return "", 0, err
+	}
+	etcd := exec.Command(program, "--only-etcd", "--resume", data.dir)
+	etcd.Stdin, etcd.Stderr = os.Stdin, console
+	out, err := etcd.StdoutPipe()
+	if err != nil {
+		return "", 0, err
+	}
+	if err := etcd.Start(); err != nil {
+		return "", 0, err
+	}
+	address, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return "", 0, fmt.Errorf("the process of etcd said nothing: %w", err)
+	}
+	return strings.TrimSpace(address), etcd.Process.Pid, nil
 }

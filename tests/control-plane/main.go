@@ -1,4 +1,5 @@
-// Command control-plane is a whole Kubernetes control plane for tests: etcd and kube-apiserver in one process.
+// Command control-plane is a whole Kubernetes control plane for tests: etcd and kube-apiserver in one process,
+// or in two with --separate-etcd.
 //
 // It listens on 127.0.0.1 only, picks its own ports and keeps everything in one temporary folder. When it is ready it
 // prints one line of JSON (see ready.go). It ends when its standard input closes, so that it never outlives the test
@@ -18,13 +19,20 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
 	resume := flag.String("resume", "", "continue with the data, the port and the kubeconfig in the folder of an instance that was killed")
 	audit := flag.Bool("audit", false, "write the metadata of every request to an audit log")
+	separate := flag.Bool("separate-etcd", false, "run etcd in a process of its own, which can be paused alone")
+	only := flag.Bool("only-etcd", false, "be that process")
 	flag.Parse()
 
+	if *only {
+		onlyEtcd(&data{dir: *resume})
+	}
 	data, err := openData(*resume)
 	if err != nil {
 		fail(err)
@@ -33,7 +41,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	err = run(ctx, data, *audit)
+	err = run(ctx, data, *audit, *separate)
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, data.logTail())
 	}
@@ -43,16 +51,32 @@ func main() {
 }
 
 // run starts etcd, then the API server, and returns when the API server has ended.
-func run(ctx context.Context, data *data, audit bool) error {
-	etcd, err := startEtcd(data)
+func run(ctx context.Context, data *data, audit, separate bool) error {
+	etcd, pid, err := "", os.Getpid(), error(nil)
+	if separate {
+		etcd, pid, err = spawnEtcd(data)
+	} else {
+		etcd, err = startEtcd(data)
+	}
 	if err != nil {
 		return fmt.Errorf("etcd: %w", err)
 	}
-	go reportWhenReady(ctx, data, audit)
+	go reportWhenReady(ctx, data, audit, pid)
 	if err := serve(ctx, data, etcd, audit); err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
 	}
 	return nil
+}
+
+// onlyEtcd says where etcd listens, and lives as long as its parent, to whom the folder belongs.
+func onlyEtcd(data *data) {
+	address, err := startEtcd(data)
+	if err != nil {
+		fail(err)
+	}
+	fmt.Println(address)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(0)
 }
 
 // endWithParent ends the process as soon as standard input closes. Nobody is left to be graceful to.
@@ -64,8 +88,14 @@ func endWithParent(data *data) {
 	os.Exit(0)
 }
 
-// console is the real standard error; os.Stderr becomes the log file.
-var console = os.Stderr
+// console is the real standard error, which becomes the log file.
+var console = func() *os.File {
+	fd, err := unix.Dup(2)
+	if err != nil {
+		panic(err)
+	}
+	return os.NewFile(uintptr(fd), "standard error")
+}()
 
 func fail(err error) {
 	fmt.Fprintln(console, "control-plane:", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"strconv"
 	"time"
 
 	etcdversion "go.etcd.io/etcd/api/v3/version"
@@ -19,12 +20,13 @@ type ready struct {
 	Kubeconfig string `json:"kubeconfig"` // of an administrator
 	Version    string `json:"version"`    // of Kubernetes
 	Etcd       string `json:"etcd"`       // its version
+	EtcdPid    string `json:"etcdPid"`    // the process that it runs in
 	Data       string `json:"data"`       // the folder, to resume with
 	Log        string `json:"log"`
 	Audit      string `json:"audit,omitempty"` // the audit log, if asked for
 }
 
-func reportWhenReady(ctx context.Context, data *data, audit bool) {
+func reportWhenReady(ctx context.Context, data *data, audit bool, etcdPid int) {
 	for !isReady(ctx, data) {
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -33,6 +35,7 @@ func reportWhenReady(ctx context.Context, data *data, audit bool) {
 		Kubeconfig: data.path("kubeconfig"),
 		Version:    version.Get().GitVersion,
 		Etcd:       etcdversion.Version,
+		EtcdPid:    strconv.Itoa(etcdPid),
 		Data:       data.dir,
 		Log:        data.path("log"),
 	}

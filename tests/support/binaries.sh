@@ -8,6 +8,7 @@ while [ $# -gt 0 ]; do
     case $1 in
         --resume) data=$2; shift ;;
         --audit) audit=yes ;;
+        --separate-etcd) ;; # It always is.
     esac
     shift
 done
@@ -31,7 +32,7 @@ fi
 "$KUBEBUILDER_ASSETS/etcd" --data-dir="$data/etcd" --unsafe-no-fsync --heartbeat-interval=10 --election-timeout=100 \
     --listen-client-urls="http://127.0.0.1:$ETCD_PORT" --advertise-client-urls="http://127.0.0.1:$ETCD_PORT" \
     --listen-peer-urls=http://127.0.0.1:0 </dev/null >>"$data/log" 2>&1 &
-programs=$!
+programs=$! etcd_pid=$!
 
 set -- --etcd-servers="http://127.0.0.1:$ETCD_PORT" \
     --bind-address=127.0.0.1 --advertise-address=127.0.0.1 --secure-port="$(cat "$data/port")" \
@@ -70,7 +71,7 @@ done
 version=$("$KUBEBUILDER_ASSETS/kube-apiserver" --version)
 etcd=$("$KUBEBUILDER_ASSETS/etcd" --version | head -n 1)
 echo "{\"ready\":true,\"kubeconfig\":\"$data/kubeconfig\",\"version\":\"${version#Kubernetes }\"," \
-    "\"etcd\":\"${etcd#etcd Version: }\",\"data\":\"$data\",\"log\":\"$data/log\"${audit:+,\"audit\":\"$data/audit\"}}"
+    "\"etcd\":\"${etcd#etcd Version: }\",\"etcdPid\":\"$etcd_pid\",\"data\":\"$data\",\"log\":\"$data/log\"${audit:+,\"audit\":\"$data/audit\"}}"
 
 cat >/dev/null
 end

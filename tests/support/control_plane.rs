@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::audit::{self, Request};
 use super::find;
-use super::process::Process;
+use super::process::{Options, Process};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -40,20 +40,30 @@ impl ControlPlane {
 
     /// One for the caller alone, who may kill, pause and restart it. It ends when it is dropped.
     pub(crate) async fn start() -> Self {
-        Self::launch(false).await
+        Self::launch(Options::default()).await
     }
 
     /// The same with an audit log: see [`requests`](Self::requests).
     pub(crate) async fn start_audited() -> Self {
-        Self::launch(true).await
+        Self::launch(Options { audit: true, ..Options::default() }).await
     }
 
-    async fn launch(audit: bool) -> Self {
-        let process = blocking(move || Process::start(audit)).await;
+    /// The same with etcd in a process of its own: see [`pause_etcd`](Self::pause_etcd).
+    pub(crate) async fn start_with_separate_etcd() -> Self {
+        Self::launch(Options { separate_etcd: true, ..Options::default() }).await
+    }
+
+    async fn launch(options: Options) -> Self {
+        let process = blocking(move || Process::start(options)).await;
         let plane =
             Self { kubeconfig: process.path("kubeconfig"), process: Some(Arc::new(Mutex::new(process))) };
         plane.ready().await;
         plane
+    }
+
+    /// The file with the configuration of an administrator, for other programs.
+    pub(crate) fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// The configuration of an administrator.
@@ -62,11 +72,6 @@ impl ControlPlane {
             .unwrap_or_else(|error| panic!("{}: {error}", self.kubeconfig.display()));
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         config.unwrap_or_else(|error| panic!("{}: {error}", self.kubeconfig.display()))
-    }
-
-    /// The file with that configuration, for other programs.
-    pub(crate) fn kubeconfig(&self) -> &Path {
-        &self.kubeconfig
     }
 
     /// A client for an administrator, with connections of its own. It belongs to the runtime of the
@@ -116,7 +121,7 @@ impl ControlPlane {
     }
 
     /// Waits until it serves, and has the namespace that everybody takes for granted.
-    pub(super) async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         let deadline = Instant::now() + READY_TIMEOUT;
         while let Err(error) = self.try_default_namespace().await {
             assert!(

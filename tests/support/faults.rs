@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::ControlPlane;
 use super::control_plane::{blocking, lock};
-use super::process::signal;
+use super::process::{signal, signal_group};
 
 impl ControlPlane {
     /// The folder with all that it keeps. It goes when the control plane ends.
@@ -40,19 +40,33 @@ impl ControlPlane {
     /// value is dropped.
     pub(crate) fn pause(&self) -> Paused {
         let pid = self.pid();
-        assert!(signal(pid, "STOP"), "nothing to pause: it was killed");
-        Paused { pid }
+        assert!(signal_group(pid, "STOP"), "nothing to pause: it was killed");
+        Paused::Group(pid)
+    }
+
+    /// Stops etcd alone: the API server answers as far as it can without.
+    pub(crate) fn pause_etcd(&self) -> Paused {
+        let process = self.own();
+        let process = lock(&process);
+        let etcd = process.field("etcdPid").parse().expect("the process id of etcd");
+        assert_ne!(etcd, process.pid(), "not apart: use `start_with_separate_etcd()`");
+        assert!(signal(etcd, "STOP"), "nothing to pause: it was killed");
+        Paused::Process(etcd)
     }
 }
 
-/// Until dropped, the control plane stands still.
+/// Until dropped, the control plane, or a process of it, stands still.
 #[must_use]
-pub(crate) struct Paused {
-    pid: u32,
+pub(crate) enum Paused {
+    Group(u32),
+    Process(u32),
 }
 
 impl Drop for Paused {
     fn drop(&mut self) {
-        signal(self.pid, "CONT");
+        match *self {
+            Self::Group(leader) => signal_group(leader, "CONT"),
+            Self::Process(pid) => signal(pid, "CONT"),
+        };
     }
 }

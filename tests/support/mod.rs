@@ -40,7 +40,9 @@ mod reporter;
 mod verdict;
 
 pub(crate) use control_plane::ControlPlane;
+pub(crate) use faults::Paused;
 pub(crate) use neighbour::{Make, Neighbour, Pace, Terms};
+pub(crate) use process::signal;
 pub(crate) use register::{Register, now};
 pub(crate) use reporter::Reporter;
 pub(crate) use verdict::Verdict;

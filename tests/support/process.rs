@@ -18,25 +18,42 @@ use super::find;
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What is not the same in every control plane.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Options {
+    /// With an audit log.
+    pub(super) audit: bool,
+    /// With etcd in a process of its own.
+    pub(super) separate_etcd: bool,
+}
+
 pub(super) struct Process {
     child: Child,
     ready: Value,
+    options: Options,
+}
+
+impl Options {
+    fn flags(self) -> Vec<&'static str> {
+        [(self.audit, "--audit"), (self.separate_etcd, "--separate-etcd")]
+            .into_iter()
+            .filter_map(|(wanted, flag)| wanted.then_some(flag))
+            .collect()
+    }
 }
 
 impl Process {
-    pub(super) fn start(audit: bool) -> Self {
-        let (child, ready) = launch(if audit { &["--audit"] } else { &[] });
-        Self { child, ready }
+    pub(super) fn start(options: Options) -> Self {
+        let (child, ready) = launch(&options.flags());
+        Self { child, ready, options }
     }
 
     /// Starts it again on the data that the last one left when it was killed: now, or before.
     pub(super) fn restart(&mut self) {
         self.kill();
         let data = self.path("data");
-        let mut flags = vec!["--resume", data.to_str().expect("a path in UTF-8")];
-        if self.ready.get("audit").is_some() {
-            flags.push("--audit");
-        }
+        let mut flags = self.options.flags();
+        flags.extend(["--resume", data.to_str().expect("a path in UTF-8")]);
         (self.child, self.ready) = launch(&flags);
     }
 
@@ -63,7 +80,7 @@ impl Process {
 
     pub(super) fn kill(&mut self) {
         if self.ended().is_none() {
-            signal(self.pid(), "KILL");
+            signal_group(self.pid(), "KILL");
             self.child.wait().expect("the end of a killed process");
         }
     }
@@ -125,9 +142,18 @@ fn first_line(child: &mut Child) -> Option<String> {
 
 /// Signals a process and all that it started, for each control plane leads a process group of its
 /// own. Tells whether there was one.
-pub(super) fn signal(pid: u32, name: &str) -> bool {
+pub(super) fn signal_group(leader: u32, name: &str) -> bool {
+    kill(name, &format!("-{leader}"))
+}
+
+/// Signals one process. Tells whether there was one.
+pub(crate) fn signal(pid: u32, name: &str) -> bool {
+    kill(name, &pid.to_string())
+}
+
+fn kill(signal: &str, target: &str) -> bool {
     // The shell has `kill` built in; std has none, and the program is not installed everywhere.
     let mut kill = Command::new("sh");
-    kill.args(["-c", r#"kill -s "$0" -- "-$1""#, name, &pid.to_string()]).stderr(Stdio::null());
+    kill.args(["-c", r#"kill -s "$0" -- "$1""#, signal, target]).stderr(Stdio::null());
     kill.status().expect("sh").success()
 }

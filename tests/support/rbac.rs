@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authorization::v1::{SelfSubjectRulesReview, SelfSubjectRulesReviewSpec};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -34,6 +34,17 @@ impl ControlPlane {
         }
         let permissions = roles.into_iter().flat_map(|role| role.rules.unwrap_or_default()).collect();
         self.until_effective(namespace, user, permissions).await;
+    }
+
+    /// Takes a role away again from everybody.
+    pub(crate) async fn revoke(&self, namespace: &str, role: &str) {
+        let client = self.client().await;
+        let (bindings, roles) = (
+            Api::<RoleBinding>::namespaced(client.clone(), namespace),
+            Api::<Role>::namespaced(client, namespace),
+        );
+        bindings.delete(role, &DeleteParams::default()).await.expect("a RoleBinding deleted");
+        roles.delete(role, &DeleteParams::default()).await.expect("a Role deleted");
     }
 
     /// The authorizer learns of new bindings a moment after they were created.

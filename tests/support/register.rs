@@ -48,6 +48,12 @@ impl Register {
         self.address
     }
 
+    /// The name of the hold that was reported last.
+    pub(crate) fn latest(&self) -> Option<String> {
+        let history = lock(&self.history);
+        history.holds.values().max_by_key(|hold| hold.last).map(|hold| hold.name.clone())
+    }
+
     /// The judgement on all that was reported so far.
     pub(crate) fn verdict(&self) -> Verdict {
         let history = lock(&self.history);

@@ -43,12 +43,15 @@ struct Sent {
     verb: Verb,
 }
 
+/// How each case that breaks it does so.
+type Law = fn(&Case<'_>) -> Vec<String>;
+
 /// Judges, and tells the story what laws were broken.
 pub(crate) fn judge(plan: &Plan, nodes: &[Arc<Node>], states: &[State], story: &Story) {
     let broken = {
         let told = story.told();
         let case = Case { plan, told: &told, states, requests: requests(nodes) };
-        let laws: [(&str, fn(&Case<'_>) -> Vec<String>); 12] = [
+        let laws: [(&str, Law); 12] = [
             ("exclusion", exclusion::judge),
             ("deadline", deadline::judge),
             ("fencing", fencing::judge),
