@@ -6,13 +6,14 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::{Make, Pace};
-use crate::world::{World, acquire, ms, s};
+use crate::world::{SOON, World, acquire, ms, s};
+use tokio::time::timeout;
 
-const LEASE: Duration = s(3);
+const LEASE: Duration = s(4);
 const CLIENT_GO: Make =
-    Make::ClientGo { renew_deadline: s(2), retry_period: ms(500), release_on_cancel: true };
-const KUBE_LEASE_MANAGER: Make = Make::KubeLeaseManager { grace: s(1) };
-const KUBERT: Make = Make::Kubert { grace: s(1) };
+    Make::ClientGo { renew_deadline: s(3), retry_period: ms(500), release_on_cancel: true };
+const KUBE_LEASE_MANAGER: Make = Make::KubeLeaseManager { grace: s(2) };
+const KUBERT: Make = Make::Kubert { grace: s(2) };
 const FOR_GOOD: Duration = s(3600);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,10 +34,7 @@ async fn what_is_released_by(make: Make) -> Value {
     let world = World::new().await;
     let mut neighbour = world.neighbour(make, "neighbour", pace(ms(300))).await;
     neighbour.says("left neighbour#1").await;
-    let mut left = world.spec().await;
-    while left["holderIdentity"] == "neighbour" {
-        left = world.spec().await;
-    }
+    let left = timeout(SOON, world.spec_once_not_held_by("neighbour")).await.expect("a release");
     let guard = world.lock(LEASE).await.try_acquire().await.unwrap();
     let spec = world.spec().await;
     assert_eq!(spec["holderIdentity"], guard.holder_identity());

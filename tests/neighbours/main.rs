@@ -8,9 +8,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alternation;
 mod client_go;
 mod leftovers;
-mod sharing;
 mod turns;
 mod unconditional;
 mod world;

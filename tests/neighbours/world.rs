@@ -6,6 +6,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, PostParams};
 use kube_lease_lock::{LeaseGuard, LeaseLock};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::support::{ControlPlane, Make, Neighbour, Pace, Register, Terms, Verdict};
 
@@ -62,9 +63,27 @@ impl World {
         self.verdict().holds.iter().filter(|hold| is_theirs(&hold.name)).count()
     }
 
+    /// For how long this hold went on after that time, in nanoseconds of the register's clock.
+    pub(crate) fn went_on_after(&self, name: &str, at: u64) -> Duration {
+        let verdict = self.verdict();
+        let hold = verdict.holds.iter().find(|hold| hold.name == name).expect("the hold");
+        Duration::from_nanos(hold.last.saturating_sub(at))
+    }
+
     /// The spec of the Lease, without what is absent.
     pub(crate) async fn spec(&self) -> Value {
         serde_json::to_value(self.admin.get(NAME).await.unwrap().spec).unwrap()
+    }
+
+    /// The spec as soon as this contender does not hold the Lease.
+    pub(crate) async fn spec_once_not_held_by(&self, identity: &str) -> Value {
+        loop {
+            let spec = self.spec().await;
+            if spec["holderIdentity"] != identity {
+                return spec;
+            }
+            sleep(ms(10)).await;
+        }
     }
 }
 

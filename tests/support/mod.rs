@@ -19,6 +19,8 @@
 //! 1. `KUBE_LEASE_LOCK_TEST_KUBECONFIG`: the kubeconfig of a running cluster, for `shared()` only.
 //! 2. `KUBEBUILDER_ASSETS`: a folder with the programs `etcd` and `kube-apiserver`.
 //! 3. `tests/control-plane`, built with Go into the target folder: minutes, but only once.
+//!
+//! Besides: a [`Register`] that judges contenders, and [`Neighbour`]s, contenders of other makes.
 
 #![allow(dead_code, unused_imports, reason = "no test uses all of it")]
 #![allow(clippy::expect_used, reason = "a test has nobody to hand an error to")]

@@ -72,6 +72,7 @@ impl Neighbour {
     /// in `hold requests PATCH`; or `pass`. Each replaces the last one, for what is held back too.
     pub(crate) async fn order(&mut self, order: &str) {
         self.orders.write_all(format!("{order}\n").as_bytes()).await.expect("an order taken");
+        self.says(&format!("obeying {order}")).await;
     }
 
     /// Waits until it says this.
@@ -85,20 +86,6 @@ impl Neighbour {
             panic!("{} ended", self.identity);
         });
         found.await.unwrap_or_else(|_| panic!("{} never said {what:?}", self.identity));
-    }
-
-    /// Whether it has said this in the meantime.
-    pub(crate) async fn has_said(&mut self, what: &str) -> bool {
-        // Longer than a line takes to arrive.
-        let patience = Duration::from_millis(200);
-        while let Ok(line) = timeout(patience, self.says.next_line()).await {
-            match line.expect("its standard output") {
-                Some(line) if line == what => return true,
-                Some(_) => {}
-                None => panic!("{} ended", self.identity),
-            }
-        }
-        false
     }
 }
 

@@ -2,7 +2,7 @@
 // and contends again, until its standard input closes.
 //
 // While it leads it says so to the register (tests/support/register.rs). On standard output it says `leading <hold>`,
-// `left <hold>`, and what network.go holds back on the orders it reads from standard input.
+// `left <hold>`, and how network.go obeys the orders that it reads from standard input.
 package main
 
 import (

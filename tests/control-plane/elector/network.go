@@ -23,6 +23,7 @@ func (n *network) obey(order string) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
 	n.order = order
+	fmt.Println("obeying", order)
 	close(n.changed)
 	n.changed = make(chan struct{})
 }

@@ -2,7 +2,7 @@
 //! until its standard input closes.
 //!
 //! While it leads it says so to the register (`tests/support/register.rs`). On standard output it says `leading <hold>`,
-//! `left <hold>`, and what it [holds back](network) on the orders it reads from standard input.
+//! `left <hold>`, and how it [obeys](network) the orders that it reads from standard input.
 
 mod kube_leader_election;
 mod kube_lease_manager;

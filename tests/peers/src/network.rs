@@ -22,6 +22,7 @@ impl Network {
     pub async fn take_orders(&self) {
         let mut orders = BufReader::new(stdin()).lines();
         while let Ok(Some(order)) = orders.next_line().await {
+            println!("obeying {order}");
             self.0.send_replace(order);
         }
     }

@@ -1,8 +1,9 @@
 //! Who shares a Lease with us takes turns with us: no two at a time, and everybody comes to lead.
 //!
-//! Between processes there is no order, and those that poll come late: a Lease that is asked for all the time would
-//! never be free when they look. So everybody rests between turns. Some terms are longer than the lease, so that the
-//! others have renewals to respect.
+//! Between processes there is no order. We learn of a release at once; others have to find the Lease free when they
+//! look: client-go every 2.2 retry periods at the latest, kubert when the record that it last saw expires, and then for
+//! a second more, kube-lease-manager for two. So everybody rests between turns. Some terms are longer than the lease, so
+//! that the others have renewals to respect.
 
 use std::time::{Duration, Instant};
 
@@ -77,11 +78,11 @@ async fn with_kube_lease_manager() {
     let verdict = world.verdict();
     println!("{verdict}");
     assert!(verdict.unfenced.is_empty() && verdict.wrong.is_empty() && verdict.stale == 0, "{verdict}");
-    let cleared: Vec<_> = ours.iter().flat_map(Ours::ends).filter(is_cleared).collect();
-    println!("cleared holds: {cleared:?}");
+    let taken: Vec<_> = ours.iter().flat_map(Ours::ends).filter(was_taken).collect();
+    println!("cleared by kube-lease-manager: {taken:?}");
     for (earlier, later) in &verdict.overlaps {
-        let excused = cleared.iter().any(|end| end.name == earlier.name);
-        assert!(excused && earlier.last - later.first < 1_000_000_000, "{verdict}\n{cleared:?}");
+        let excused = taken.iter().any(|end| end.name == earlier.name);
+        assert!(excused && earlier.last - later.first < 1_000_000_000, "{verdict}\n{taken:?}");
     }
 }
 
@@ -104,10 +105,12 @@ fn assert_shared(world: &World, ours: &[Ours]) {
     println!("{verdict}");
     assert!(verdict.is_clean() && verdict.stale == 0, "{verdict}");
     for end in ours.iter().flat_map(Ours::ends) {
-        assert_eq!(end.outcome, Ok(()), "{}", end.name);
+        assert!(!was_taken(&end), "{end:?}\n{verdict}");
     }
 }
 
-fn is_cleared(end: &End) -> bool {
-    matches!(&end.outcome, Err(ReleaseError::Lost { reason: LossReason::Cleared, .. }))
+fn was_taken(end: &End) -> bool {
+    use LossReason::{Cleared, Deleted, TakenOver};
+    let Err(ReleaseError::Lost { reason, .. }) = &end.outcome else { return false };
+    matches!(reason, TakenOver { .. } | Cleared | Deleted)
 }
