@@ -35,7 +35,10 @@ fn wrong(mutation: &Mutation, trial: &Trial) -> Option<String> {
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        writeln!(f, "| mutation | why it breaks | model: failed search | simulation: broken law | worlds | bound |")?;
+        writeln!(
+            f,
+            "| mutation | why it breaks | model: failed search | simulation: broken law | worlds | bound |"
+        )?;
         writeln!(f, "|---|---|---|---|---|---|")?;
         for (Mutation { name, breaks, worlds, equivalent, .. }, trial) in &self.0 {
             let model = trial.model.as_deref().unwrap_or("");
