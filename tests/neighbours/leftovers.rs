@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::support::{Make, Pace};
 use crate::world::{SOON, World, acquire, ms, s};
-use tokio::time::timeout;
 
 const LEASE: Duration = s(4);
 const CLIENT_GO: Make =
