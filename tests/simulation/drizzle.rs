@@ -37,14 +37,15 @@ impl Drizzle {
         }
     }
 
-    /// The watches that are open fall silent, once or twice, and stay open.
-    pub(crate) async fn deafen(mut self) {
-        for _ in 0..self.chance.number(1..=2) {
-            let next = Instant::now() + self.chance.millis(0..=30_000);
-            sleep_until(next.min(self.until)).await;
-            self.story.count("faults", "watches muted");
-            self.story.note(&self.node.name, || "watches fall silent".into());
-            self.node.mute();
+    /// The watches that are open fall silent, and stay open: those of all nodes at the same time.
+    pub(crate) async fn deafen(nodes: Vec<Arc<Node>>, story: Story, mut chance: Chance) {
+        for _ in 0..chance.number(1..=2) {
+            sleep(chance.millis(1_000..=30_000)).await;
+            for node in &nodes {
+                story.count("faults", "watches muted");
+                story.note(&node.name, || "watches fall silent".into());
+                node.mute();
+            }
         }
     }
 
@@ -65,13 +66,14 @@ impl Drizzle {
 }
 
 fn one_failure(chance: &mut Chance) -> (&'static str, Fault) {
-    match chance.number(0..=8) {
+    match chance.number(0..=9) {
         0 => ("hang", Fault::hang()),
         1 => ("refuse", Fault::refuse()),
         2 => ("reset after the commit", Fault::reset()),
         3 | 4 => ("reply lost", Fault::lose_reply()),
         5 => ("garbage", Fault::garbage()),
-        6 => ("sent twice", Fault::replay()),
+        6 => ("late commit", Fault::delay_before(chance.millis(1..=2_000))),
+        9 => ("sent twice", Fault::replay()),
         7 => ("503", Fault::status(503)),
         _ => ("error after the commit", Fault::commit_then_status(504)),
     }

@@ -34,6 +34,10 @@ impl User {
     async fn toil(&mut self) {
         while Instant::now() < self.until {
             sleep(self.chance.millis(0..=self.leisure)).await;
+            if self.chance.knows(2) && self.chance.one_in(8) {
+                self.give_up_while_claiming().await;
+                continue;
+            }
             match self.chance.number(0..=9) {
                 0 => self.try_once().await,
                 1 => self.use_with().await,
@@ -72,6 +76,17 @@ impl User {
 
     async fn give_up_in_time(&mut self) {
         let patience = self.patience();
+        self.give_up_after(patience).await;
+    }
+
+    /// If the Lease is free: the read takes as long as the claim.
+    async fn give_up_while_claiming(&mut self) {
+        let latency = self.node.plan.latency;
+        let patience = latency.mul_f64(1.5) + self.chance.millis(0..=1);
+        self.give_up_after(patience).await;
+    }
+
+    async fn give_up_after(&mut self, patience: Duration) {
         match self.node.lock.acquire_timeout(patience).await {
             Ok(guard) => self.enjoy(guard).await,
             Err(AcquireError::TimedOut { .. }) => self.story.count("given up", "in time"),

@@ -127,10 +127,8 @@ impl World {
                 let (node, story, chance) = (node.clone(), self.story.clone(), self.chance.fork());
                 Drizzle { node, story, chance, until }
             };
-            match self.plan.weather {
-                Weather::Deaf => drop(tokio::spawn(drizzle().deafen())),
-                Weather::Drizzle => drop(tokio::spawn(drizzle().fall())),
-                _ => {}
+            if self.plan.weather == Weather::Drizzle {
+                tokio::spawn(drizzle().fall());
             }
             if self.plan.turned_back {
                 tokio::spawn(drizzle().turn_back());
@@ -140,6 +138,8 @@ impl World {
             tokio::spawn(self.admin(until).label(rest));
         }
         if self.plan.weather == Weather::Deaf {
+            let (nodes, story, chance) = (self.nodes.clone(), self.story.clone(), self.chance.fork());
+            tokio::spawn(Drizzle::deafen(nodes, story, chance));
             tokio::spawn(self.admin(until).take_over());
         }
         if self.plan.weather.is_meddled() {

@@ -26,13 +26,13 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
     let lost = ours.filter(|hold| !matches!(hold.reason, None | Some(LossReason::Released)));
     let mut broken: Vec<_> =
         lost.map(|hold| format!("{} was lost: {:?}", hold.identity, hold.reason)).collect();
+    broken.extend(case.states.windows(2).filter_map(|pair| left_behind(case, &pair[0], &pair[1])));
     if case.plan.weather != Weather::Calm {
         return broken;
     }
     if case.plan.client_go == 0 {
         broken.extend(case.states.windows(2).filter_map(|pair| slow(case, &pair[0], &pair[1])));
     }
-    broken.extend(case.states.windows(2).filter_map(|pair| left_behind(case, &pair[0], &pair[1])));
     broken
 }
 
@@ -63,7 +63,14 @@ fn slow(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
 fn left_behind(case: &Case<'_>, held: &State, next: &State) -> Option<String> {
     let sent = case.request_of(held)?;
     let granted = case.told.holds.iter().any(|hold| hold.identity == held.holder());
-    let given_back = next.at <= held.at + COLLISIONS && next.holder().is_empty();
+    // One request may fail, and what became of it be looked for.
+    let failures = match case.plan.weather {
+        Weather::Calm => Duration::ZERO,
+        _ => sent.by.plan.renew_deadline.mul_f64(0.65) + COLLISIONS,
+    };
+    // A claim that came too late to build on is claimed over.
+    let own = next.holder().is_empty() || (next.holder() == held.holder() && !failures.is_zero());
+    let given_back = next.at <= held.at + COLLISIONS + failures && own;
     let left = !held.holder().is_empty() && !granted && !given_back && !sent.by.stands_still();
     left.then(|| format!("{}: {} was left behind by a claim given up", held.revision, held.holder()))
 }

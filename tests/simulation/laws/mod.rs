@@ -1,6 +1,7 @@
 //! What has to be true of every world, judged when it is over.
 
 mod calm;
+mod conditional;
 mod deadline;
 mod deaf;
 mod exclusion;
@@ -53,7 +54,7 @@ pub(crate) fn judge(plan: &Plan, nodes: &[Arc<Node>], states: &[State], story: &
     let broken = {
         let told = story.told();
         let case = Case { plan, told: &told, nodes, states, requests: requests(nodes) };
-        let laws: [(&str, Law); 13] = [
+        let laws: [(&str, Law); 14] = [
             ("exclusion", exclusion::judge),
             ("deadline", deadline::judge),
             ("fencing", fencing::judge),
@@ -62,6 +63,7 @@ pub(crate) fn judge(plan: &Plan, nodes: &[Arc<Node>], states: &[State], story: &
             ("respect", respect::judge),
             ("silence", silence::judge),
             ("calm", calm::judge),
+            ("conditional", conditional::judge),
             ("deaf", deaf::judge),
             ("frugal", frugal::judge),
             ("given back", given_back::judge),

@@ -1,4 +1,5 @@
-//! Where requests get through, a holder that the administrator took the Lease from learns of it at once.
+//! Where requests get through, a holder that the administrator took the Lease from learns of it at once, and puts its
+//! duration right before others take it to have expired.
 
 use std::time::Duration;
 
@@ -19,10 +20,29 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
     let late = case.states.windows(2).filter_map(|pair| learns_late(case, &pair[0], &pair[1]));
     // Who may not watch has to wait for the answer to a renewal.
     let late = late.filter(|(hold, _)| hold.node.as_ref().is_none_or(|node| !node.plan.blind));
-    late.map(|(hold, at)| {
+    let late = late.map(|(hold, at)| {
         format!("{} did not learn at once of what happened at {:.3} s", hold.identity, case.seconds(at))
-    })
-    .collect()
+    });
+    late.chain(case.states.windows(2).filter_map(|pair| left_short(case, &pair[0], &pair[1]))).collect()
+}
+
+fn left_short(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
+    let (before, after) = (old.lease.as_ref()?, new.lease.as_ref()?);
+    let shortened = before.holder == after.holder && after.duration < before.duration;
+    if !shortened || !case.is_the_administrators(new) {
+        return None;
+    }
+    let hold = case.told.holds.iter().find(|hold| hold.identity == before.holder)?;
+    let node = hold.node.as_ref().filter(|node| !node.plan.blind && !node.stands_still())?;
+    let due = new.at + 2 * AT_ONCE;
+    let over = hold.fired.is_some_and(|at| at <= due);
+    let right = case.states.iter().any(|state| {
+        let own = state.revision > new.revision && !case.is_the_administrators(state);
+        own && state.at <= due
+            && state.lease.as_ref().is_some_and(|record| record.duration >= before.duration)
+    });
+    (!over && !right)
+        .then(|| format!("{} left the duration short at {:.3} s", node.name, case.seconds(new.at)))
 }
 
 /// The hold that ended with the administrator's `new` state, and when, if its owner did not learn of it at once.
