@@ -249,7 +249,12 @@ async fn a_time_may_lie_beyond_the_year_9999() {
     {
         let name = format!("x{i}");
         asker.done(post(named(&name, json!({ "renewTime": given })))).await;
-        assert_eq!(asker.done(get(&name)).await["spec"]["renewTime"], served);
+        let read = asker.done(get(&name)).await;
+        assert_eq!(read["spec"]["renewTime"], served);
+        let (uid, version) = (&read["metadata"]["uid"], &read["metadata"]["resourceVersion"]);
+        let metadata = json!({ "name": name, "uid": uid, "resourceVersion": version });
+        let claim = json!({ "holderIdentity": "me", "renewTime": "2020-01-01T00:00:00.000000Z" });
+        assert_eq!(asker.code(apply(&name, "me", lease(metadata, claim)).force()).await, 200);
     }
 }
 
