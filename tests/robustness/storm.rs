@@ -124,11 +124,11 @@ struct Summary<'a> {
 impl Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "ROBUSTNESS_SEED={}", self.seed)?;
-        writeln!(f, "{:<35}{:.1}", "minutes", self.raged.as_secs_f64() / 60.0)?;
+        writeln!(f, "{:<37}{:.1}", "minutes", self.raged.as_secs_f64() / 60.0)?;
         write!(f, "{}", self.verdict)?;
         let strikes = self.storm.strikes.lock().unwrap();
-        writeln!(f, "{:<35}{}", "faults", strikes.values().sum::<u64>())?;
-        strikes.iter().try_for_each(|(what, times)| writeln!(f, "  {what:<33}{times}"))
+        writeln!(f, "{:<37}{}", "faults", strikes.values().sum::<u64>())?;
+        strikes.iter().try_for_each(|(what, times)| writeln!(f, "  {what:<35}{times}"))
     }
 }
 

@@ -88,12 +88,12 @@ impl Verdict {
 
 impl Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "holds                              {}", self.holds.len())?;
-        writeln!(f, "handoffs                           {}", self.handoffs)?;
-        writeln!(f, "writes                             {}", self.writes)?;
-        writeln!(f, "stale writes refused               {}", self.stale)?;
-        writeln!(f, "longest time without a holder      {:.1?}", self.longest_gap)?;
-        writeln!(f, "overlaps                           {}", self.overlaps.len())?;
+        writeln!(f, "holds                                {}", self.holds.len())?;
+        writeln!(f, "handoffs                             {}", self.handoffs)?;
+        writeln!(f, "writes                               {}", self.writes)?;
+        writeln!(f, "stale writes refused                 {}", self.stale)?;
+        writeln!(f, "longest time without a holder        {:.1?}", self.longest_gap)?;
+        writeln!(f, "overlaps                             {}", self.overlaps.len())?;
         for (earlier, later) in &self.overlaps {
             writeln!(f, "  {earlier}\n  {later}")?;
         }
