@@ -1,17 +1,14 @@
-//! Leader election: the lock, acquired again and again by one background task, published on a watch channel.
+//! Leader election: the lock, acquired again and again by a background task, published on a watch channel.
 
-use std::mem::{discriminant, replace};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::mem::replace;
+use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::error::{AcquireError, ReleaseError};
 use crate::guard::LeaseGuard;
 use crate::held::Held;
-use crate::lock::LeaseLock;
-use crate::pace::Backoff;
+use crate::office::Office;
 
 /// Stands for election until it is stopped or dropped: whenever nobody leads, it tries to.
 ///
@@ -64,6 +61,10 @@ pub struct Election {
 }
 
 impl Election {
+    pub(crate) fn new(office: Arc<Office>, news: watch::Receiver<Option<Held>>) -> Self {
+        Self { office, news, told_leading: false }
+    }
+
     /// A channel with `Some` while this process leads, `None` while it does not.
     ///
     /// Its present value counts as not yet seen: the first `changed()` of the receiver returns at once. It is
@@ -132,10 +133,7 @@ impl Election {
     /// What this process holds while it leads.
     #[must_use]
     pub fn held(&self) -> Option<Held> {
-        match &*self.office.seat() {
-            Seat::Taken(guard) => Some(guard.held().clone()).filter(Held::is_held),
-            Seat::Vacant | Seat::Yielded | Seat::Closed => None,
-        }
+        self.office.held()
     }
 
     /// Why this process cannot lead: the refusal that the last attempt met, where it was one that does not pass
@@ -194,198 +192,6 @@ impl Election {
 impl Drop for Election {
     fn drop(&mut self) {
         drop(self.office.close());
-        self.office.stopped.cancel();
-    }
-}
-
-/// What an [`Election`] shares with its background task.
-#[derive(Debug)]
-struct Office {
-    lock: LeaseLock,
-    seat: Mutex<Seat>,
-    refusal: Mutex<Option<AcquireError>>,
-    stopped: CancellationToken,
-}
-
-/// Who leads, as far as this process is concerned. The guard is here, not with the background task, so that
-/// giving leadership up does not depend on that task.
-#[derive(Debug)]
-enum Seat {
-    Vacant,
-    Taken(LeaseGuard),
-    /// Left to others for a while.
-    Yielded,
-    /// Never to be taken again.
-    Closed,
-}
-
-impl Office {
-    fn seat(&self) -> MutexGuard<'_, Seat> {
-        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Closed, it gives the guard back to be dropped.
-    fn take(&self, guard: LeaseGuard) -> Result<(), LeaseGuard> {
-        let mut seat = self.seat();
-        match *seat {
-            Seat::Closed => Err(guard),
-            Seat::Vacant | Seat::Taken(_) | Seat::Yielded => {
-                *seat = Seat::Taken(guard);
-                Ok(())
-            }
-        }
-    }
-
-    /// Clears what is left of a leadership that is over. Whether it was yielded to others.
-    fn vacate(&self) -> bool {
-        let mut seat = self.seat();
-        let left = match *seat {
-            Seat::Closed => return false,
-            Seat::Vacant | Seat::Taken(_) | Seat::Yielded => replace(&mut *seat, Seat::Vacant),
-        };
-        drop(seat);
-        matches!(left, Seat::Yielded)
-    }
-
-    fn step_down(&self) -> Option<LeaseGuard> {
-        let mut seat = self.seat();
-        match *seat {
-            Seat::Taken(_) => replace(&mut *seat, Seat::Yielded).guard(),
-            Seat::Vacant | Seat::Yielded | Seat::Closed => None,
-        }
-    }
-
-    fn close(&self) -> Option<LeaseGuard> {
-        replace(&mut *self.seat(), Seat::Closed).guard()
-    }
-
-    fn is_closed(&self) -> bool {
-        matches!(*self.seat(), Seat::Closed)
-    }
-
-    fn refusal(&self) -> Option<AcquireError> {
-        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Whoever waits for another is not refused any more.
-        refusal.filter(|_| self.lock.progress().get().0.is_none())
-    }
-
-    fn set_refusal(&self, refusal: Option<AcquireError>) {
-        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
-    }
-
-    /// Why the election has ended, if not by its owner's wish.
-    fn over(&self) -> AcquireError {
-        let ended = || AcquireError::TaskEnded(self.lock.lease().clone());
-        self.lock.check_open().err().unwrap_or_else(ended)
-    }
-}
-
-impl Seat {
-    fn guard(self) -> Option<LeaseGuard> {
-        match self {
-            Seat::Taken(guard) => Some(guard),
-            Seat::Vacant | Seat::Yielded | Seat::Closed => None,
-        }
-    }
-}
-
-/// The background task of an [`Election`].
-pub(crate) struct Candidate {
-    office: Arc<Office>,
-    news: watch::Sender<Option<Held>>,
-    backoff: Backoff,
-    rng: fastrand::Rng,
-}
-
-/// Longer than anybody polls who cannot watch: 2 s in this crate, 4.4 s in client-go with its defaults.
-const STAND_BACK: Duration = Duration::from_secs(5);
-
-/// The longest pause after a refusal.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-impl Candidate {
-    pub(crate) fn new(lock: LeaseLock, rng: fastrand::Rng) -> (Self, Election) {
-        let (sender, news) = watch::channel(None);
-        let office = Arc::new(Office {
-            lock,
-            seat: Mutex::new(Seat::Vacant),
-            refusal: Mutex::new(None),
-            stopped: CancellationToken::new(),
-        });
-        let backoff = Backoff::new(LONGEST_PAUSE);
-        let candidate = Self { office: office.clone(), news: sender, backoff, rng };
-        (candidate, Election { office, news, told_leading: false })
-    }
-
-    /// Stands for election until it is stopped or the lock is shut down.
-    pub(crate) async fn run(mut self) {
-        let stopped = self.office.stopped.clone();
-        stopped.run_until_cancelled(self.stand()).await;
-    }
-
-    async fn stand(&mut self) {
-        let lock = self.office.lock.clone();
-        while !self.office.is_closed() {
-            match lock.acquire().await {
-                Ok(guard) => self.lead(guard).await,
-                Err(AcquireError::ShutDown(_)) => return,
-                Err(refusal) => self.refused(refusal).await,
-            }
-        }
-    }
-
-    async fn lead(&mut self, guard: LeaseGuard) {
-        self.backoff.succeeded();
-        self.office.set_refusal(None);
-        let held = guard.held().clone();
-        let lost = held.token();
-        if self.office.take(guard).is_err() {
-            return;
-        }
-        self.news.send_replace(Some(held));
-        lost.cancelled().await;
-        self.publish_none();
-        if self.office.vacate() {
-            self.stand_back().await;
-        }
-    }
-
-    /// Lets others go first: not only until the release is over.
-    async fn stand_back(&self) {
-        if let Ok(turn) = self.office.lock.queue().await {
-            drop(turn);
-            self.pause(STAND_BACK).await;
-        }
-    }
-
-    async fn refused(&mut self, refusal: AcquireError) {
-        let pause = self.backoff.failed(None, &mut self.rng);
-        let known = self.office.refusal();
-        if known.is_none_or(|known| discriminant(&known) != discriminant(&refusal)) {
-            self.office
-                .lock
-                .span()
-                .in_scope(|| tracing::error!(error = %refusal, ?pause, "election refused"));
-        }
-        // Whom it waited for before says nothing any more.
-        self.office.lock.progress().saw(None);
-        self.office.set_refusal(Some(refusal));
-        self.pause(pause).await;
-    }
-
-    async fn pause(&self, pause: Duration) {
-        self.office.lock.closing().run_until_cancelled(tokio::time::sleep(pause)).await;
-    }
-
-    fn publish_none(&self) {
-        self.news.send_if_modified(|held| held.take().is_some());
-    }
-}
-
-impl Drop for Candidate {
-    /// However the task ends, in a panic or with its runtime, nobody is left to lead unattended.
-    fn drop(&mut self) {
-        drop(self.office.close());
-        self.publish_none();
+        self.office.stopped().cancel();
     }
 }

@@ -132,6 +132,7 @@
 
 mod acquisition;
 mod builder;
+mod candidate;
 mod clock;
 mod contend;
 mod election;
@@ -141,6 +142,7 @@ mod held;
 mod hold;
 mod lease;
 mod lock;
+mod office;
 mod pace;
 mod protocol;
 mod record;

@@ -7,13 +7,15 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument, Span};
 
 use crate::acquisition::acquisition;
 use crate::builder::LeaseLockBuilder;
+use crate::candidate::Candidate;
 use crate::clock::Clock;
 use crate::contend::{Patience, Setback};
-use crate::election::{Candidate, Election};
+use crate::election::Election;
 use crate::error::{AcquireError, BuildError, RequestError, ShutdownError, TryAcquireError, WithError};
 use crate::guard::LeaseGuard;
 use crate::held::Held;
@@ -354,6 +356,11 @@ impl LeaseLock {
 
     pub(crate) fn progress(&self) -> &Progress {
         &self.0.progress
+    }
+
+    /// `shutdown` waits until it is dropped.
+    pub(crate) fn pending(&self) -> TaskTrackerToken {
+        self.0.releases.token()
     }
 
     pub(crate) fn closing(&self) -> &CancellationToken {

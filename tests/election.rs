@@ -171,7 +171,7 @@ async fn a_leader_that_is_ousted_stands_again() {
     set_holder(&server, "somebody");
     ended(&mut election).await;
     assert_eq!(held.lost().await, LossReason::TakenOver { by: "somebody".into() });
-    assert!(timeout(D - MOMENT, election.changed()).await.is_err(), "somebody else leads");
+    assert!(timeout(D / 2, election.changed()).await.is_err(), "somebody else leads");
     let next = led_by(&mut election).await;
     assert!(next.fencing_token() > held.fencing_token());
     sleep(MOMENT).await;
@@ -222,8 +222,9 @@ async fn stepping_down_alone_is_a_pause() {
     ended(&mut election).await;
     election.step_down().await.unwrap();
     led_by(&mut election).await;
-    let paused = asked.elapsed() - Duration::from_secs(2);
-    assert!(paused >= STAND_BACK && paused <= STAND_BACK + MOMENT, "{paused:?} after the release");
+    let paused = asked.elapsed();
+    let earliest = Duration::from_secs(2) + STAND_BACK; // after the release
+    assert!(paused >= earliest && paused <= earliest + MOMENT, "{paused:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -298,6 +299,25 @@ async fn an_election_dropped_at_any_time_leaves_nothing_behind() {
         let election = lock.elect().unwrap();
         for _ in 0..after {
             tokio::task::yield_now().await;
+        }
+        drop(election);
+        lock.shutdown().await.unwrap();
+        assert_eq!(holder(&server), None, "dropped after {after} turns");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_election_dropped_on_another_thread_leaves_nothing_behind() {
+    for after in 0..500 {
+        let server = LeaseServer::new();
+        let (link, lock) = connect(&server);
+        let election = lock.elect().unwrap();
+        // Anywhere between the claim and the taking of the office.
+        while after % 5 != 0 && link.count(Verb::Update) == 0 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..(after * 7) {
+            std::hint::spin_loop();
         }
         drop(election);
         lock.shutdown().await.unwrap();
