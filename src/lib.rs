@@ -78,6 +78,11 @@
 //! it is that somebody took the Lease. Then [`acquire`](LeaseLock::acquire) again, or exit.
 //! [`LeaseLock::with`] does the stopping: it drops the future that it runs.
 //!
+//! # Leader election
+//!
+//! [`LeaseLock::elect`] acquires the lock again and again in the background, and publishes on a watch channel
+//! whether this process leads: see [`Election`].
+//!
 //! # Test your own loss handling
 //!
 //! With the feature `testing`, [`testing::LeaseServer`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/testing)
@@ -98,6 +103,9 @@
 //! | `lost` | warn | `reason` |
 //! | `released` | info | |
 //! | `release failed` | warn | `error` |
+//! | `election refused` | error | `error`, `pause` |
+//!
+//! The last one belongs to an [`Election`], not to an acquisition: there `identity` has no suffix.
 //!
 //! # How it works
 //!
@@ -124,14 +132,17 @@
 
 mod acquisition;
 mod builder;
+mod candidate;
 mod clock;
 mod contend;
+mod election;
 mod error;
 mod guard;
 mod held;
 mod hold;
 mod lease;
 mod lock;
+mod office;
 mod pace;
 mod protocol;
 mod record;
@@ -147,6 +158,7 @@ mod watcher;
 mod wire;
 
 pub use builder::LeaseLockBuilder;
+pub use election::Election;
 pub use error::{
     AcquireError, BuildError, LossReason, ReleaseError, RequestError, ShutdownError, TryAcquireError,
     WithError,

@@ -7,12 +7,15 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::{Instrument, Span};
 
 use crate::acquisition::acquisition;
 use crate::builder::LeaseLockBuilder;
+use crate::candidate::Candidate;
 use crate::clock::Clock;
 use crate::contend::{Patience, Setback};
+use crate::election::Election;
 use crate::error::{AcquireError, BuildError, RequestError, ShutdownError, TryAcquireError, WithError};
 use crate::guard::LeaseGuard;
 use crate::held::Held;
@@ -228,6 +231,25 @@ impl LeaseLock {
         }
     }
 
+    /// Stands for election from now on, in the background: leads whenever nobody else does, until the [`Election`] is
+    /// stopped or dropped.
+    ///
+    /// Leading is holding this lock: an election competes with all others that acquire it, in this process and
+    /// elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::NoRuntime`] outside of a tokio runtime, [`AcquireError::ShutDown`] after
+    /// [`shutdown`](Self::shutdown). What goes wrong later is told by the election.
+    pub fn elect(&self) -> Result<Election, AcquireError> {
+        self.check_open()?;
+        let runtime = self.runtime()?;
+        let rng = self.0.rng.lock().unwrap_or_else(PoisonError::into_inner).fork();
+        let (candidate, election) = Candidate::new(self.clone(), rng);
+        self.spawn(&runtime, candidate.run());
+        Ok(election)
+    }
+
     /// Who holds the Lease now, by one read; `None` if it is free or does not exist.
     ///
     /// # Errors
@@ -280,7 +302,7 @@ impl LeaseLock {
     }
 
     /// Waits for this task's turn within the process.
-    async fn queue(&self) -> Result<OwnedMutexGuard<Turn>, AcquireError> {
+    pub(crate) async fn queue(&self) -> Result<OwnedMutexGuard<Turn>, AcquireError> {
         tokio::select! {
             biased;
             () = self.0.closing.cancelled() => Err(AcquireError::ShutDown(self.lease().clone())),
@@ -288,28 +310,18 @@ impl LeaseLock {
         }
     }
 
-    fn check_open(&self) -> Result<(), AcquireError> {
+    pub(crate) fn check_open(&self) -> Result<(), AcquireError> {
         if self.0.closing.is_cancelled() { Err(AcquireError::ShutDown(self.lease().clone())) } else { Ok(()) }
     }
 
     /// Starts a session, and waits until it has claimed the Lease.
     async fn start(&self, turn: OwnedMutexGuard<Turn>, patience: Patience) -> Result<LeaseGuard, Setback> {
-        let runtime = Handle::try_current().map_err(|_| AcquireError::NoRuntime(self.lease().clone()))?;
+        let runtime = self.runtime()?;
         let session = self.session(turn);
-        let span = tracing::info_span!(
-            "lease_lock",
-            namespace = self.lease().namespace(),
-            lease = self.lease().name(),
-            identity = %session.me,
-        );
+        let span = self.span_of(&session.me);
         let (mut leash, stop) = Leash::new(self.0.releases.clone());
         let (claimed, outcome) = oneshot::channel();
-        #[cfg(feature = "testing")]
-        let clock = self.0.clock.clone();
-        let session = acquisition(session, patience, claimed, stop);
-        #[cfg(feature = "testing")]
-        let session = async move { clock.run(session).await };
-        runtime.spawn(session.instrument(span));
+        self.spawn(&runtime, acquisition(session, patience, claimed, stop).instrument(span));
         let held = tokio::select! {
             biased;
             () = self.0.closing.cancelled() => return Err(AcquireError::ShutDown(self.lease().clone()).into()),
@@ -317,6 +329,42 @@ impl LeaseLock {
         };
         leash.acquired();
         Ok(LeaseGuard::new(held, leash))
+    }
+
+    fn runtime(&self) -> Result<Handle, AcquireError> {
+        Handle::try_current().map_err(|_| AcquireError::NoRuntime(self.lease().clone()))
+    }
+
+    /// Runs a task in the background, on the lock's machine.
+    fn spawn(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+        #[cfg(feature = "testing")]
+        let clock = self.0.clock.clone();
+        #[cfg(feature = "testing")]
+        let task = async move { clock.run(task).await };
+        runtime.spawn(task);
+    }
+
+    /// The span of what concerns the lock beyond a single acquisition.
+    pub(crate) fn span(&self) -> Span {
+        self.span_of(&self.0.settings.identity)
+    }
+
+    fn span_of(&self, identity: &str) -> Span {
+        let lease = self.lease();
+        tracing::info_span!("lease_lock", namespace = lease.namespace(), lease = lease.name(), identity)
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.0.progress
+    }
+
+    /// `shutdown` waits until it is dropped.
+    pub(crate) fn pending(&self) -> TaskTrackerToken {
+        self.0.releases.token()
+    }
+
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.0.closing
     }
 
     fn session(&self, turn: OwnedMutexGuard<Turn>) -> Session {

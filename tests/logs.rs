@@ -104,3 +104,24 @@ async fn every_turn_of_a_lock_is_logged() {
     assert!(guard.release().await.is_err());
     log.assert_has(&["warn release failed: error"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_election_that_is_refused_says_so_once() {
+    let log = Log::default();
+    let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
+    let link = LeaseServer::new().connect();
+    link.inject(Fault::status(403));
+    let election = LeaseLock::new(link.client(), "a-lock").unwrap().elect().unwrap();
+    let refused = "error election refused: error pause";
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(link.count(Verb::Get) > 10);
+    let said = log.0.lock().unwrap().iter().filter(|(line, _)| line == refused).count();
+    assert_eq!(said, 1);
+    log.assert_has(&[refused]);
+
+    link.heal();
+    link.inject(Fault::status(422));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    log.assert_has(&[refused]);
+    assert!(!election.is_leader());
+}

@@ -34,6 +34,7 @@ mod acquire;
 mod cancel;
 mod create;
 mod denied;
+mod elect;
 mod exclusion;
 mod foreign;
 mod frugal;
