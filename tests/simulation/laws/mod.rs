@@ -36,6 +36,25 @@ pub(crate) struct Case<'a> {
     requests: HashMap<Sign, Sent>,
 }
 
+type Law = fn(&Case<'_>) -> Vec<String>;
+
+const LAWS: [(&str, Law); 14] = [
+    ("exclusion", exclusion::judge),
+    ("deadline", deadline::judge),
+    ("fencing", fencing::judge),
+    ("honest", honest::judge),
+    ("prompt", prompt::judge),
+    ("respect", respect::judge),
+    ("silence", silence::judge),
+    ("calm", calm::judge),
+    ("conditional", conditional::judge),
+    ("deaf", deaf::judge),
+    ("frugal", frugal::judge),
+    ("given back", given_back::judge),
+    ("stamps", stamps::judge),
+    ("untouched", untouched::judge),
+];
+
 /// By what a write is recognised: its holder, its `renewTime`, and the revision that it is conditional on.
 type Sign = (String, String, Option<u64>);
 
@@ -46,34 +65,15 @@ struct Sent {
     verb: Verb,
 }
 
-/// How each case that breaks it does so.
-type Law = fn(&Case<'_>) -> Vec<String>;
-
 /// Judges, and tells the story what laws were broken.
 pub(crate) fn judge(plan: &Plan, nodes: &[Arc<Node>], states: &[State], story: &Story) {
     let broken = {
         let told = story.told();
         let case = Case { plan, told: &told, nodes, states, requests: requests(nodes) };
-        let laws: [(&str, Law); 14] = [
-            ("exclusion", exclusion::judge),
-            ("deadline", deadline::judge),
-            ("fencing", fencing::judge),
-            ("honest", honest::judge),
-            ("prompt", prompt::judge),
-            ("respect", respect::judge),
-            ("silence", silence::judge),
-            ("calm", calm::judge),
-            ("conditional", conditional::judge),
-            ("deaf", deaf::judge),
-            ("frugal", frugal::judge),
-            ("given back", given_back::judge),
-            ("stamps", stamps::judge),
-            ("untouched", untouched::judge),
-        ];
-        let broken = laws
-            .iter()
-            .flat_map(|(name, law)| law(&case).into_iter().map(move |what| format!("{name}: {what}")));
-        broken.collect::<Vec<_>>()
+        let told = |(name, law): &(&str, Law)| {
+            law(&case).into_iter().map(|what| format!("{name}: {what}")).collect::<Vec<_>>()
+        };
+        LAWS.iter().flat_map(told).collect::<Vec<_>>()
     };
     for law in broken {
         story.broken(law);

@@ -27,19 +27,20 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
 }
 
 fn left_short(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
-    let (before, after) = (old.lease.as_ref()?, new.lease.as_ref()?);
-    let shortened = before.holder == after.holder && after.duration < before.duration;
-    if !shortened || !case.is_the_administrators(new) {
+    if old.holder() != new.holder() || !case.is_the_administrators(new) {
         return None;
     }
-    let hold = case.told.holds.iter().find(|hold| hold.identity == before.holder)?;
+    let hold = case.told.holds.iter().find(|hold| hold.identity == old.holder())?;
     let node = hold.node.as_ref().filter(|node| !node.plan.blind && !node.stands_still())?;
+    let promised = Some(node.plan.lease_duration);
+    if new.lease.as_ref()?.duration >= promised {
+        return None;
+    }
     let due = new.at + 2 * AT_ONCE;
     let over = hold.fired.is_some_and(|at| at <= due);
     let right = case.states.iter().any(|state| {
         let own = state.revision > new.revision && !case.is_the_administrators(state);
-        own && state.at <= due
-            && state.lease.as_ref().is_some_and(|record| record.duration >= before.duration)
+        own && state.at <= due && state.lease.as_ref().is_some_and(|record| record.duration >= promised)
     });
     (!over && !right)
         .then(|| format!("{} left the duration short at {:.3} s", node.name, case.seconds(new.at)))
