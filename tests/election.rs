@@ -308,21 +308,38 @@ async fn an_election_dropped_at_any_time_leaves_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_election_dropped_on_another_thread_leaves_nothing_behind() {
-    for after in 0..500 {
+    for after in 0..300 {
         let server = LeaseServer::new();
         let (link, lock) = connect(&server);
+        // Whoever does not wait for the release finds the Lease held.
+        link.inject(Fault::delay_before(Duration::from_millis(5)).on(Verb::Apply));
         let election = lock.elect().unwrap();
         // Anywhere between the claim and the taking of the office.
         while after % 5 != 0 && link.count(Verb::Update) == 0 {
-            tokio::task::yield_now().await;
+            std::hint::spin_loop();
         }
-        for _ in 0..(after * 7) {
+        for _ in 0..(after * 20) {
             std::hint::spin_loop();
         }
         drop(election);
         lock.shutdown().await.unwrap();
         assert_eq!(holder(&server), None, "dropped after {after} turns");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_follower_stops_waiting() {
+    let server = LeaseServer::new();
+    let (_link, mut leader) = candidate(&server);
+    led_by(&mut leader).await;
+    let (link, follower) = candidate(&server);
+    sleep(MOMENT).await;
+    assert_eq!(link.open_watches(), 1);
+    let leadership = follower.subscribe();
+    drop(follower);
+    sleep(MOMENT).await;
+    assert_eq!(link.open_watches(), 0);
+    assert!(leadership.has_changed().is_err(), "closed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -350,6 +367,35 @@ async fn a_refused_candidate_says_why_and_leads_once_it_is_permitted() {
         assert!(election.last_error().is_none());
         election.stop().await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_leadership_makes_the_pauses_after_refusals_short_again() {
+    let server = LeaseServer::new();
+    let (link, mut election) = candidate(&server);
+    link.inject(Fault::status(403));
+    sleep(40 * D).await;
+    link.heal();
+    led_by(&mut election).await;
+    sleep(MOMENT).await;
+    link.inject(Fault::status(403).on(Verb::Apply).times(1));
+    set_holder(&server, "");
+    let cleared = Instant::now();
+    ended(&mut election).await;
+    led_by(&mut election).await;
+    assert!(cleared.elapsed() < Duration::from_secs(1), "{:?}", cleared.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_an_election_that_pauses_after_a_refusal() {
+    let server = LeaseServer::new();
+    let (link, lock) = connect(&server);
+    link.inject(Fault::status(403));
+    let mut election = lock.elect().unwrap();
+    sleep(40 * D).await;
+    lock.shutdown().await.unwrap();
+    let changed = timeout(MOMENT, election.changed()).await.unwrap();
+    assert!(matches!(changed, Err(AcquireError::ShutDown(_))), "{changed:?}");
 }
 
 #[tokio::test(start_paused = true)]
