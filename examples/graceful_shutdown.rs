@@ -96,10 +96,15 @@ mod unix {
             for batch in 1..=5 {
                 // A lost lock cuts the batch short. A wish to stop waits for the end of it: well within the time that
                 // Kubernetes leaves a pod, `terminationGracePeriodSeconds`.
-                let Some(()) = lost.run_until_cancelled(work(name, batch)).await else {
-                    println!("{name} stopped: {}", guard.lost().await);
-                    break;
-                };
+                // `biased`: once the token has fired, the work is not polled again.
+                tokio::select! {
+                    biased;
+                    () = lost.cancelled() => {
+                        println!("{name} stopped: {}", guard.lost().await);
+                        break;
+                    }
+                    () = work(name, batch) => {}
+                }
                 if stop.is_cancelled() {
                     break;
                 }

@@ -80,7 +80,8 @@ impl Held {
     /// Waits until the lock is lost or released, and tells why.
     ///
     /// The reason comes with the firing of the [`token`](Self::token), or soon after it: where the Lease was
-    /// deleted, one request later, which asks whether its namespace is gone.
+    /// deleted, one request later, which asks whether its namespace is gone. So stop work by the token, and ask for
+    /// the reason then.
     ///
     /// # Cancel safety
     ///

@@ -9,9 +9,10 @@
 //! let lock = LeaseLock::new(client, "index")?;
 //!
 //! let guard = lock.acquire().await?; // waits for its turn
+//! let lost = guard.token();
 //! tokio::select! {
 //!     biased;
-//!     reason = guard.lost() => eprintln!("stopped half way: {reason}"),
+//!     () = lost.cancelled() => eprintln!("stopped half way: {}", guard.lost().await),
 //!     () = rebuild_index() => guard.release().await?,
 //! }
 //! # Ok(())

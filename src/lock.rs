@@ -42,9 +42,10 @@ use crate::store::Store;
 ///
 /// let lock = LeaseLock::new(client, "index")?;
 /// let guard = lock.acquire().await?;
+/// let lost = guard.token();
 /// tokio::select! {
 ///     biased;
-///     reason = guard.lost() => eprintln!("stopped half way: {reason}"),
+///     () = lost.cancelled() => eprintln!("stopped half way: {}", guard.lost().await),
 ///     () = rebuild_index() => guard.release().await?,
 /// }
 /// # Ok(())

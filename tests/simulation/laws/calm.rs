@@ -26,7 +26,7 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
     let lost = ours.filter(|hold| !matches!(hold.reason, None | Some(LossReason::Released)));
     let mut broken: Vec<_> =
         lost.map(|hold| format!("{} was lost: {:?}", hold.identity, hold.reason)).collect();
-    broken.extend(case.states.windows(2).filter_map(|pair| left_behind(case, &pair[0], &pair[1])));
+    broken.extend(case.states.iter().filter_map(|state| left_behind(case, state)));
     if case.plan.weather != Weather::Calm {
         return broken;
     }
@@ -60,8 +60,10 @@ fn slow(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
     })
 }
 
-fn left_behind(case: &Case<'_>, held: &State, next: &State) -> Option<String> {
+fn left_behind(case: &Case<'_>, held: &State) -> Option<String> {
     let sent = case.request_of(held)?;
+    let mut later = case.states.iter().filter(|state| state.revision > held.revision);
+    let next = later.find(|state| !case.is_the_administrators(state))?;
     let granted = case.told.holds.iter().any(|hold| hold.identity == held.holder());
     // One request may fail, and what became of it be looked for.
     let failures = match case.plan.weather {

@@ -50,7 +50,8 @@ fn late(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
 
 /// How late a node may be to notice that the Lease was freed in `state`.
 fn patience(case: &Case<'_>, node: &Node, state: &State, promised: Duration) -> Duration {
-    let longest = case.plan.nodes.iter().map(|node| node.renew_interval).max().unwrap_or_default();
+    // As long as nothing changes, a silent watch looks like any other: an intruder does not renew.
+    let longest = case.plan.nodes.iter().map(|node| node.lease_duration).max().unwrap_or_default();
     let reopened = SILENCE.min(promised) + longest + SILENCE;
     match node.last_mute(state.at) {
         Some(mute) if state.at < mute + reopened => SILENCE,

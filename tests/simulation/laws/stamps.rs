@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::Case;
 
 pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
-    let mut last: HashMap<&str, i64> = HashMap::new();
+    // In each object: a creation that was given up may be made after all when the object has been deleted.
+    let mut last: HashMap<(&str, &str), i64> = HashMap::new();
     let mut broken = Vec::new();
     for state in case.states.iter().filter(|state| case.request_of(state).is_some()) {
         let Some(record) = state.lease.as_ref().filter(|record| !record.holder.is_empty()) else {
@@ -16,7 +17,7 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
             continue;
         }
         let second = record.second.unwrap_or_default();
-        if let Some(earlier) = last.insert(&record.holder, second)
+        if let Some(earlier) = last.insert((&record.uid, &record.holder), second)
             && earlier >= second
         {
             broken.push(format!("{}: {} renewed no later than before", state.revision, record.holder));
