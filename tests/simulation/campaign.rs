@@ -21,7 +21,7 @@ pub(crate) struct Campaign {
 
 impl Campaign {
     /// After so many failures there is nothing more to learn.
-    pub(crate) const ENOUGH: usize = 10;
+    pub(crate) const ENOUGH: usize = 100;
 
     /// Lives through the worlds of all these seeds in turn, until `enough` of them have failed.
     pub(crate) fn run(seeds: impl Iterator<Item = Seed> + Send, enough: usize) -> Self {
@@ -33,6 +33,7 @@ impl Campaign {
                 scope.spawn(|| {
                     while let Some(seed) = next(&seeds) {
                         let one = Self::one(seed);
+                        one.failed.iter().for_each(|(seed, laws)| eprintln!("{seed}: {}", laws.join("; ")));
                         let mut total = total.lock().unwrap();
                         total.add(one);
                         if total.failed.len() >= enough {

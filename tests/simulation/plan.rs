@@ -101,7 +101,7 @@ impl Plan {
         }
         self.namesakes = chance.one_in(4);
         self.turned_back = self.skew.is_none() && chance.one_in(4);
-        self.labelled = chance.one_in(3).then(|| chance.pick(&[1_000, 5_000]));
+        self.labelled = chance.one_in(6).then(|| chance.pick(&[1_000, 5_000]));
         for node in &mut self.nodes {
             node.blind = self.weather != Deaf && chance.one_in(8);
         }
