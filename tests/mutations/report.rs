@@ -40,7 +40,7 @@ Each is built into a copy of the crate, and has to be caught: by the model, by t
 by both. Worlds known to be hard are left out; those counted here are the first ones, seed after seed.
 
 ```sh
-cargo test --test mutations -- --ignored --nocapture
+MUTATION=all cargo test --test mutations -- --nocapture
 ```
 ";
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube_lease_lock::LeaseLock;
 use kube_lease_lock::testing::{LeaseServer, Machine};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::admin::Admin;
 use crate::chance::{Chance, Seed};
@@ -37,6 +37,9 @@ pub(crate) fn live(seed: Seed, telling: Telling) -> Outcome {
 
 /// How late the last request may arrive.
 const LATEST_COMMIT: Duration = Duration::from_secs(41);
+
+/// All users have come to an end so long after the weather has.
+const END: Duration = Duration::from_secs(2 * 60 * 60);
 
 struct World {
     plan: Plan,
@@ -73,8 +76,11 @@ impl World {
             if node < crashed {
                 continue;
             }
-            // A task of the simulation that panics is a bug of the simulation.
-            task.await.unwrap();
+            match timeout_at(self.begun + self.plan.span + END, task).await {
+                // A task of the simulation that panics is a bug of the simulation.
+                Ok(ended) => ended.unwrap(),
+                Err(_) => self.story.broken("stuck: a task never ended".into()),
+            }
         }
         self.last_one().await;
         let lasted = self.begun.elapsed();
