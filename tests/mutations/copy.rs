@@ -9,8 +9,9 @@ use serde_json::Value;
 use crate::table::Mutation;
 use crate::weave::{self, SWITCH};
 
-/// All that the model and the simulation need.
-const PARTS: [&str; 5] = ["Cargo.toml", "Cargo.lock", ".cargo", "src", "tests/simulation"];
+/// All that the model and the simulation need, and what the manifest names.
+const PARTS: [&str; 6] =
+    ["Cargo.toml", "Cargo.lock", ".cargo", "src", "tests/simulation", "tests/suspend.rs"];
 
 /// Where the crate is.
 pub(crate) fn origin() -> &'static Path {
