@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::election::Election;
 use crate::error::AcquireError;
 use crate::guard::LeaseGuard;
 use crate::held::Held;
-use crate::lock::LeaseLock;
 use crate::office::Office;
 use crate::pace::Backoff;
 
@@ -29,12 +27,9 @@ const STAND_BACK: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Candidate {
-    pub(crate) fn new(lock: LeaseLock, rng: fastrand::Rng) -> (Self, Election) {
-        let (sender, news) = watch::channel(None);
-        let office = Arc::new(Office::new(lock));
-        let backoff = Backoff::new(LONGEST_PAUSE);
-        let candidate = Self { office: office.clone(), news: sender, backoff, rng };
-        (candidate, Election::new(office, news))
+    pub(crate) fn new(office: Arc<Office>, news: watch::Sender<Option<Held>>) -> Self {
+        let rng = office.lock().rng();
+        Self { office, news, backoff: Backoff::new(LONGEST_PAUSE), rng }
     }
 
     /// Stands for election until it is stopped or the lock is shut down.

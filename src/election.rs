@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::candidate::Candidate;
 use crate::error::{AcquireError, ReleaseError};
 use crate::guard::LeaseGuard;
 use crate::held::Held;
+use crate::lock::LeaseLock;
 use crate::office::Office;
 
 /// Stands for election until it is stopped or dropped: whenever nobody leads, it tries to.
@@ -60,11 +62,28 @@ pub struct Election {
     told_leading: bool,
 }
 
-impl Election {
-    pub(crate) fn new(office: Arc<Office>, news: watch::Receiver<Option<Held>>) -> Self {
-        Self { office, news, told_leading: false }
+impl LeaseLock {
+    /// Stands for election from now on, in the background: leads whenever nobody else does, until the [`Election`] is
+    /// stopped or dropped.
+    ///
+    /// Leading is holding this lock: an election competes with all others that acquire it, in this process and
+    /// elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError::NoRuntime`] outside of a tokio runtime, [`AcquireError::ShutDown`] after
+    /// [`shutdown`](Self::shutdown). What goes wrong later is told by the election.
+    pub fn elect(&self) -> Result<Election, AcquireError> {
+        self.check_open()?;
+        let runtime = self.runtime()?;
+        let (sender, news) = watch::channel(None);
+        let office = Arc::new(Office::new(self.clone()));
+        self.spawn(&runtime, Candidate::new(office.clone(), sender).run());
+        Ok(Election { office, news, told_leading: false })
     }
+}
 
+impl Election {
     /// A channel with `Some` while this process leads, `None` while it does not.
     ///
     /// Its present value counts as not yet seen: the first `changed()` of the receiver returns at once. It is

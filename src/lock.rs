@@ -12,10 +12,8 @@ use tracing::{Instrument, Span};
 
 use crate::acquisition::acquisition;
 use crate::builder::LeaseLockBuilder;
-use crate::candidate::Candidate;
 use crate::clock::Clock;
 use crate::contend::{Patience, Setback};
-use crate::election::Election;
 use crate::error::{AcquireError, BuildError, RequestError, ShutdownError, TryAcquireError, WithError};
 use crate::guard::LeaseGuard;
 use crate::held::Held;
@@ -232,25 +230,6 @@ impl LeaseLock {
         }
     }
 
-    /// Stands for election from now on, in the background: leads whenever nobody else does, until the [`Election`] is
-    /// stopped or dropped.
-    ///
-    /// Leading is holding this lock: an election competes with all others that acquire it, in this process and
-    /// elsewhere.
-    ///
-    /// # Errors
-    ///
-    /// [`AcquireError::NoRuntime`] outside of a tokio runtime, [`AcquireError::ShutDown`] after
-    /// [`shutdown`](Self::shutdown). What goes wrong later is told by the election.
-    pub fn elect(&self) -> Result<Election, AcquireError> {
-        self.check_open()?;
-        let runtime = self.runtime()?;
-        let rng = self.0.rng.lock().unwrap_or_else(PoisonError::into_inner).fork();
-        let (candidate, election) = Candidate::new(self.clone(), rng);
-        self.spawn(&runtime, candidate.run());
-        Ok(election)
-    }
-
     /// Who holds the Lease now, by one read; `None` if it is free or does not exist.
     ///
     /// # Errors
@@ -332,17 +311,22 @@ impl LeaseLock {
         Ok(LeaseGuard::new(held, leash))
     }
 
-    fn runtime(&self) -> Result<Handle, AcquireError> {
+    pub(crate) fn runtime(&self) -> Result<Handle, AcquireError> {
         Handle::try_current().map_err(|_| AcquireError::NoRuntime(self.lease().clone()))
     }
 
     /// Runs a task in the background, on the lock's machine.
-    fn spawn(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
         #[cfg(feature = "testing")]
         let clock = self.0.clock.clone();
         #[cfg(feature = "testing")]
         let task = async move { clock.run(task).await };
         runtime.spawn(task);
+    }
+
+    /// A source of chance of one's own.
+    pub(crate) fn rng(&self) -> fastrand::Rng {
+        self.0.rng.lock().unwrap_or_else(PoisonError::into_inner).fork()
     }
 
     /// The span of what concerns the lock beyond a single acquisition.
