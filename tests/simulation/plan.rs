@@ -54,6 +54,8 @@ pub(crate) struct NodePlan {
     pub(crate) tasks: u64,
     /// It may not watch.
     pub(crate) blind: bool,
+    /// A claim that is given up arrives late.
+    pub(crate) late_claims: bool,
 }
 
 impl Weather {
@@ -103,13 +105,15 @@ impl Plan {
         self.turned_back = self.skew.is_none() && chance.one_in(4);
         self.labelled = chance.one_in(3).then(|| chance.pick(&[1_000, 5_000]));
         for node in &mut self.nodes {
-            node.blind = self.weather != Deaf && chance.one_in(8);
+            node.late_claims = self.weather == Drizzle && chance.one_in(2);
+            // A watch that works tells what became of a write.
+            node.blind = self.weather != Deaf && chance.one_in(if self.weather == Drizzle { 2 } else { 8 });
         }
         if self.weather == Deaf {
             (self.span, self.client_go) = (Duration::from_secs(120), 0);
             if chance.one_in(2) {
                 // Longer than any watch is believed without a word.
-                self.nodes.iter_mut().for_each(|node| node.lease_for(chance.number(40..=100)));
+                self.nodes.iter_mut().for_each(|node| node.lease_for(chance.number(70..=100)));
             }
         }
     }
@@ -133,6 +137,7 @@ impl NodePlan {
             latency: chance.pick(&[Duration::ZERO, Duration::from_millis(2), Duration::from_millis(40)]),
             tasks: chance.pick(&[1, 1, 1, 2, 3]),
             blind: false,
+            late_claims: false,
         }
     }
 

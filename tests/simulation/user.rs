@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use kube_lease_lock::testing::{Fault, Verb};
 use kube_lease_lock::{AcquireError, Held, LeaseGuard, TryAcquireError, WithError};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -82,6 +83,10 @@ impl User {
     /// If the Lease is free: the read takes as long as the claim.
     async fn give_up_while_claiming(&mut self) {
         let latency = self.node.plan.latency;
+        if self.node.plan.late_claims {
+            let late = Fault::delay_before(self.chance.millis(50..=1_000));
+            self.node.disturb(vec![late.on(Verb::Apply).times(1)]);
+        }
         let patience = latency.mul_f64(1.5) + self.chance.millis(0..=1);
         self.give_up_after(patience).await;
     }
