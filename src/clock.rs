@@ -81,6 +81,13 @@ impl Clock {
         })
         .await
     }
+
+    /// A task of this machine.
+    #[cfg(not(feature = "testing"))]
+    #[allow(clippy::unused_self, reason = "a machine of the test's own has a say in it")]
+    pub(crate) async fn run<F: Future>(&self, task: F) -> F::Output {
+        task.await
+    }
 }
 
 /// The machine that this process runs on.

@@ -317,11 +317,8 @@ impl LeaseLock {
 
     /// Runs a task in the background, on the lock's machine.
     pub(crate) fn spawn(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
-        #[cfg(feature = "testing")]
         let clock = self.0.clock.clone();
-        #[cfg(feature = "testing")]
-        let task = async move { clock.run(task).await };
-        runtime.spawn(task);
+        runtime.spawn(async move { clock.run(task).await });
     }
 
     /// A source of chance of one's own.
