@@ -2,12 +2,13 @@
 //! comes back.
 
 use super::Case;
+use crate::history::State;
 
 pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
     let mut broken = Vec::new();
     for hold in &case.told.holds {
         if let Some(released) = hold.released
-            && let Some(state) = case.written_by(hold).find(|state| state.at > released)
+            && let Some(state) = case.written_by(hold).find(|state| state.at > released && !is_created(state))
         {
             broken.push(format!("{} holds again in {} after its release", hold.identity, state.revision));
         }
@@ -21,4 +22,9 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
         }
     }
     broken
+}
+
+/// A creation that was given up may be made after all when the object has been deleted. No hold comes of it.
+fn is_created(state: &State) -> bool {
+    state.replaced.is_none()
 }
