@@ -36,8 +36,9 @@ fn wrong(mutation: &Mutation, trial: &Trial) -> Option<String> {
 const HEADING: &str = "\
 # Deliberate faults
 
-Each is built into a copy of the crate, and has to be caught: by the model, by the simulation within a bound of worlds, or
-by both. Worlds known to be hard are left out; those counted here are the first ones, seed after seed.
+Each is built into a copy of the crate, and has to be caught: by the simulation within a bound of worlds, or by the model, which
+is asked where it has to catch it, or where the simulation did not. Worlds known to be hard are left out; those counted
+here are the first ones, seed after seed.
 
 ```sh
 MUTATION=all cargo test --test mutations -- --nocapture

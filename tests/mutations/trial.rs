@@ -1,4 +1,4 @@
-//! Tries one mutation: first in the model, then in world after world.
+//! Tries one mutation: in world after world, and in the model where it has to be caught there, or was not yet.
 
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
@@ -25,17 +25,17 @@ const SOME: u64 = 1_000;
 impl Copy {
     /// Without any mutation nothing may fail. Returns what does.
     pub(crate) fn try_sound(&self) -> Option<String> {
-        let Trial { model, simulation } = self.run("", SOME);
+        let Trial { model, simulation } = self.run("", SOME, true);
         model.or_else(|| simulation.map(|(worlds, law)| format!("world {worlds}: {law}")))
     }
 
     pub(crate) fn try_one(&self, mutation: &Mutation) -> Trial {
-        let trial = self.run(&mutation.name, mutation.worlds.unwrap_or(SOME));
+        let trial = self.run(&mutation.name, mutation.worlds.unwrap_or(SOME), mutation.model);
         eprintln!("{}: {trial:?}", mutation.name);
         trial
     }
 
-    fn run(&self, name: &str, worlds: u64) -> Trial {
+    fn run(&self, name: &str, worlds: u64, in_model: bool) -> Trial {
         let mut model = Command::new(&self.units);
         // Searches that have to find a flaw of their own may well fail to with another one besides.
         model.args(["protocol::model", "--skip", "flaw"]).env("MUTATION", name);
@@ -45,10 +45,9 @@ impl Copy {
             .env("MUTATION", name)
             .env("SIMULATION_STOP", "1")
             .env("SIMULATION_WORLDS", worlds.to_string());
-        Trial {
-            model: finish(model).and_then(first_failure),
-            simulation: finish(simulation).and_then(first_world),
-        }
+        let simulation = finish(simulation).and_then(first_world);
+        let search = in_model || simulation.is_none();
+        Trial { model: search.then(|| finish(model).and_then(first_failure)).flatten(), simulation }
     }
 }
 
