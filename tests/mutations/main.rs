@@ -36,7 +36,7 @@ fn each_mutation_is_caught() {
         mutations.retain(|mutation| mutation.name == name);
         assert!(!mutations.is_empty(), "there is no mutation {name:?}");
     }
-    let sound = copy.try_sound();
+    let sound = copy.try_sound(&mutations);
     assert!(sound.is_none(), "without any mutation: {sound:?}");
     let mut report = Report::default();
     for mutation in mutations {

@@ -54,7 +54,8 @@ impl Display for Report {
         )?;
         writeln!(f, "|---|---|---|---|---|---|")?;
         for (Mutation { name, breaks, worlds, equivalent, .. }, trial) in &self.0 {
-            let model = trial.model.as_deref().unwrap_or("");
+            let searched = if trial.endless.contains(&"model") { "not searched to the end" } else { "" };
+            let model = trial.model.as_deref().unwrap_or(searched);
             let (lived, law) = trial
                 .simulation
                 .as_ref()

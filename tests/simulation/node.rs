@@ -112,7 +112,11 @@ impl Node {
 
     /// When its watches last fell silent, before `at`.
     pub(crate) fn last_mute(&self, at: Instant) -> Option<Instant> {
-        self.mutes.lock().unwrap().iter().rfind(|mute| **mute <= at).copied()
+        self.mutes().into_iter().rfind(|mute| *mute <= at)
+    }
+
+    pub(crate) fn mutes(&self) -> Vec<Instant> {
+        self.mutes.lock().unwrap().clone()
     }
 
     /// Whether its lock's tasks ever stood still.

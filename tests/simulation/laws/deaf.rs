@@ -28,7 +28,23 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
         let deaf = node.last_mute(at).is_some_and(|mute| at < mute + reopened);
         (!deaf).then(|| format!("{} never learned what happened at {:.3} s", hold.identity, case.seconds(at)))
     });
-    waiters.chain(holders).collect()
+    let unasked = case.told.waits.iter().filter_map(|wait| believes_too_long(case, wait));
+    waiters.chain(holders).chain(unasked).collect()
+}
+
+/// Whether a waiter that nothing is told any more does not ask by itself, where it is the only one on its node.
+fn believes_too_long(case: &Case<'_>, wait: &Wait) -> Option<String> {
+    let (node, to) = (&wait.by, wait.to?);
+    let settled = wait.from + AT_ONCE;
+    let mute = node.mutes().into_iter().find(|mute| settled < *mute && *mute + SILENCE < to)?;
+    let alone = node.plan.tasks == 1 && !node.has_stood_still();
+    let asked = node
+        .link
+        .requests()
+        .iter()
+        .any(|request| mute < request.received && request.received <= mute + SILENCE);
+    (alone && !asked)
+        .then(|| format!("{} believed a watch silent from {:.3} s", node.name, case.seconds(mute)))
 }
 
 fn late(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
@@ -36,11 +52,10 @@ fn late(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
         return None;
     }
     let held = case.states.iter().rfind(|state| state.revision < old.revision)?;
-    let promised = held.lease.as_ref()?.duration?;
     let mut waits = case.told.waits.iter();
     let patient = |wait: &&Wait| {
         let began = wait.from + AT_ONCE < held.at;
-        let due = old.at + patience(case, &wait.by, old, promised);
+        let due = old.at + patience(case, &wait.by, old);
         began && new.at > due && wait.to.is_some_and(|to| to > due)
     };
     let wait = waits.find(patient)?;
@@ -49,12 +64,14 @@ fn late(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
 }
 
 /// How late a node may be to notice that the Lease was freed in `state`.
-fn patience(case: &Case<'_>, node: &Node, state: &State, promised: Duration) -> Duration {
-    // As long as nothing changes, a silent watch looks like any other: an intruder does not renew.
-    let longest = case.plan.nodes.iter().map(|node| node.lease_duration).max().unwrap_or_default();
-    let reopened = SILENCE.min(promised) + longest + SILENCE;
-    match node.last_mute(state.at) {
-        Some(mute) if state.at < mute + reopened => SILENCE,
-        _ => AT_ONCE,
-    }
+///
+/// What the watch does not tell shows that it is silent, when a look that it was doubted for finds it. The first
+/// such change may be found by another look, after a claim made in vain.
+fn patience(case: &Case<'_>, node: &Node, state: &State) -> Duration {
+    let Some(mute) = node.last_mute(state.at) else {
+        return AT_ONCE;
+    };
+    let telling = case.states.iter().filter(|state| state.at > mute).nth(1);
+    let doubted = telling.is_some_and(|change| change.at + SILENCE < state.at);
+    if doubted { AT_ONCE } else { SILENCE }
 }
