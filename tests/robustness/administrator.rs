@@ -38,10 +38,7 @@ async fn the_lease_is_deleted() {
     world.leases().await.delete(LEASE, &DeleteParams::default()).await.unwrap();
     let lost = holder.said("lost", edited).await;
     assert!(lost.rest.contains("Deleted"), "{}", lost.rest);
-    tokio::select! {
-        _ = holder.said("acquired", edited) => {}
-        _ = waiter.said("acquired", edited) => {}
-    }
+    either_acquires(&holder, &waiter, edited).await;
     clean_but_for(&world, &holder, edited, &lost);
 }
 
@@ -53,10 +50,7 @@ async fn the_holder_is_cleared() {
     let lost = holder.said("lost", edited).await;
     // The waiter may have taken it before the holder looked.
     assert!(lost.rest.contains("Cleared") || lost.rest.contains("TakenOver"), "{}", lost.rest);
-    tokio::select! {
-        _ = holder.said("acquired", edited) => {}
-        _ = waiter.said("acquired", edited) => {}
-    }
+    either_acquires(&holder, &waiter, edited).await;
     clean_but_for(&world, &holder, edited, &lost);
 }
 
@@ -68,10 +62,7 @@ async fn the_holder_is_replaced() {
     let lost = holder.said("lost", edited).await;
     assert!(lost.rest.contains("TakenOver") && lost.rest.contains("somebody"), "{}", lost.rest);
     // That somebody is given their time, as everybody is.
-    let taken = tokio::select! {
-        event = holder.said("acquired", edited) => event,
-        event = waiter.said("acquired", edited) => event,
-    };
+    let taken = either_acquires(&holder, &waiter, edited).await;
     let given = Duration::from_nanos(taken.at - edited);
     assert!(given.as_secs() >= Manner::KEEPER.lease, "taken over after {given:?}");
     world.clean_verdict();
@@ -115,6 +106,13 @@ async fn the_namespace_is_deleted() {
         .unwrap();
     both_fail(&holder, &waiter, now()).await;
     assert!(world.clean_verdict().holds.iter().all(|hold| hold.first < lost.at));
+}
+
+async fn either_acquires(one: &Contender, other: &Contender, since: u64) -> Event {
+    tokio::select! {
+        event = one.said("acquired", since) => event,
+        event = other.said("acquired", since) => event,
+    }
 }
 
 async fn both_fail(one: &Contender, other: &Contender, since: u64) {

@@ -3,7 +3,7 @@
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::jiff::SignedDuration;
 use kube_lease_lock::testing::LeaseServer;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::chance::Chance;
 use crate::node::NAME;
@@ -20,24 +20,14 @@ pub(crate) struct Admin {
 
 impl Admin {
     pub(crate) async fn meddle(mut self) {
-        loop {
-            let next = Instant::now() + self.chance.millis(300..=10_000);
-            if next >= self.until {
-                return;
-            }
-            sleep_until(next).await;
+        while self.chance.rest(300..=10_000, self.until).await {
             self.meddle_once();
         }
     }
 
     /// Labels the Lease, and nothing else, again and again.
     pub(crate) async fn label(mut self, rest: u64) {
-        loop {
-            let next = Instant::now() + self.chance.millis(300..=rest);
-            if next >= self.until {
-                return;
-            }
-            sleep_until(next).await;
+        while self.chance.rest(300..=rest, self.until).await {
             let serial = self.chance.u64();
             self.label_with(serial);
         }
@@ -45,12 +35,7 @@ impl Admin {
 
     /// Takes the Lease from its holder, now and then.
     pub(crate) async fn take_over(mut self) {
-        loop {
-            let next = Instant::now() + self.chance.millis(10_000..=60_000);
-            if next >= self.until {
-                return;
-            }
-            sleep_until(next).await;
+        while self.chance.rest(10_000..=60_000, self.until).await {
             self.overwrite_holder();
         }
     }

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep_until};
+
 /// Names one world, as `42` or, in an older edition of the simulation, as `1:42`. What came into the simulation later
 /// is not in it, so that it stays what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +78,16 @@ impl Chance {
 
     pub(crate) fn millis(&mut self, range: RangeInclusive<u64>) -> Duration {
         Duration::from_millis(self.number(range))
+    }
+
+    /// Lets some time pass; `false` where that would last until `until`.
+    pub(crate) async fn rest(&mut self, millis: RangeInclusive<u64>, until: Instant) -> bool {
+        let next = Instant::now() + self.millis(millis);
+        let in_time = next < until;
+        if in_time {
+            sleep_until(next).await;
+        }
+        in_time
     }
 
     pub(crate) fn one_in(&mut self, n: u64) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube_lease_lock::testing::{Fault, Verb};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use crate::chance::Chance;
 use crate::node::Node;
@@ -51,12 +51,7 @@ impl Drizzle {
 
     /// The time of day is set back now and then.
     pub(crate) async fn turn_back(mut self) {
-        loop {
-            let next = Instant::now() + self.chance.millis(500..=20_000);
-            if next >= self.until {
-                return;
-            }
-            sleep_until(next).await;
+        while self.chance.rest(500..=20_000, self.until).await {
             let span = self.chance.millis(1..=10_000);
             self.story.count("faults", "clock set back");
             self.story.note(&self.node.name, || format!("its time of day is set back by {span:?}"));

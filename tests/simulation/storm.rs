@@ -19,12 +19,7 @@ pub(crate) struct Storm {
 
 impl Storm {
     pub(crate) async fn rage(mut self) {
-        loop {
-            let next = Instant::now() + self.chance.millis(200..=10_000);
-            if next >= self.until {
-                return;
-            }
-            sleep_until(next).await;
+        while self.chance.rest(200..=10_000, self.until).await {
             if self.chance.knows(2) && self.chance.one_in(24) {
                 self.story.count("faults", "a task panics");
                 self.story.note(&self.node.name, || "the next write panics".into());

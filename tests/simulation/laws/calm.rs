@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use kube_lease_lock::LossReason;
+
 use super::Case;
 use crate::history::State;
 use crate::node::Node;
 use crate::plan::Weather;
 use crate::story::Wait;
-use kube_lease_lock::LossReason;
 
 /// The slowest of clocks.
 const RATE: f64 = 0.99;
