@@ -1,0 +1,210 @@
+//! Stepping down, stopping, dropping, shutting down: what is left behind.
+
+use std::time::Duration;
+
+use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
+use kube_lease_lock::{AcquireError, Election, LossReason, ReleaseError};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{D, MOMENT, STAND_BACK, candidate, connect, ended, holder, led_by};
+
+#[tokio::test(start_paused = true)]
+async fn stepping_down_hands_over_even_to_those_that_poll() {
+    let server = LeaseServer::new();
+    let (_link, mut first) = candidate(&server);
+    let held = led_by(&mut first).await;
+    let (link, lock) = connect(&server);
+    link.inject(Fault::status(403).on(Verb::Watch));
+    let mut second = lock.elect().unwrap();
+    sleep(D).await;
+    let mut leadership = first.subscribe();
+    leadership.mark_unchanged();
+    first.step_down().await.unwrap();
+    assert!(!held.is_held() && !first.is_leader());
+    assert_eq!(held.lost().await, LossReason::Released);
+    leadership.changed().await.unwrap();
+    assert!(leadership.borrow().is_none());
+    ended(&mut first).await;
+    let stepped_down = Instant::now();
+    led_by(&mut second).await;
+    assert!(stepped_down.elapsed() < STAND_BACK);
+    assert!(timeout(4 * D, first.changed()).await.is_err(), "it follows");
+    second.step_down().await.unwrap();
+    led_by(&mut first).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn stepping_down_alone_is_a_pause() {
+    let server = LeaseServer::new();
+    let (link, mut election) = candidate(&server);
+    election.step_down().await.unwrap();
+    led_by(&mut election).await;
+    link.inject(Fault::delay_after(Duration::from_secs(2)).on(Verb::Apply).times(1));
+    let asked = Instant::now();
+    let stepped_down = election.step_down();
+    // Given up on the way, it goes on.
+    assert!(timeout(MOMENT, stepped_down).await.is_err());
+    ended(&mut election).await;
+    election.step_down().await.unwrap();
+    led_by(&mut election).await;
+    let paused = asked.elapsed();
+    let earliest = Duration::from_secs(2) + STAND_BACK; // after the release
+    assert!(paused >= earliest && paused <= earliest + MOMENT, "{paused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_and_stepping_down_tell_how_the_release_went() {
+    let server = LeaseServer::new();
+    let (link, mut election) = candidate(&server);
+    let held = led_by(&mut election).await;
+    let leadership = election.subscribe();
+    link.inject(Fault::hang());
+    let lease = held.lease().clone();
+    assert_eq!(election.step_down().await, Err(ReleaseError::Unconfirmed { lease: lease.clone() }));
+    ended(&mut election).await;
+    link.heal();
+    led_by(&mut election).await;
+    link.inject(Fault::hang());
+    assert_eq!(election.stop().await, Err(ReleaseError::Unconfirmed { lease }));
+    assert!(leadership.has_changed().is_err() && leadership.borrow().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_election_has_released_and_closes_its_channel() {
+    let server = LeaseServer::new();
+    let (_link, mut election) = candidate(&server);
+    let held = led_by(&mut election).await;
+    let mut leadership = election.subscribe();
+    leadership.mark_unchanged();
+    election.stop().await.unwrap();
+    assert_eq!(holder(&server), None);
+    assert!(!held.is_held());
+    leadership.changed().await.unwrap();
+    assert!(leadership.borrow_and_update().is_none());
+    assert!(leadership.changed().await.is_err(), "closed");
+    sleep(4 * D).await;
+    assert_eq!(holder(&server), None, "it stands no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_election_stopped_before_it_leads_leaves_nothing_behind() {
+    leaves_nothing_behind(async |election| election.stop().await.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_election_fires_at_once_and_shutdown_waits_for_its_release() {
+    let server = LeaseServer::new();
+    let (link, lock) = connect(&server);
+    let mut election = lock.elect().unwrap();
+    let held = led_by(&mut election).await;
+    let leadership = election.subscribe();
+    link.inject(Fault::delay_before(Duration::from_secs(2)).on(Verb::Apply));
+    std::thread::spawn(move || drop(election)).join().unwrap();
+    assert!(!held.is_held() && held.token().is_cancelled());
+    lock.shutdown().await.unwrap();
+    assert_eq!(holder(&server), None);
+    assert!(leadership.has_changed().is_err() && leadership.borrow().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_election_dropped_at_any_time_leaves_nothing_behind() {
+    leaves_nothing_behind(async |election| drop(election)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_election_dropped_on_another_thread_leaves_nothing_behind() {
+    for after in 0..300 {
+        let server = LeaseServer::new();
+        let (link, lock) = connect(&server);
+        // Whoever does not wait for the release finds the Lease held.
+        link.inject(Fault::delay_before(Duration::from_millis(5)).on(Verb::Apply));
+        let election = lock.elect().unwrap();
+        // Anywhere between the claim and the taking of the office.
+        while after % 5 != 0 && link.count(Verb::Update) == 0 {
+            std::hint::spin_loop();
+        }
+        for _ in 0..(after * 20) {
+            std::hint::spin_loop();
+        }
+        drop(election);
+        lock.shutdown().await.unwrap();
+        assert_eq!(holder(&server), None, "dropped after {after} turns");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_follower_stops_waiting() {
+    let server = LeaseServer::new();
+    let (_link, mut leader) = candidate(&server);
+    led_by(&mut leader).await;
+    let (link, follower) = candidate(&server);
+    sleep(MOMENT).await;
+    assert_eq!(link.open_watches(), 1);
+    let leadership = follower.subscribe();
+    drop(follower);
+    sleep(MOMENT).await;
+    assert_eq!(link.open_watches(), 0);
+    assert!(leadership.has_changed().is_err(), "closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_an_election_that_does_not_lead_and_leaves_a_leader_alone() {
+    let server = LeaseServer::new();
+    let (_link, leading) = connect(&server);
+    let mut leader = leading.elect().unwrap();
+    led_by(&mut leader).await;
+    let (_link, following) = connect(&server);
+    let mut follower = following.elect().unwrap();
+    sleep(MOMENT).await;
+    following.shutdown().await.unwrap();
+    let changed = timeout(MOMENT, follower.changed()).await.unwrap();
+    assert!(matches!(changed, Err(AcquireError::ShutDown(_))), "{changed:?}");
+    assert!(matches!(follower.last_error(), Some(AcquireError::ShutDown(_))));
+    assert!(matches!(following.elect(), Err(AcquireError::ShutDown(_))));
+
+    leading.shutdown().await.unwrap();
+    sleep(4 * D).await;
+    assert!(leader.is_leader(), "as with a guard");
+    leader.step_down().await.unwrap();
+    ended(&mut leader).await;
+    let changed = timeout(MOMENT, leader.changed()).await.unwrap();
+    assert!(matches!(changed, Err(AcquireError::ShutDown(_))), "{changed:?}");
+}
+
+#[test]
+fn an_election_ends_with_its_runtime() {
+    let runtime =
+        || tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let server = LeaseServer::new();
+    let first = runtime();
+    let (lock, mut election, held) = first.block_on(async {
+        let (_link, lock) = connect(&server);
+        let mut election = lock.elect().unwrap();
+        let held = led_by(&mut election).await;
+        (lock, election, held)
+    });
+    drop(first);
+    assert!(!held.is_held() && !election.is_leader());
+    assert!(election.subscribe().borrow().is_none());
+    assert!(matches!(lock.elect(), Err(AcquireError::NoRuntime(_))));
+    runtime().block_on(async {
+        ended(&mut election).await;
+        assert!(matches!(election.changed().await, Err(AcquireError::TaskEnded(_))));
+        assert!(election.stop().await.is_ok());
+    });
+}
+
+/// However soon an election is ended.
+async fn leaves_nothing_behind(end: impl AsyncFn(Election)) {
+    for after in 0..40 {
+        let server = LeaseServer::new();
+        let (_link, lock) = connect(&server);
+        let election = lock.elect().unwrap();
+        for _ in 0..after {
+            tokio::task::yield_now().await;
+        }
+        end(election).await;
+        lock.shutdown().await.unwrap();
+        assert_eq!(holder(&server), None, "ended after {after} turns");
+    }
+}
