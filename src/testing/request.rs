@@ -33,7 +33,6 @@ impl Call {
     /// Finds out what a request asks for; what is not in the API is answered right here.
     pub(crate) fn parse(parts: &Parts, body: Vec<u8>) -> Result<Self, Answer> {
         let (namespace, name) = target(parts.uri.path())?;
-        unsupported::check_request(parts)?;
         let query = parts.uri.query().unwrap_or_default().as_bytes();
         let query: Vec<_> = form_urlencoded::parse(query).into_owned().collect();
         let watches = first(&query, "watch").is_some_and(is_yes);
@@ -42,6 +41,7 @@ impl Call {
             value.unwrap_or_default()
         };
         let media_type = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default();
+        unsupported::check_request(&parts.method, (namespace, name), media_type, text(header::ACCEPT))?;
         let verb = match (&parts.method, name) {
             (&Method::GET, "") if watches => Verb::Watch,
             (&Method::GET, "") => Verb::List,
@@ -135,7 +135,7 @@ pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
 }
 
 /// The namespace and name in a path, empty where it has none.
-pub(crate) fn target(path: &str) -> Result<(&str, &str), Answer> {
+fn target(path: &str) -> Result<(&str, &str), Answer> {
     let path = path.strip_prefix(GROUP).ok_or_else(Answer::no_such_page)?;
     let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     match parts[..] {

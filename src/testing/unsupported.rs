@@ -1,9 +1,9 @@
 //! What a real server does and this one does not: it says so, rather than answer as nobody would.
 
-use http::{Method, header, request::Parts};
+use http::Method;
 
 use super::{
-    request::{Call, target},
+    request::Call,
     status::{self, Failure},
     store::State,
 };
@@ -11,18 +11,19 @@ use super::{
 const PATCHES: [&str; 2] = ["application/json-patch+json", "application/strategic-merge-patch+json"];
 
 /// Requests that are not understood.
-pub(crate) fn check_request(parts: &Parts) -> Result<(), Failure> {
-    let Ok((namespace, name)) = target(parts.uri.path()) else { return Ok(()) };
-    let text = |header| parts.headers.get(header).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let accept = text(header::ACCEPT);
-    let patch = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default();
+pub(crate) fn check_request(
+    method: &Method,
+    (namespace, name): (&str, &str),
+    media_type: &str,
+    accept: &str,
+) -> Result<(), Failure> {
     let is_json = |kind: &str| {
         !kind.contains(";as=") && ["json", "*/*", "application/*"].iter().any(|it| kind.contains(it))
     };
-    if parts.method == Method::DELETE && name.is_empty() && !namespace.is_empty() {
+    if method == Method::DELETE && name.is_empty() && !namespace.is_empty() {
         Err(status::unsupported("the deletion of a collection"))
-    } else if parts.method == Method::PATCH && !name.is_empty() && PATCHES.contains(&patch) {
-        Err(status::unsupported(patch))
+    } else if method == Method::PATCH && !name.is_empty() && PATCHES.contains(&media_type) {
+        Err(status::unsupported(media_type))
     } else if !accept.is_empty() && !accept.split(',').next().is_some_and(is_json) {
         Err(status::unsupported(&format!("an answer as {accept}")))
     } else {
