@@ -79,10 +79,8 @@ impl Candidate {
 
     /// Lets others go first: not only until the release is over.
     async fn stand_back(&self) {
-        if let Ok(turn) = self.office.lock().queue().await {
-            drop(turn);
-            self.pause(STAND_BACK).await;
-        }
+        self.office.lock().last_turn_over().await;
+        self.pause(STAND_BACK).await;
     }
 
     async fn refused(&mut self, refusal: AcquireError) {

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
 use crate::error::{AcquireError, RequestError};
 use crate::lease::LeaseHolder;
 use crate::pace::{Backoff, jittered};
@@ -12,7 +15,6 @@ use crate::settings::CreateMode;
 use crate::store::Failure;
 use crate::time::Moment;
 use crate::watch::News;
-use crate::watcher::Watcher;
 
 /// How long to contend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +59,6 @@ pub(crate) async fn contend(
 ) -> Result<Claim, Setback> {
     let started = session.clock.now();
     let longest = session.longest_pause();
-    let watcher = Watcher::new(session);
     let mut contender = Contender {
         session,
         contention,
@@ -65,7 +66,9 @@ pub(crate) async fn contend(
         started,
         reads: Backoff::new(longest),
         writes: Backoff::new(longest),
-        watcher,
+        joining: None,
+        vacancy: None,
+        heard_at: started,
         watch_doubted: false,
         holder: None,
     };
@@ -80,11 +83,22 @@ struct Contender<'a> {
     reads: Backoff,
     /// Starts over when somebody else has got the Lease: then refusals were a matter of competition.
     writes: Backoff,
-    watcher: Watcher,
+    /// Getting into the queue, where that is under way.
+    joining: Option<BoxFuture<'static, Result<Snapshot, Failure>>>,
+    /// Since when the Lease has been there to be claimed, and when our time for that comes.
+    vacancy: Option<Vacancy>,
+    /// When the Lease was last heard of.
+    heard_at: Moment,
     /// The timer, not the watch, was the reason for the last look.
     watch_doubted: bool,
     /// Who was last seen to hold the Lease.
     holder: Option<String>,
+}
+
+struct Vacancy {
+    since: Moment,
+    /// Drawn after collisions.
+    spread: Duration,
 }
 
 impl Contender<'_> {
@@ -94,7 +108,7 @@ impl Contender<'_> {
                 self.check_create_mode()?;
             }
             if self.contention.may_claim()
-                && let Some(news) = self.spread_out().await
+                && let Some(news) = self.give_way().await
             {
                 self.heard(news);
                 continue;
@@ -118,9 +132,10 @@ impl Contender<'_> {
         let answer = match self.session.store.get(Duration::MAX).await {
             Ok(seen) => {
                 self.reads.succeeded();
+                self.heard_at = self.session.clock.now();
                 let news = seen.as_ref().map(|seen| seen.version.revision) != known;
                 if std::mem::take(&mut self.watch_doubted) && news {
-                    self.watcher.give_up();
+                    self.session.turn.watcher.give_up();
                 }
                 Answer::Seen(seen)
             }
@@ -149,9 +164,10 @@ impl Contender<'_> {
         match failure {
             Failure::Conflict(error) if first || self.patience == Patience::Forever => {
                 tracing::debug!(%error, "the Lease has changed since it was looked at");
-                if self.watcher.is_open() || !first {
+                if self.session.turn.watcher.is_open() || !first {
                     self.session.turn.spread.collided();
                 }
+                self.vacancy = None;
                 Ok(Answer::Unknown { pause })
             }
             Failure::Conflict(_) | Failure::Unknown { .. } => self.endure(failure, pause),
@@ -197,16 +213,26 @@ impl Contender<'_> {
         }
     }
 
-    /// After collisions, waits a little before claiming. Returns what the watch told meanwhile.
-    async fn spread_out(&mut self) -> Option<News> {
-        let pause = self.session.turn.spread.pause(&mut self.session.rng);
-        if pause.is_zero() {
+    /// Leaves a free Lease to those who are ahead in the queue, and after collisions waits a little besides. Returns
+    /// what the watch told meanwhile.
+    async fn give_way(&mut self) -> Option<News> {
+        let now = self.session.clock.now();
+        let turn = &mut *self.session.turn;
+        let head_start = self.contention.queue().map_or(Duration::ZERO, |queue| turn.line.head_start(queue));
+        let rng = &mut self.session.rng;
+        let vacancy =
+            self.vacancy.get_or_insert_with(|| Vacancy { since: now, spread: turn.spread.pause(rng) });
+        let due = vacancy.since + head_start + vacancy.spread;
+        if due <= now {
             return None;
+        }
+        if let (Some(seen), Patience::Forever) = (self.contention.seen(), self.patience) {
+            turn.watcher.tend(seen.version.revision, now);
         }
         tokio::select! {
             biased;
-            news = self.watcher.next() => Some(news),
-            () = tokio::time::sleep(pause) => None,
+            news = turn.watcher.next() => Some(news),
+            () = self.session.clock.sleep_until(due) => None,
         }
     }
 
@@ -216,30 +242,66 @@ impl Contender<'_> {
             let holder = self.contention.seen().and_then(LeaseHolder::of);
             return Err(Setback::Held(holder.map(Box::new)));
         }
+        self.vacancy = None;
         let now = self.session.clock.now();
+        let join_at = self.get_in_line(now);
+        let turn = &mut *self.session.turn;
         if let Some(seen) = self.contention.seen() {
-            self.watcher.tend(seen.version.revision, now);
+            turn.watcher.tend(seen.version.revision, now);
         }
-        let longest = if self.watcher.is_open() { SILENCE } else { jittered(POLL, &mut self.session.rng) };
-        let wake = until.min(now + longest);
+        let longest = if turn.watcher.is_open() { SILENCE } else { jittered(POLL, &mut self.session.rng) };
+        let wake = until.min(self.heard_at + longest);
         tokio::select! {
             biased;
-            news = self.watcher.next() => self.heard(news),
-            () = self.session.clock.sleep_until(wake) => {
-                self.watch_doubted = true;
-                self.contention.doubt(self.session.clock.now());
+            news = turn.watcher.next() => self.heard(news),
+            joined = next_joined(&mut self.joining) => self.joined(joined),
+            () = self.session.clock.sleep_until(join_at.unwrap_or(wake).min(wake)) => {
+                if wake <= self.session.clock.now() {
+                    self.watch_doubted = true;
+                    self.contention.doubt(self.session.clock.now());
+                }
             }
         }
         Ok(())
     }
 
+    /// Joins the queue where that is due, and tells when it will be.
+    fn get_in_line(&mut self, now: Moment) -> Option<Moment> {
+        let seen = self.contention.seen().filter(|_| self.joining.is_none())?;
+        let turn = &mut *self.session.turn;
+        let due = turn.line.join_at(&seen.queue, seen.version.revision, now, &mut self.session.rng)?;
+        if due > now {
+            return Some(due);
+        }
+        let (store, on) = (self.session.store.clone(), seen.version.clone());
+        let queue = seen.queue.joined_by(turn.line.ticket());
+        self.joining = Some(async move { store.join(&on, &queue).await }.boxed());
+        None
+    }
+
+    /// Whatever came of it grants nothing, and is no reason to stop waiting.
+    fn joined(&mut self, joined: Result<Snapshot, Failure>) {
+        self.joining = None;
+        match joined {
+            Ok(snapshot) => {
+                self.session.turn.line.joined();
+                self.watched(snapshot.version.revision, Some(snapshot));
+            }
+            Err(failure) => {
+                tracing::debug!(error = %failure.error(), "not in the queue");
+                self.session.turn.line.collided();
+            }
+        }
+    }
+
     fn heard(&mut self, news: News) {
-        self.watcher.heard(&news, self.session);
+        self.session.heard(&news);
+        self.heard_at = self.session.clock.now();
         match news {
             News::Changed(snapshot) => self.watched(snapshot.version.revision, Some(snapshot)),
             News::Deleted(revision) => self.watched(revision, None),
             // Something may have been missed.
-            News::Broken(_) => self.contention.doubt(self.watcher.due()),
+            News::Broken(_) => self.contention.doubt(self.session.turn.watcher.due()),
             News::Forbidden(_) => {}
         }
     }
@@ -267,5 +329,15 @@ impl Contender<'_> {
         if self.contention.is_judged() {
             self.session.progress.saw(holder);
         }
+    }
+}
+
+/// The answer to the joining under way; where none is, nothing ever comes.
+async fn next_joined(
+    joining: &mut Option<BoxFuture<'static, Result<Snapshot, Failure>>>,
+) -> Result<Snapshot, Failure> {
+    match joining {
+        Some(joining) => joining.await,
+        None => std::future::pending().await,
     }
 }

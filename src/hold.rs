@@ -18,15 +18,14 @@ use crate::release;
 use crate::session::{Session, Stop};
 use crate::store::{Denial, Failure, Store};
 use crate::watch::News;
-use crate::watcher::Watcher;
 
-/// Holds what `claim` won until it is lost or the order to stop comes.
+/// Holds what `claim` won until it is lost or the order to stop comes. Returns that order, carried out.
 pub(crate) async fn hold(
-    mut session: Session,
+    session: &mut Session,
     claim: Claim,
     claimed: oneshot::Sender<Result<Held, Setback>>,
     mut stop: oneshot::Receiver<Stop>,
-) {
+) -> Option<Stop> {
     let revision = claim.snapshot.version.revision;
     let record = claim.snapshot.record.clone();
     let holder = Holder::new(session.me.clone(), session.terms, claim.sent, claim.snapshot);
@@ -43,20 +42,22 @@ pub(crate) async fn hold(
     // Where nobody waits for it any more, the order to stop is on its way.
     let _ = claimed.send(Ok(held.clone()));
 
-    let mut keeper = Keeper::new(&mut session, holder, held.clone());
+    let mut keeper = Keeper::new(session, holder, held.clone());
     match keeper.keep(&mut stop).await {
         End::Lost(loss) => {
             let failure = keeper.last_failure.take();
-            report_loss(&session, &held, &record, loss, failure).await;
+            report_loss(&session.store.clone(), &held, &record, loss, failure).await;
+            None
         }
-        End::Stop(order) => {
-            let release = keeper.holder.release();
+        End::Stop(mut order) => {
+            let holder = keeper.holder;
             held.end(LossReason::Released);
-            let outcome = release::release(&mut session, release).await;
-            if let Some(done) = order.and_then(|order| order.done) {
+            let outcome = release::let_go(session, holder).await;
+            if let Some(done) = order.as_mut().and_then(|order| order.done.take()) {
                 // Fails where nobody waits for it any more.
                 let _ = done.send(outcome);
             }
+            order
         }
     }
 }
@@ -71,7 +72,6 @@ struct Keeper<'a> {
     holder: Holder,
     held: Held,
     request: Option<BoxFuture<'static, Result<Answer, Failure>>>,
-    watcher: Watcher,
     /// The newest revision that the watch told.
     told: u64,
     backoff: Backoff,
@@ -81,15 +81,12 @@ struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     fn new(session: &'a mut Session, holder: Holder, held: Held) -> Self {
         let pause = session.longest_pause();
-        let told = holder.revision();
-        let watcher = Watcher::new(session);
         Self {
             session,
             holder,
             held,
             request: None,
-            watcher,
-            told,
+            told: 0,
             backoff: Backoff::new(pause),
             last_failure: None,
         }
@@ -117,16 +114,17 @@ impl<'a> Keeper<'a> {
                 // By the guard, which is being dropped, or by a reader of the clock.
                 return stop.try_recv().map_or(End::Lost(Loss::Deadline), |order| End::Stop(Some(order)));
             }
-            if self.watcher.tend(self.holder.revision(), now) {
+            let watcher = &mut self.session.turn.watcher;
+            if watcher.tend(self.holder.revision(), now) {
                 self.told = self.holder.revision();
             }
-            let wake = if self.watcher.is_open() { idle_until } else { idle_until.min(self.watcher.due()) };
+            let wake = if watcher.is_open() { idle_until } else { idle_until.min(watcher.due()) };
             tokio::select! {
                 biased;
                 order = &mut *stop => return End::Stop(order.ok()),
                 () = self.session.clock.sleep_until(self.holder.deadline()) => {}
                 answer = next_answer(&mut self.request) => self.answered(answer),
-                news = self.watcher.next() => self.heard(news),
+                news = watcher.next() => self.heard(news),
                 () = self.session.clock.sleep_until(wake) => {}
             }
         }
@@ -145,7 +143,11 @@ impl<'a> Keeper<'a> {
             Err(failure) => {
                 let left = now.until(self.holder.deadline());
                 let answer = release::answer_to(&failure, left, &mut self.backoff, &mut self.session.rng);
-                tracing::warn!(error = %failure.error(), ?left, "renewal failed");
+                if matches!(failure, Failure::Conflict(_)) {
+                    tracing::debug!(error = %failure.error(), "the Lease has changed since the last renewal");
+                } else {
+                    tracing::warn!(error = %failure.error(), ?left, "renewal failed");
+                }
                 self.last_failure = Some(failure);
                 answer
             }
@@ -154,7 +156,7 @@ impl<'a> Keeper<'a> {
     }
 
     fn heard(&mut self, news: News) {
-        self.watcher.heard(&news, self.session);
+        self.session.heard(&news);
         let now = self.session.clock.now();
         match news {
             News::Changed(snapshot) => {
@@ -175,7 +177,7 @@ impl<'a> Keeper<'a> {
         self.last_failure = None;
         // A watch that has not told of one renewal by the time of the next is dead.
         if self.told < self.holder.revision() {
-            self.watcher.give_up();
+            self.session.turn.watcher.give_up();
         }
     }
 }
@@ -194,11 +196,11 @@ async fn next_answer(
     }
 }
 
-async fn report_loss(session: &Session, held: &Held, record: &Record, loss: Loss, failure: Option<Failure>) {
+async fn report_loss(store: &Store, held: &Held, record: &Record, loss: Loss, failure: Option<Failure>) {
     // First things first: where the reason takes a request to find out, the token does not wait for it.
     held.fire();
     let reason = match (release::reason(loss), failure) {
-        (LossReason::Deleted, _) if session.store.namespace_gone(record, Duration::MAX).await => {
+        (LossReason::Deleted, _) if store.namespace_gone(record, Duration::MAX).await => {
             LossReason::NamespaceGone
         }
         (LossReason::DeadlinePassed { .. }, Some(Failure::Denied(Denial::Forbidden(error)))) => {

@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument, Span};
 
-use crate::acquisition::acquisition;
+use crate::acquisition::{acquisition, give_back};
 use crate::builder::LeaseLockBuilder;
 use crate::clock::Clock;
 use crate::contend::{Patience, Setback};
@@ -18,10 +18,14 @@ use crate::error::{AcquireError, BuildError, RequestError, ShutdownError, TryAcq
 use crate::guard::LeaseGuard;
 use crate::held::Held;
 use crate::lease::{LeaseHolder, LeaseName};
+use crate::line::Line;
 use crate::protocol::{Judge, Terms};
-use crate::session::{Leash, Progress, Session, Turn};
+use crate::queue::Ticket;
+use crate::session::{Leash, Progress, Session};
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::turn::{Entry, Turn, Turns};
+use crate::watcher::Watcher;
 
 /// A distributed async mutex over one Kubernetes Lease.
 ///
@@ -58,7 +62,7 @@ struct Lock {
     store: Arc<Store>,
     clock: Clock,
     rng: StdMutex<fastrand::Rng>,
-    turn: Arc<Mutex<Turn>>,
+    turns: Turns,
     progress: Arc<Progress>,
     releases: TaskTracker,
     closing: CancellationToken,
@@ -83,17 +87,19 @@ impl LeaseLock {
         client: kube::Client,
         settings: Settings,
         clock: Clock,
-        rng: fastrand::Rng,
+        mut rng: fastrand::Rng,
     ) -> Self {
         let judge = Judge::new(settings.terms.lease_duration, settings.max_clock_skew);
         // Timers fire up to their granularity late; the token must not.
         let renew_deadline = settings.terms.renew_deadline.saturating_sub(Clock::GRANULARITY);
+        let store = Arc::new(Store::new(client, &settings));
+        let line = Line::new(Ticket(rng.u64(..)));
         Self(Arc::new(Lock {
             terms: Terms { renew_deadline, ..settings.terms },
-            store: Arc::new(Store::new(client, &settings)),
+            turns: Turns::new(Turn::new(judge, Watcher::new(store.clone()), line)),
+            store,
             clock,
             rng: StdMutex::new(rng),
-            turn: Arc::new(Mutex::new(Turn::new(judge))),
             progress: Arc::default(),
             releases: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -118,8 +124,10 @@ impl LeaseLock {
     /// Cancel safe at every point: the place in the queue is given up, and a claim already on its way to the
     /// API server is withdrawn in the background.
     pub async fn acquire(&self) -> Result<LeaseGuard, AcquireError> {
-        let turn = self.queue().await?;
-        match self.start(turn, Patience::Forever).await {
+        self.check_open()?;
+        let runtime = self.runtime()?;
+        let entry = self.0.turns.enter().await;
+        match self.start(&runtime, entry, Patience::Forever).await {
             Ok(guard) => Ok(guard),
             Err(Setback::Hopeless(error)) => Err(error),
             // With endless patience there is no other setback.
@@ -141,11 +149,12 @@ impl LeaseLock {
     /// Cancel safe, like [`acquire`](Self::acquire).
     pub async fn try_acquire(&self) -> Result<LeaseGuard, TryAcquireError> {
         self.check_open()?;
-        let Ok(turn) = self.0.turn.clone().try_lock_owned() else {
+        let Some(turn) = self.0.turns.try_enter() else {
             let holder = self.holder().await.map_err(TryAcquireError::Request)?;
             return Err(TryAcquireError::Held { lease: self.lease().clone(), holder: holder.map(Box::new) });
         };
-        self.start(turn, Patience::OneTry).await.map_err(|setback| match setback {
+        let runtime = self.runtime()?;
+        self.start(&runtime, Entry::Turn(turn), Patience::OneTry).await.map_err(|setback| match setback {
             Setback::Held(holder) => TryAcquireError::Held { lease: self.lease().clone(), holder },
             Setback::Request(error) => TryAcquireError::Request(error),
             Setback::Hopeless(error) => TryAcquireError::Acquire(error),
@@ -281,12 +290,11 @@ impl LeaseLock {
         &self.0.settings.lease
     }
 
-    /// Waits for this task's turn within the process.
-    pub(crate) async fn queue(&self) -> Result<OwnedMutexGuard<Turn>, AcquireError> {
-        tokio::select! {
-            biased;
-            () = self.0.closing.cancelled() => Err(AcquireError::ShutDown(self.lease().clone())),
-            turn = self.0.turn.clone().lock_owned() => Ok(turn),
+    /// Waits until the turns that were asked for before are over.
+    pub(crate) async fn last_turn_over(&self) {
+        self.0.turns.last_over().await;
+        if let Some(turn) = self.0.turns.abandoned() {
+            give_back(&mut self.session(self.identity())(turn)).await;
         }
     }
 
@@ -295,13 +303,13 @@ impl LeaseLock {
     }
 
     /// Starts a session, and waits until it has claimed the Lease.
-    async fn start(&self, turn: OwnedMutexGuard<Turn>, patience: Patience) -> Result<LeaseGuard, Setback> {
-        let runtime = self.runtime()?;
-        let session = self.session(turn);
-        let span = self.span_of(&session.me);
+    async fn start(&self, runtime: &Handle, entry: Entry, patience: Patience) -> Result<LeaseGuard, Setback> {
+        let me = self.identity();
+        let span = self.span_of(&me);
         let (mut leash, stop) = Leash::new(self.0.releases.clone());
         let (claimed, outcome) = oneshot::channel();
-        self.spawn(&runtime, acquisition(session, patience, claimed, stop).instrument(span));
+        let acquisition = acquisition(entry, self.session(me), patience, claimed, stop);
+        self.spawn(runtime, acquisition.instrument(span));
         let held = tokio::select! {
             biased;
             () = self.0.closing.cancelled() => return Err(AcquireError::ShutDown(self.lease().clone()).into()),
@@ -349,17 +357,23 @@ impl LeaseLock {
         &self.0.closing
     }
 
-    fn session(&self, turn: OwnedMutexGuard<Turn>) -> Session {
-        let lock = &*self.0;
-        let mut rng = lock.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        Session {
+    /// A holder identity for one acquisition.
+    fn identity(&self) -> String {
+        format!("{}_{:016x}", self.0.settings.identity, self.rng().u64(..))
+    }
+
+    /// What an acquisition works with, once it has its turn.
+    fn session(&self, me: String) -> impl FnOnce(OwnedMutexGuard<Turn>) -> Session + use<> {
+        let (lock, rng) = (self.0.clone(), self.rng());
+        move |turn| Session {
             store: lock.store.clone(),
             clock: lock.clock.clone(),
             terms: lock.terms,
             create_mode: lock.settings.creation.mode,
-            me: format!("{}_{:016x}", lock.settings.identity, rng.u64(..)),
-            rng: rng.fork(),
+            me,
+            rng,
             progress: lock.progress.clone(),
+            turns: lock.turns.clone(),
             turn,
         }
     }

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::queue::Queue;
 use crate::time::Stamp;
 use crate::wire::{Object, Spec};
 
@@ -34,6 +35,7 @@ pub(crate) struct Version {
 pub(crate) struct Snapshot {
     pub version: Version,
     pub record: Record,
+    pub queue: Queue,
 }
 
 /// The answer was no Lease that an API server could have sent.
@@ -106,7 +108,9 @@ impl TryFrom<Object> for Snapshot {
         let revision = metadata.resource_version.unwrap_or_default();
         let revision = number(&revision).ok_or(Malformed::Revision(revision))?;
         let record = spec.map_or(Record::NONE, Record::from);
-        Ok(Self { version: Version { uid, revision }, record })
+        let queue = metadata.annotations.and_then(|annotations| annotations.queue);
+        let queue = queue.map_or_else(Queue::default, |queue| Queue::from(queue.as_str()));
+        Ok(Self { version: Version { uid, revision }, record, queue })
     }
 }
 
@@ -159,6 +163,7 @@ mod tests {
         let snapshot = Snapshot::try_from(lease(&claim.to_spec())).unwrap();
         assert_eq!(snapshot.record, claim);
         assert_eq!(snapshot.version, Version { uid: "u".into(), revision: 7 });
+        assert_eq!(snapshot.queue, Queue::default());
 
         let released = claim.release(Stamp(1_700_000_001_000_000));
         assert_eq!(released.to_spec()["holderIdentity"], "");

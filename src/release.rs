@@ -1,19 +1,36 @@
-//! Gives a Lease back: drives [`Release`] with requests.
+//! The end of a hold: hands the Lease on, or gives it back by driving a [`Release`] with requests.
 
 use std::time::Duration;
 
 use crate::error::{LossReason, ReleaseError};
 use crate::pace::Backoff;
-use crate::protocol::{Answer, Contention, Loss, Release, ReleaseStep, Released};
+use crate::protocol::{Answer, Contention, Holder, Left, Loss, Release, ReleaseStep, Released};
 use crate::session::Session;
 use crate::store::Failure;
 
-/// Releases a hold, and reports the outcome.
-pub(crate) async fn release(session: &mut Session, release: Release) -> Result<(), ReleaseError> {
+/// How often in a row a Lease is handed on within one process while others wait for it.
+const PASSES: u32 = 16;
+
+/// Ends a hold, and reports the outcome: hands the Lease on to the next task of this process, or releases it.
+pub(crate) async fn let_go(session: &mut Session, holder: Holder) -> Result<(), ReleaseError> {
+    let waited_for = session.turns.is_waited_for();
+    let others_first = !holder.queue().is_empty() && session.turn.passes >= PASSES;
+    if waited_for && !others_first && holder.may_pass(session.clock.now()) {
+        session.turn.left = holder.pass();
+        session.turn.passes += 1;
+        tracing::info!("handed on within the process");
+        return Ok(());
+    }
+    session.turn.passes = 0;
+    let release = match session.turn.line.rejoining(waited_for) {
+        Some(ticket) => holder.release().rejoining(ticket),
+        None => holder.release(),
+    };
     let lease = session.store.lease().clone();
     let error = match drive(session, release).await {
         Released::Done(left) => {
-            session.turn.left_free = left;
+            session.turn.left = left.map_or(Left::Unknown, Left::Free);
+            session.turn.line.releases(session.clock.now());
             tracing::info!("released");
             return Ok(());
         }

@@ -10,11 +10,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::clock::Clock;
 use crate::error::{ReleaseError, RequestError};
 use crate::lease::LeaseHolder;
-use crate::pace::Spread;
-use crate::protocol::{Judge, Terms};
-use crate::record::Snapshot;
+use crate::protocol::Terms;
 use crate::settings::CreateMode;
 use crate::store::Store;
+use crate::turn::{Turn, Turns};
+use crate::watch::News;
 
 /// What one acquisition works with.
 pub(crate) struct Session {
@@ -26,34 +26,9 @@ pub(crate) struct Session {
     pub me: String,
     pub rng: fastrand::Rng,
     pub progress: Arc<Progress>,
+    pub turns: Turns,
     /// The lock's turn in this process; passed on when the session ends.
     pub turn: OwnedMutexGuard<Turn>,
-}
-
-/// What one process remembers about the Lease from one acquisition to the next. Whoever has it locked is the
-/// one task of this process that contends for, or holds, the Lease.
-pub(crate) struct Turn {
-    pub judge: Judge,
-    /// The state that our own last release left: a claim may build on it without looking first.
-    pub left_free: Option<Snapshot>,
-    pub spread: Spread,
-    /// Whether this lock has created the Lease.
-    pub created: bool,
-    /// Whether it was said already that watching is forbidden.
-    pub warned: bool,
-}
-
-impl Turn {
-    pub(crate) fn new(judge: Judge) -> Self {
-        Self { judge, left_free: None, spread: Spread::default(), created: false, warned: false }
-    }
-
-    /// Says it once.
-    pub(crate) fn warn_forbidden_watch(&mut self, error: &RequestError) {
-        if !std::mem::replace(&mut self.warned, true) {
-            tracing::warn!(%error, "watching the Lease is forbidden: waiters poll, holders learn of a takeover by their next renewal; grant the verb watch");
-        }
-    }
 }
 
 /// What a waiting caller may be told.
@@ -123,6 +98,14 @@ impl Drop for Leash {
 }
 
 impl Session {
+    /// Draws the consequences of news for the watch that told it.
+    pub(crate) fn heard(&mut self, news: &News) {
+        if let News::Forbidden(error) = news {
+            self.turn.warn_forbidden_watch(error);
+        }
+        self.turn.watcher.heard(news, self.clock.now(), &mut self.rng);
+    }
+
     /// The longest pause between two tries of a failing request.
     pub(crate) fn longest_pause(&self) -> Duration {
         self.terms.renew_interval / 4

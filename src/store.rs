@@ -17,6 +17,7 @@ use crate::error::{AcquireError, Cause, RequestError};
 use crate::lease::LeaseName;
 use crate::pace::Backoff;
 use crate::protocol::Write;
+use crate::queue::Queue;
 use crate::record::{Record, Snapshot, Version};
 use crate::settings::{Creation, Settings};
 use crate::wire::Object;
@@ -129,7 +130,7 @@ impl Store {
     /// Makes one conditional write.
     pub(crate) async fn write(&self, write: &Write, within: Duration) -> Result<Snapshot, Failure> {
         match &write.on {
-            Some(version) => self.apply(version, &write.record, within).await,
+            Some(version) => self.apply(version, write, within).await,
             None => self.create(&write.record, within, false).await,
         }
     }
@@ -141,14 +142,32 @@ impl Store {
     }
 
     /// Server-Side Apply of the whole owned spec, to exactly this version of exactly this object.
-    async fn apply(&self, on: &Version, record: &Record, within: Duration) -> Result<Snapshot, Failure> {
+    async fn apply(&self, on: &Version, write: &Write, within: Duration) -> Result<Snapshot, Failure> {
+        let Write { record, queue, .. } = write;
         let mut object = self.object(record);
         object["metadata"]["uid"] = json!(on.uid);
         object["metadata"]["resourceVersion"] = json!(on.revision.to_string());
+        if let Some(queue) = queue {
+            object["metadata"]["annotations"] = json!({ Queue::ANNOTATION: queue.to_string() });
+        }
         let params = PatchParams::apply(&self.field_manager).force();
         let request = self.requests.patch(self.lease.name(), &params, &Patch::Apply(&object));
         let lease = self.bounded("patch", within, self.send(request)).await?;
         self.written("patch", lease, record)
+    }
+
+    /// Merges a queue into exactly this version of exactly this object, whoever holds it.
+    pub(crate) async fn join(&self, on: &Version, queue: &Queue) -> Result<Snapshot, Failure> {
+        let patch = json!({ "metadata": {
+            "uid": on.uid,
+            "resourceVersion": on.revision.to_string(),
+            "annotations": { Queue::ANNOTATION: queue.to_string() },
+        } });
+        let params =
+            PatchParams { field_manager: Some(self.field_manager.clone()), ..PatchParams::default() };
+        let request = self.requests.patch(self.lease.name(), &params, &Patch::Merge(&patch));
+        let lease = self.bounded("patch", self.request_timeout, self.send(request)).await?;
+        self.snapshot("patch", lease)
     }
 
     /// PUT without a version: creates atomically if absent, and is refused if not.

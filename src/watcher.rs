@@ -1,4 +1,6 @@
 //! A watch that is kept open: opened when it is due, and anew after it broke off.
+//!
+//! It stays open from one acquisition to the next, for a while: opening one takes a connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +9,11 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use crate::pace::Backoff;
-use crate::session::Session;
 use crate::store::Store;
 use crate::time::Moment;
 use crate::watch::{News, watch};
 
-/// The watch of one session, open or not.
+/// The watch of one lock, open or not.
 pub(crate) struct Watcher {
     store: Arc<Store>,
     open: Option<BoxStream<'static, News>>,
@@ -28,9 +29,8 @@ impl Watcher {
     /// Where watching is forbidden, it is tried again after this long: permissions change.
     const AGAIN: Duration = Duration::from_secs(60);
 
-    pub(crate) fn new(session: &Session) -> Self {
-        let (store, due) = (session.store.clone(), session.clock.now());
-        Self { store, open: None, due, backoff: Backoff::new(Self::LONGEST_PAUSE) }
+    pub(crate) fn new(store: Arc<Store>) -> Self {
+        Self { store, open: None, due: Moment::ORIGIN, backoff: Backoff::new(Self::LONGEST_PAUSE) }
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -65,22 +65,24 @@ impl Watcher {
     }
 
     /// Draws the consequences of `news` for the watch itself.
-    pub(crate) fn heard(&mut self, news: &News, session: &mut Session) {
-        let now = session.clock.now();
+    pub(crate) fn heard(&mut self, news: &News, now: Moment, rng: &mut fastrand::Rng) {
         match news {
             News::Changed(_) | News::Deleted(_) => self.backoff.succeeded(),
             News::Broken(error) => {
-                let pause = self.backoff.failed(None, &mut session.rng);
+                let pause = self.backoff.failed(None, rng);
                 tracing::debug!(%error, ?pause, "the watch broke off");
                 self.open = None;
                 self.due = now + pause;
             }
-            News::Forbidden(error) => {
-                session.turn.warn_forbidden_watch(error);
+            News::Forbidden(_) => {
                 self.open = None;
                 self.due = now + Self::AGAIN;
             }
         }
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.open = None;
     }
 
     /// It has not told what has happened: it may be dead, or watch a future that an API server restored from a

@@ -22,6 +22,14 @@ pub(crate) struct Metadata {
     pub name: Option<String>,
     pub uid: Option<String>,
     pub resource_version: Option<String>,
+    pub annotations: Option<Annotations>,
+}
+
+/// The one annotation that is ours.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub(crate) struct Annotations {
+    #[serde(rename = "kube-lease-lock/queue")]
+    pub queue: Option<String>,
 }
 
 /// Who holds a Lease.

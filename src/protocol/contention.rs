@@ -1,14 +1,18 @@
 //! The waiting side: when to look, when to claim, and what became of a claim that was not answered.
 
 use super::judge::{Judge, Verdict};
-use super::{Answer, Moment, Release, Stamp, Terms, Write};
+use super::{Answer, Left, Moment, Release, Stamp, Terms, Write};
+use crate::queue::{Queue, Ticket};
 use crate::record::{Record, Snapshot, Version};
 
 /// One acquisition by one holder identity, up to the claim that wins.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Contention {
     me: String,
+    ticket: Ticket,
     terms: Terms,
+    /// Who of this process held the Lease before, and handed it on.
+    predecessor: Option<String>,
     /// What was last received; `None`: there is no Lease.
     seen: Option<Snapshot>,
     /// The judgement on it; `None`: look before anything else.
@@ -68,11 +72,26 @@ pub(crate) enum ContentionStep {
 }
 
 impl Contention {
-    /// Starts with a look, unless the Lease is known to have been `left` free.
-    pub(crate) fn new(me: String, terms: Terms, left: Option<Snapshot>) -> Self {
-        let verdict = left.as_ref().map(|_| Verdict::Claim);
-        let due = Moment::ORIGIN;
-        Self { me, terms, seen: left, verdict, under_way: None, unsettled: None, due, stamp: None, won: None }
+    /// Starts with a look, unless the Lease was `left` for us to claim.
+    pub(crate) fn new(me: String, ticket: Ticket, terms: Terms, left: Left) -> Self {
+        let (predecessor, seen) = match left {
+            Left::Unknown => (None, None),
+            Left::Free(snapshot) => (None, Some(snapshot)),
+            Left::Passed { by, snapshot } => (Some(by), Some(snapshot)),
+        };
+        Self {
+            me,
+            ticket,
+            terms,
+            predecessor,
+            verdict: seen.as_ref().map(|_| Verdict::Claim),
+            seen,
+            under_way: None,
+            unsettled: None,
+            due: Moment::ORIGIN,
+            stamp: None,
+            won: None,
+        }
     }
 
     /// Whether the next step is to claim what was seen.
@@ -83,6 +102,11 @@ impl Contention {
     /// What was last received; `None`: there is no Lease, or nothing was received yet.
     pub(crate) fn seen(&self) -> Option<&Snapshot> {
         self.seen.as_ref()
+    }
+
+    /// The queue before the Lease, where it is for the first in it to claim: a record of our own is nobody else's.
+    pub(crate) fn queue(&self) -> Option<&Queue> {
+        self.seen.as_ref().filter(|seen| !self.is_ours(seen)).map(|seen| &seen.queue)
     }
 
     /// Whether the Lease has been seen, and nothing has cast doubt on it since.
@@ -173,18 +197,32 @@ impl Contention {
             self.unsettle(on, attempt);
         }
         let deadline = now + self.terms.renew_deadline;
-        let claim = self.unsettled?;
-        Some(Release::of_claim(self.me, claim.on, deadline))
+        let ours = [self.predecessor, Some(self.me)].into_iter().flatten().collect::<Vec<_>>();
+        match self.unsettled {
+            Some(claims) => Some(Release::of_claim(ours, claims.on, deadline)),
+            None => (ours.len() > 1).then(|| Release::of_passed(ours, deadline)),
+        }
     }
 
     fn claim(&mut self, now: Moment, wall: Stamp) -> Write {
         let previous = self.seen.as_ref().map(|seen| &seen.record);
         let stamp = self.next_stamp(previous, wall);
         let record = Record::claim(&self.me, self.terms.lease_duration, previous, stamp);
-        let on = self.seen.as_ref().map(|seen| seen.version.clone());
+        let write = match &self.seen {
+            None => Write::create(record),
+            Some(seen) if self.is_ours(seen) => Write::replace(seen, record, seen.queue.clone()),
+            Some(seen) => Write::replace(seen, record, seen.queue.after(self.ticket)),
+        };
         self.stamp = Some(stamp);
-        self.under_way = Some(Request::Claim { on: on.clone(), attempt: Attempt { sent: now, stamp } });
-        Write { on, record }
+        let attempt = Attempt { sent: now, stamp };
+        self.under_way = Some(Request::Claim { on: write.on.clone(), attempt });
+        write
+    }
+
+    /// Whether a claim of ours is in the Lease, or what our predecessor handed on.
+    fn is_ours(&self, seen: &Snapshot) -> bool {
+        let ours = |holder: &String| *holder == self.me || Some(holder) == self.predecessor.as_ref();
+        seen.record.holder.as_ref().is_some_and(ours)
     }
 
     /// Later than all of ours, and in another second than what it replaces.
@@ -200,7 +238,9 @@ impl Contention {
     }
 
     fn receive(&mut self, seen: Option<Snapshot>, judge: &mut Judge, now: Moment, wall: Stamp) {
-        self.verdict = Some(judge.judge(&self.me, seen.as_ref(), now, wall));
+        let ours = seen.as_ref().is_some_and(|seen| self.is_ours(seen));
+        let judged = if ours { None } else { seen.as_ref() };
+        self.verdict = Some(judge.judge(&self.me, judged, now, wall));
         self.seen = seen;
     }
 
@@ -257,15 +297,15 @@ mod tests {
     fn state(holder: &str, revision: u64) -> Snapshot {
         let record = Record::claim(holder, TERMS.lease_duration, None, WALL);
         let record = if holder.is_empty() { record.release(WALL) } else { record };
-        Snapshot { version: Version { uid: "u".into(), revision }, record }
+        Snapshot { version: Version { uid: "u".into(), revision }, record, queue: Queue::default() }
     }
 
     struct Me(Contention, Judge);
 
     impl Me {
-        fn new(left: Option<Snapshot>) -> Self {
+        fn new(left: Left) -> Self {
             let judge = Judge::new(TERMS.lease_duration, None);
-            Self(Contention::new("me".into(), TERMS, left), judge)
+            Self(Contention::new("me".into(), Ticket(7), TERMS, left), judge)
         }
 
         fn step(&mut self, millis: u64) -> ContentionStep {
@@ -299,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_free_lease_takes_one_look_and_one_claim() {
-        let mut me = Me::new(None);
+        let mut me = Me::new(Left::Unknown);
         me.look(Some(state("", 4)), 0);
         let write = me.claim(1);
         assert_eq!((write.on, write.record.holder.as_deref()), (Some(state("", 4).version), Some("me")));
@@ -310,7 +350,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_comes_after_the_hold_would_be_over_wins_nothing() {
-        let mut me = Me::new(Some(state("", 4)));
+        let mut me = Me::new(Left::Free(state("", 4)));
         me.claim(0);
         me.answer(Answer::Written(state("me", 5)), 10_000);
         me.look(Some(state("them", 6)), 10_001);
@@ -319,7 +359,7 @@ mod tests {
 
     #[test]
     fn what_was_left_free_is_claimed_without_a_look_and_looked_at_after_a_conflict() {
-        let mut me = Me::new(Some(state("", 4)));
+        let mut me = Me::new(Left::Free(state("", 4)));
         assert_eq!(me.claim(0).on, Some(state("", 4).version));
         me.answer(Answer::Unknown { pause: Duration::ZERO }, 2);
         me.look(Some(state("them", 6)), 2);
@@ -328,13 +368,13 @@ mod tests {
 
     #[test]
     fn a_claim_never_repeats_the_second_of_the_record_it_replaces() {
-        let mut me = Me::new(Some(state("", 4)));
+        let mut me = Me::new(Left::Free(state("", 4)));
         assert_eq!(me.claim(0).record.renewed.map(Stamp::second), Some(WALL.second() + 1));
     }
 
     #[test]
     fn a_release_told_by_the_watch_is_claimed_at_once_and_old_news_ignored() {
-        let mut me = Me::new(None);
+        let mut me = Me::new(Left::Unknown);
         me.look(Some(state("them", 4)), 0);
         me.watch(state("", 3), 10);
         assert_eq!(me.step(10), ContentionStep::Wait(at(15_000)));
@@ -344,7 +384,7 @@ mod tests {
 
     #[test]
     fn an_expired_lease_is_looked_at_once_more_before_it_is_claimed() {
-        let mut me = Me::new(None);
+        let mut me = Me::new(Left::Unknown);
         me.look(Some(state("them", 4)), 0);
         assert_eq!(me.step(14_999), ContentionStep::Wait(at(15_000)));
         me.look(Some(state("them", 4)), 15_000);
@@ -353,13 +393,17 @@ mod tests {
 
     /// What a claim leaves.
     fn made(write: &Write, revision: u64) -> Snapshot {
-        Snapshot { version: Version { uid: "u".into(), revision }, record: write.record.clone() }
+        Snapshot {
+            version: Version { uid: "u".into(), revision },
+            record: write.record.clone(),
+            queue: write.queue.clone().unwrap_or_default(),
+        }
     }
 
     #[test]
     fn an_unanswered_claim_that_was_made_counts_from_its_own_sending() {
         for landed in [0, 1] {
-            let mut me = Me::new(Some(state("", 4)));
+            let mut me = Me::new(Left::Free(state("", 4)));
             let first = me.claim(0);
             me.answer(unknown(), 1_000);
             assert_eq!(me.step(1_000), ContentionStep::Pause(at(1_250)));
@@ -375,7 +419,7 @@ mod tests {
 
     #[test]
     fn an_earlier_claim_is_not_taken_for_a_later_one() {
-        let mut me = Me::new(Some(state("", 4)));
+        let mut me = Me::new(Left::Free(state("", 4)));
         let first = me.claim(0);
         me.answer(unknown(), 3_000);
         // Too old to build on; the claim over it fails, and somebody edits a label.
@@ -388,7 +432,7 @@ mod tests {
 
     #[test]
     fn one_that_is_too_old_to_build_on_is_claimed_again() {
-        let mut me = Me::new(Some(state("", 4)));
+        let mut me = Me::new(Left::Free(state("", 4)));
         let write = me.claim(0);
         me.answer(unknown(), 3_000);
         me.look(Some(made(&write, 5)), 5_000);
@@ -399,7 +443,7 @@ mod tests {
 
     #[test]
     fn one_that_was_edited_since_is_claimed_again() {
-        let mut me = Me::new(Some(state("", 4)));
+        let mut me = Me::new(Left::Free(state("", 4)));
         let write = me.claim(0);
         me.answer(unknown(), 100);
         let mut edited = made(&write, 6);
@@ -411,25 +455,25 @@ mod tests {
     #[test]
     fn giving_up_leaves_nothing_to_do_unless_a_claim_may_have_been_made() {
         let withdraw = |me: Me| me.0.withdraw(at(0)).is_some();
-        assert!(!withdraw(Me::new(None)));
+        assert!(!withdraw(Me::new(Left::Unknown)));
 
-        let mut me = Me::new(Some(state("", 4)));
+        let mut me = Me::new(Left::Free(state("", 4)));
         me.claim(0);
         assert!(withdraw(me), "under way");
 
-        let mut me = Me::new(Some(state("", 4)));
+        let mut me = Me::new(Left::Free(state("", 4)));
         me.claim(0);
         me.answer(unknown(), 100);
         me.look(Some(state("", 4)), 350);
         assert!(me.0.unsettled.is_some() && withdraw(me), "it may yet be made");
 
-        let mut me = Me::new(Some(state("", 4)));
+        let mut me = Me::new(Left::Free(state("", 4)));
         me.claim(0);
         me.answer(unknown(), 100);
         me.look(Some(state("them", 5)), 350);
         assert!(!withdraw(me), "it never will be");
 
-        let mut me = Me::new(Some(state("", 4)));
+        let mut me = Me::new(Left::Free(state("", 4)));
         me.claim(0);
         me.0.refused();
         assert!(!withdraw(me), "it was refused");

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Answer, Moment, Release, Stamp, Terms, Write};
+use super::{Answer, Left, Moment, Release, Stamp, Terms, Write};
+use crate::queue::Queue;
 use crate::record::{Record, Snapshot};
 
 /// Keeps one claimed Lease.
@@ -98,6 +99,22 @@ impl Holder {
     /// The newest revision of the Lease that is known to be ours.
     pub(crate) fn revision(&self) -> u64 {
         self.current.version.revision
+    }
+
+    /// Who waits for the Lease, as far as is known.
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.current.queue
+    }
+
+    /// Whether it is certain that the Lease is ours to hand on.
+    pub(crate) fn may_pass(&self, now: Moment) -> bool {
+        let settled = !self.doubt && self.under_way.is_none() && self.lost.is_none();
+        settled && now < self.deadline
+    }
+
+    /// Ends the hold, and leaves its record to the next acquisition of this process.
+    pub(crate) fn pass(self) -> Left {
+        Left::Passed { by: self.me, snapshot: self.current }
     }
 
     /// The way to give the Lease back, whatever is under way.
@@ -230,7 +247,7 @@ impl Holder {
         self.stamp = wall.after(self.stamp).distinct_from(self.current.record.renewed);
         let record = self.current.record.renewal(self.terms.lease_duration, self.stamp);
         self.under_way = Some(Request::Write(Attempt { sent: now, record: record.clone() }));
-        Write { on: Some(self.current.version.clone()), record }
+        Write::replace(&self.current, record, self.current.queue.clone())
     }
 
     fn expire(&mut self, now: Moment) {

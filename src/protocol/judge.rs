@@ -84,6 +84,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::queue::Queue;
     use crate::record::Version;
 
     const D: Duration = Duration::from_secs(15);
@@ -101,7 +102,7 @@ mod tests {
             renewed: Some(Stamp(renewed)),
             transitions: 0,
         };
-        Snapshot { version: Version { uid: "u".into(), revision: 5 }, record }
+        Snapshot { version: Version { uid: "u".into(), revision: 5 }, record, queue: Queue::default() }
     }
 
     fn contender() -> Judge {

@@ -22,6 +22,7 @@ pub(crate) use release::{Release, ReleaseStep, Released};
 
 use std::time::Duration;
 
+use crate::queue::Queue;
 use crate::record::{Record, Snapshot, Version};
 use crate::time::{Moment, Stamp};
 
@@ -45,6 +46,33 @@ pub(crate) struct Write {
     /// `None` creates the Lease if it is absent.
     pub on: Option<Version>,
     pub record: Record,
+    /// The queue as it is to be; `None` where there is none, and none to be.
+    pub queue: Option<Queue>,
+}
+
+impl Write {
+    /// Creates the Lease if it is absent.
+    fn create(record: Record) -> Self {
+        Self { on: None, record, queue: None }
+    }
+
+    /// Replaces exactly what was seen.
+    fn replace(seen: &Snapshot, record: Record, queue: Queue) -> Self {
+        let queue = (!seen.queue.is_empty() || !queue.is_empty()).then_some(queue);
+        Self { on: Some(seen.version.clone()), record, queue }
+    }
+}
+
+/// What one acquisition of a process leaves to the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Left {
+    /// Look first.
+    #[default]
+    Unknown,
+    /// It released the Lease, and this is what it left.
+    Free(Snapshot),
+    /// It did not release the Lease, but handed it on: its hold is over, its record is still there.
+    Passed { by: String, snapshot: Snapshot },
 }
 
 /// What a request brought to light.

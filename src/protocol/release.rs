@@ -1,7 +1,8 @@
 //! Giving a Lease back: a finished hold, or a claim that nobody waits for any more.
 
 use super::{Answer, Loss, Moment, Stamp, Write};
-use crate::record::{Snapshot, Version};
+use crate::queue::Ticket;
+use crate::record::{Record, Snapshot, Version};
 
 /// Empties the holder of a Lease that is ours, or may be.
 ///
@@ -9,7 +10,10 @@ use crate::record::{Snapshot, Version};
 /// from then on expiry does the job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Release {
-    me: String,
+    /// The holder identities under which the Lease may be ours.
+    ours: Vec<String>,
+    /// The place in the queue to take with the release, where others wait.
+    rejoining: Option<Ticket>,
     /// The state to overwrite; `None` where there is no Lease.
     on: Option<Snapshot>,
     origin: Origin,
@@ -31,6 +35,8 @@ enum Origin {
     Claim {
         on: Option<Version>,
     },
+    /// A hold that was over before, handed on to somebody who did not want it any more.
+    Passed,
 }
 
 /// How a release ended.
@@ -56,17 +62,28 @@ pub(crate) enum ReleaseStep {
 impl Release {
     /// Ends a hold by `me` that was last seen in `current`; in doubt, it looks first.
     pub(super) fn of_hold(me: String, current: Snapshot, doubt: bool, deadline: Moment) -> Self {
-        Self::new(me, Some(current), Origin::Hold, doubt, deadline)
+        Self::new(vec![me], Some(current), Origin::Hold, doubt, deadline)
     }
 
-    /// Withdraws a claim by `me`, conditional on `on`, that was never answered.
-    pub(crate) fn of_claim(me: String, on: Option<Version>, deadline: Moment) -> Self {
-        Self::new(me, None, Origin::Claim { on }, true, deadline)
+    /// Withdraws a claim, conditional on `on`, that was never answered.
+    pub(crate) fn of_claim(ours: Vec<String>, on: Option<Version>, deadline: Moment) -> Self {
+        Self::new(ours, None, Origin::Claim { on }, true, deadline)
     }
 
-    fn new(me: String, on: Option<Snapshot>, origin: Origin, doubt: bool, deadline: Moment) -> Self {
+    /// Gives back what was handed on.
+    pub(super) fn of_passed(ours: Vec<String>, deadline: Moment) -> Self {
+        Self::new(ours, None, Origin::Passed, true, deadline)
+    }
+
+    /// The same, and waits in line for the Lease at once, if others do.
+    pub(crate) fn rejoining(self, ticket: Ticket) -> Self {
+        Self { rejoining: Some(ticket), ..self }
+    }
+
+    fn new(ours: Vec<String>, on: Option<Snapshot>, origin: Origin, doubt: bool, deadline: Moment) -> Self {
         Self {
-            me,
+            ours,
+            rejoining: None,
             on,
             origin,
             deadline,
@@ -129,10 +146,10 @@ impl Release {
         let version = seen.as_ref().map(|snapshot| &snapshot.version);
         let holder = seen.as_ref().and_then(|snapshot| snapshot.record.holder.clone());
         let claim_pending = matches!(&self.origin, Origin::Claim { on } if on.as_ref() == version);
-        if claim_pending || holder.as_ref() == Some(&self.me) {
+        if claim_pending || holder.as_ref().is_some_and(|holder| self.ours.contains(holder)) {
             self.on = seen;
             self.doubt = false;
-        } else if self.maybe_released || matches!(self.origin, Origin::Claim { .. }) {
+        } else if self.maybe_released || self.origin != Origin::Hold {
             self.end(Released::Done(None));
         } else {
             self.end(Released::Lost(match (seen, holder) {
@@ -145,10 +162,14 @@ impl Release {
 
     fn write(&self, wall: Stamp) -> Write {
         let Some(on) = &self.on else {
-            return Write { on: None, record: crate::record::Record::free(wall) };
+            return Write::create(Record::free(wall));
         };
         let stamp = wall.distinct_from(on.record.renewed);
-        Write { on: Some(on.version.clone()), record: on.record.release(stamp) }
+        let queue = match self.rejoining {
+            Some(ticket) if !on.queue.is_empty() => on.queue.joined_by(ticket),
+            _ => on.queue.clone(),
+        };
+        Write::replace(on, on.record.release(stamp), queue)
     }
 
     fn unsettle(&mut self) {
@@ -167,7 +188,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::record::Record;
+    use crate::queue::Queue;
 
     const NOW: Moment = Moment::ORIGIN;
     const WALL: Stamp = Stamp(1_000_000_000);
@@ -175,7 +196,7 @@ mod tests {
     fn state(holder: &str, revision: u64) -> Snapshot {
         let record = Record::claim(holder, Duration::from_secs(15), None, Stamp(0));
         let record = if holder.is_empty() { record.release(Stamp(0)) } else { record };
-        Snapshot { version: Version { uid: "u".into(), revision }, record }
+        Snapshot { version: Version { uid: "u".into(), revision }, record, queue: Queue::default() }
     }
 
     fn deadline() -> Moment {
@@ -187,7 +208,7 @@ mod tests {
     }
 
     fn of_claim(on: Option<u64>) -> Release {
-        Release::of_claim("me".into(), on.map(|revision| state("", revision).version), deadline())
+        Release::of_claim(vec!["me".into()], on.map(|revision| state("", revision).version), deadline())
     }
 
     fn write(release: &mut Release) -> Write {

@@ -75,7 +75,7 @@ async fn a_thousand_tasks_are_one_contender(world: World) {
         })
         .collect();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(tap.requests(), ["GET", "WATCH"], "one look and one watch for all of them");
+    assert_eq!(tap.requests(), ["GET", "WATCH", "PATCH"], "one look, one watch, one place in the queue");
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     guard.release().await.unwrap();
 }

@@ -24,13 +24,15 @@ fn version(revision: u64) -> Version {
 /// A hold claimed at 0 s as revision 10.
 fn holder() -> Holder {
     let record = Record::claim("me", TERMS.lease_duration, None, wall(0));
-    Holder::new("me".into(), TERMS, at(0), Snapshot { version: version(10), record })
+    Holder::new("me".into(), TERMS, at(0), Snapshot { version: version(10), record, queue: Queue::default() })
 }
 
 /// Sends the renewal that is due, and returns what it would leave as `revision`.
 fn renew(holder: &mut Holder, millis: u64, revision: u64) -> Snapshot {
     match holder.step(at(millis), wall(millis)) {
-        Step::Renew(write) => Snapshot { version: version(revision), record: write.record },
+        Step::Renew(write) => {
+            Snapshot { version: version(revision), record: write.record, queue: Queue::default() }
+        }
         other => panic!("expected a renewal at {millis} ms, not {other:?}"),
     }
 }
@@ -153,7 +155,8 @@ fn stamps_rise_even_if_the_wall_clock_does_not() {
         let Step::Renew(write) = me.step(now, clock) else { panic!("a renewal is due") };
         stamps.push(write.record.renewed.unwrap());
         let version = version(11 + number as u64);
-        me.answered(Answer::Written(Snapshot { version, record: write.record }), now);
+        let snapshot = Snapshot { version, record: write.record, queue: Queue::default() };
+        me.answered(Answer::Written(snapshot), now);
     }
     assert!(stamps.is_sorted_by(|earlier, later| earlier.second() < later.second()), "{stamps:?}");
 }

@@ -19,6 +19,7 @@ pub(super) enum Event {
     Told(usize),
     Releases(usize),
     Withdraws(usize),
+    Passes(usize),
     Returns(usize),
     Edited,
     Deleted,
@@ -130,14 +131,25 @@ impl Explorer<'_> {
             }
             let stop = |world: &mut World| {
                 let now = world.now(setup, number);
-                world.hang_up(number);
+                world.give_up(number);
                 world.processes[number].stop(now);
             };
             match &process.state {
                 State::Contending(_) => {
                     self.spend(|left| &mut left.withdrawals, Event::Withdraws(number), stop);
                 }
-                State::Holding(_) => self.spend(|left| &mut left.releases, Event::Releases(number), stop),
+                State::Holding(_) => {
+                    self.spend(|left| &mut left.releases, Event::Releases(number), stop);
+                    self.spend(
+                        |left| &mut left.passes,
+                        Event::Passes(number),
+                        |world| {
+                            let now = world.now(setup, number);
+                            world.give_up(number);
+                            world.processes[number].pass(setup, now);
+                        },
+                    );
+                }
                 State::Releasing(_) => continue,
                 State::Over(_) => {
                     self.spend(

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use setup::{Faults, Flaw, Setup};
 
 use super::*;
+use crate::queue::Ticket;
 
 /// Nothing but delays.
 const NOTHING: Faults = Faults {
@@ -27,6 +28,7 @@ const NOTHING: Faults = Faults {
     repetitions: 0,
     releases: 0,
     withdrawals: 0,
+    passes: 0,
     returns: 0,
     news: 0,
     edits: 0,
@@ -91,6 +93,7 @@ fn every_single_fault() {
         ("a lost answer", short(3, Faults { timeouts: 1, ..NOTHING })),
         ("a repeated write", short(3, Faults { repetitions: 1, ..NOTHING })),
         ("a release, and the same again", short(3, Faults { releases: 1, returns: 1, ..NOTHING })),
+        ("a hold handed on", short(3, Faults { passes: 1, ..NOTHING })),
         ("an acquisition given up", short(3, Faults { withdrawals: 1, ..NOTHING })),
         ("a watch", short(3, Faults { news: 1, ..NOTHING })),
         ("an edit beside the record", short(3, Faults { edits: 1, ..NOTHING })),
@@ -114,6 +117,15 @@ fn faults_together() {
         ("two lost answers", short(4, Faults { timeouts: 2, ..NOTHING })),
         ("a lost answer, an edit", short(4, Faults { edits: 1, ..lost })),
         ("a lost answer, a release, and again", short(3, Faults { releases: 1, returns: 1, ..lost })),
+        ("a lost answer, a hold handed on", short(3, Faults { passes: 1, ..lost })),
+        (
+            "a hold handed on, then given up",
+            short(3, Faults { passes: 1, withdrawals: 1, edits: 1, ..NOTHING }),
+        ),
+        (
+            "a hold handed on, a deletion, an intruder",
+            short(2, Faults { passes: 1, deletions: 1, intrusions: 1, ..NOTHING }),
+        ),
         ("a lost answer, given up", short(4, Faults { withdrawals: 1, ..lost })),
         ("a lost answer, a watch", short(3, Faults { news: 2, ..lost })),
         (
@@ -133,6 +145,7 @@ fn faults_together() {
         ),
         ("three, a lost answer", three(2, lost)),
         ("three, a release, and again", three(2, Faults { releases: 1, returns: 1, ..NOTHING })),
+        ("three, a hold handed on", three(2, Faults { passes: 1, ..lost })),
         ("three, a deletion", three(2, Faults { deletions: 1, ..NOTHING })),
         ("three, an intruder", three(2, Faults { intrusions: 1, ..NOTHING })),
         ("three, a term and more", three(4, NOTHING)),

@@ -1,8 +1,8 @@
 //! One contender: the shipped state machines, one after the other.
 
 use super::{
-    Answer, Contention, ContentionStep, Flaw, Holder, Judge, Moment, Release, ReleaseStep, Released, Setup,
-    Snapshot, Stamp, Step, Write,
+    Answer, Contention, ContentionStep, Flaw, Holder, Judge, Left, Moment, Release, ReleaseStep, Released,
+    Setup, Snapshot, Stamp, Step, Ticket, Write,
 };
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -21,8 +21,8 @@ pub(super) enum State {
     Contending(Contention),
     Holding(Holder),
     Releasing(Release),
-    /// With the state that its last release left.
-    Over(Option<Snapshot>),
+    /// With what its last hold left.
+    Over(Left),
 }
 
 /// What it does by itself.
@@ -39,7 +39,7 @@ pub(super) enum Act {
 impl Process {
     pub(super) fn new(number: usize, setup: &Setup) -> Self {
         let judge = Judge::new(setup.terms().lease_duration, None);
-        let mut process = Self { number, turn: 0, judge, state: State::Over(None), waiting: false };
+        let mut process = Self { number, turn: 0, judge, state: State::Over(Left::Unknown), waiting: false };
         process.contend(setup);
         process
     }
@@ -68,14 +68,14 @@ impl Process {
             State::Holding(holder) => match holder.step(now, wall) {
                 Step::Look => Act::Send(None),
                 Step::Renew(write) => Act::Send(Some(write)),
-                Step::Lost(_) => self.end(None),
+                Step::Lost(_) => self.end(Left::Unknown),
                 Step::Wait(_) => Act::Waits,
             },
             State::Releasing(release) => match release.step(now, wall) {
                 ReleaseStep::Look => Act::Send(None),
                 ReleaseStep::Write(write) => Act::Send(Some(write)),
-                ReleaseStep::End(Released::Done(left)) => self.end(left),
-                ReleaseStep::End(_) => self.end(None),
+                ReleaseStep::End(Released::Done(Some(left))) => self.end(Left::Free(left)),
+                ReleaseStep::End(_) => self.end(Left::Unknown),
                 ReleaseStep::Wait(_) => Act::Waits,
             },
             State::Over(_) => Act::Waits,
@@ -84,7 +84,7 @@ impl Process {
         act
     }
 
-    fn end(&mut self, left: Option<Snapshot>) -> Act {
+    fn end(&mut self, left: Left) -> Act {
         (self.state, self.waiting) = (State::Over(left), false);
         Act::Ended
     }
@@ -92,19 +92,33 @@ impl Process {
     /// Acquires once more.
     pub(super) fn contend(&mut self, setup: &Setup) {
         let left = match &mut self.state {
-            State::Over(left) => left.take(),
-            _ => None,
+            State::Over(left) => std::mem::take(left),
+            _ => Left::Unknown,
         };
         self.turn += 1;
-        self.state = State::Contending(Contention::new(self.identity(), setup.terms(), left));
+        let ticket = Ticket(self.number as u64);
+        self.state = State::Contending(Contention::new(self.identity(), ticket, setup.terms(), left));
+    }
+
+    /// Hands what it holds on to its next acquisition.
+    pub(super) fn pass(&mut self, setup: &Setup, now: Moment) {
+        self.waiting = false;
+        self.state = match std::mem::replace(&mut self.state, State::Over(Left::Unknown)) {
+            State::Holding(holder) if holder.may_pass(now) => State::Over(holder.pass()),
+            State::Holding(holder) => State::Releasing(holder.release()),
+            other => other,
+        };
+        if matches!(self.state, State::Over(_)) {
+            self.contend(setup);
+        }
     }
 
     /// Gives up acquiring, or gives back what it holds.
     pub(super) fn stop(&mut self, now: Moment) {
         self.waiting = false;
-        self.state = match std::mem::replace(&mut self.state, State::Over(None)) {
+        self.state = match std::mem::replace(&mut self.state, State::Over(Left::Unknown)) {
             State::Contending(contention) => {
-                contention.withdraw(now).map_or(State::Over(None), State::Releasing)
+                contention.withdraw(now).map_or(State::Over(Left::Unknown), State::Releasing)
             }
             State::Holding(holder) => State::Releasing(holder.release()),
             other => other,

@@ -28,6 +28,8 @@ pub(super) struct Faults {
     pub releases: u8,
     /// Acquisitions given up.
     pub withdrawals: u8,
+    /// Holds handed on to the next acquisition of the same process.
+    pub passes: u8,
     /// Processes that acquire once more.
     pub returns: u8,
     /// States told by a watch.

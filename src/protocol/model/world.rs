@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::process::{Act, Process};
-use super::{Answer, Faults, Flaw, Moment, Record, Setup, Snapshot, Stamp, Version, Write};
+use super::{Answer, Faults, Flaw, Moment, Queue, Record, Setup, Snapshot, Stamp, Version, Write};
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct World {
@@ -107,7 +107,7 @@ impl World {
                     self.token = token;
                 }
             }
-            Act::Ended => self.hang_up(number),
+            Act::Ended => self.give_up(number),
             Act::Waits => return false,
         }
         true
@@ -123,19 +123,13 @@ impl World {
         });
     }
 
-    /// What a process has under way may still arrive, but its answer is lost on it.
+    /// What a process has under way may still arrive, but its answer is lost on it. Its watch stays open.
     pub(super) fn give_up(&mut self, process: usize) {
         for request in self.requests.iter_mut().filter(|request| request.process == process) {
             request.stale = true;
         }
         self.requests.retain(|request| !request.stale || request.write.is_some());
         self.answers.retain(|(request, _)| request.process != process);
-    }
-
-    /// The same, and its watch is closed.
-    pub(super) fn hang_up(&mut self, process: usize) {
-        self.give_up(process);
-        self.news.retain(|news| news.process != process);
     }
 
     pub(super) fn serve(&mut self, setup: &Setup, request: Request) {
@@ -183,7 +177,7 @@ impl World {
         }
         self.revision += 1;
         let version = Version { uid: self.objects.to_string(), revision: self.revision };
-        let snapshot = Snapshot { version, record };
+        let snapshot = Snapshot { version, record, queue: Queue::default() };
         self.lease = Some(snapshot.clone());
         snapshot
     }

@@ -18,7 +18,7 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
         [Verb::Apply, Verb::Update].contains(&request.verb) && request.body["spec"]["holderIdentity"] != ""
     });
     let refused = claims.filter(|claim| matches!(claim.status, Some(409 | 422))).count();
-    let taken_over = |pair: &&[State]| pair[0].holder().is_empty() && !pair[1].holder().is_empty();
+    let taken_over = |pair: &&[State]| pair[0].holder() != pair[1].holder() && !pair[1].holder().is_empty();
     let granted = case.states.windows(2).filter(taken_over).count();
     let wasteful = refused > granted * 3 / 2 + COLLISIONS;
     wasteful.then(|| format!("{refused} claims were refused, and {granted} granted")).into_iter().collect()

@@ -1,0 +1,160 @@
+//! The line of waiting processes: when to get into the queue that the Lease carries, and how long to give way to those
+//! ahead.
+
+use std::time::Duration;
+
+use crate::queue::{Queue, Ticket};
+use crate::time::Moment;
+
+/// One lock's dealings with the queue.
+#[derive(Debug)]
+pub(crate) struct Line {
+    ticket: Ticket,
+    /// Attempts to join are spread over this: doubled where they collide, as in Ethernet's binary exponential backoff
+    /// (Metcalfe and Boggs, 1976), and halved where the queue runs short.
+    window: Duration,
+    /// When to join.
+    due: Option<Moment>,
+    /// The newest version of the Lease that was taken into account.
+    known: u64,
+    released: Option<Moment>,
+    /// Whether the last acquisition followed closely upon a release.
+    returns: bool,
+}
+
+impl Line {
+    /// How long everybody in the queue has for their claim before those behind them go on.
+    pub(crate) const HEAD_START: Duration = Duration::from_millis(50);
+
+    const NARROWEST: Duration = Duration::from_millis(10);
+    const WIDEST: Duration = Duration::from_secs(30);
+
+    /// With fewer waiting, the queue may run empty before somebody joins.
+    const SHORT: usize = 4;
+
+    /// Who acquires again so soon after a release will probably do so once more.
+    const SOON: Duration = Duration::from_millis(5);
+
+    pub(crate) fn new(ticket: Ticket) -> Self {
+        Self { ticket, window: Self::NARROWEST, due: None, known: 0, released: None, returns: false }
+    }
+
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// How long to leave a free Lease to those ahead.
+    pub(crate) fn head_start(&self, queue: &Queue) -> Duration {
+        let ahead = u32::try_from(queue.ahead_of(self.ticket)).unwrap_or(u32::MAX);
+        Self::HEAD_START.saturating_mul(ahead)
+    }
+
+    /// When to join the queue as it is in version `revision`; `None` where there is no place, or no need.
+    pub(crate) fn join_at(
+        &mut self,
+        queue: &Queue,
+        revision: u64,
+        now: Moment,
+        rng: &mut fastrand::Rng,
+    ) -> Option<Moment> {
+        if queue.contains(self.ticket) || queue.is_full() {
+            self.due = None;
+            return None;
+        }
+        if queue.len() < Self::SHORT && revision > self.known && self.window > Self::NARROWEST {
+            self.window = (self.window / 2).max(Self::NARROWEST);
+            self.due = None;
+        }
+        self.known = revision;
+        Some(*self.due.get_or_insert_with(|| now + self.window.mul_f64(rng.f64())))
+    }
+
+    /// Somebody else wrote first.
+    pub(crate) fn collided(&mut self) {
+        self.window = (self.window * 2).min(Self::WIDEST);
+        self.due = None;
+    }
+
+    pub(crate) fn joined(&mut self) {
+        self.due = None;
+    }
+
+    pub(crate) fn acquires(&mut self, now: Moment) {
+        self.returns = self.released.take().is_some_and(|released| released.until(now) < Self::SOON);
+    }
+
+    pub(crate) fn releases(&mut self, now: Moment) {
+        self.released = Some(now);
+    }
+
+    /// The place to take in the very write that releases, by one who will probably be back.
+    pub(crate) fn rejoining(&self, waited_for: bool) -> Option<Ticket> {
+        (waited_for || self.returns).then_some(self.ticket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: Ticket = Ticket(7);
+
+    fn at(millis: u64) -> Moment {
+        Moment::ORIGIN + Duration::from_millis(millis)
+    }
+
+    fn queue(tickets: impl IntoIterator<Item = u64>) -> Queue {
+        tickets.into_iter().fold(Queue::default(), |queue, number| queue.joined_by(Ticket(number)))
+    }
+
+    #[test]
+    fn the_first_goes_at_once_and_the_others_one_after_the_other() {
+        let line = Line::new(ME);
+        assert_eq!(line.head_start(&queue([])), Duration::ZERO);
+        assert_eq!(line.head_start(&queue([7, 1])), Duration::ZERO);
+        assert_eq!(line.head_start(&queue([1, 2, 7])), 2 * Line::HEAD_START);
+        assert_eq!(line.head_start(&queue([1, 2])), 2 * Line::HEAD_START, "who is not in the queue is last");
+    }
+
+    #[test]
+    fn it_joins_once_where_there_is_a_place() {
+        let (mut line, mut rng) = (Line::new(ME), fastrand::Rng::with_seed(1));
+        let due = line.join_at(&queue([1]), 5, at(100), &mut rng).unwrap();
+        assert!((at(100)..=at(110)).contains(&due));
+        assert_eq!(
+            line.join_at(&queue([1, 2]), 6, at(105), &mut rng),
+            Some(due),
+            "it keeps what it has drawn"
+        );
+        assert_eq!(line.join_at(&queue([1, 7]), 7, at(106), &mut rng), None);
+        assert_eq!(line.join_at(&queue(20..60), 8, at(106), &mut rng), None, "full");
+    }
+
+    #[test]
+    fn collisions_spread_attempts_and_a_short_queue_brings_them_nearer() {
+        let (mut line, mut rng) = (Line::new(ME), fastrand::Rng::with_seed(1));
+        for _ in 0..30 {
+            line.collided();
+        }
+        assert_eq!(line.window, Line::WIDEST);
+        line.join_at(&queue(20..30), 5, at(0), &mut rng);
+        assert_eq!(line.window, Line::WIDEST);
+        for revision in 6..40 {
+            line.join_at(&queue([1]), revision, at(0), &mut rng);
+            line.join_at(&queue([1]), revision, at(0), &mut rng);
+        }
+        assert_eq!(line.window, Line::NARROWEST);
+    }
+
+    #[test]
+    fn who_came_back_at_once_is_expected_to_do_so_again() {
+        let mut line = Line::new(ME);
+        assert_eq!(line.rejoining(false), None);
+        assert_eq!(line.rejoining(true), Some(ME), "others of this process wait");
+        for (pause, back) in [(1, true), (1, true), (50, false), (1, true)] {
+            line.releases(at(1_000));
+            line.acquires(at(1_000 + pause));
+            assert_eq!(line.rejoining(false).is_some(), back);
+        }
+    }
+}
