@@ -1,0 +1,82 @@
+//! What the client is for: conditional writes that take as long as they have to.
+//!
+//! ```text
+//! LATENCY_WRITES=2000 cargo test --release --test client latency -- --include-ignored --nocapture
+//! ```
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Patch, PatchParams, PostParams, WatchParams};
+use kube::client::ConfigExt;
+use kube::{Api, Client};
+use kube_lease_lock::lock_client;
+use serde_json::json;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::support::ControlPlane;
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn latency_of_conditional_writes() {
+    let writes = std::env::var("LATENCY_WRITES").map_or(200, |writes| writes.parse().expect("a number"));
+    let plane = ControlPlane::shared().await;
+    let config = plane.config().await;
+    let namespace = plane.fresh_namespace().await;
+    let special = lock_client(&config, ConfigExt::rustls_https_connector_with_connector).unwrap();
+    let ordinary = Client::try_from(config).unwrap();
+    let mut special = Writer::start(special, &namespace, "special").await;
+    let mut ordinary = Writer::start(ordinary, &namespace, "ordinary").await;
+
+    // In turn, so that both meet the same weather.
+    for _ in 0..writes {
+        special.write().await;
+        ordinary.write().await;
+    }
+    println!("{writes} conditional writes    p50      p99      max [ms]");
+    ordinary.tell("kube::Client::try_from");
+    special.tell("lock_client");
+}
+
+/// It writes as a holder does: one conditional write at a time, with a watch open.
+struct Writer {
+    leases: Api<Lease>,
+    lease: Lease,
+    times: Vec<Duration>,
+    _watching: AbortOnDropHandle<()>,
+}
+
+impl Writer {
+    async fn start(client: Client, namespace: &str, name: &str) -> Self {
+        let leases: Api<Lease> = Api::namespaced(client, namespace);
+        let lease = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
+        let lease = leases.create(&PostParams::default(), &lease).await.unwrap();
+        let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+        let events = leases.watch(&params, "0").await.unwrap().boxed();
+        let watching = tokio::spawn(events.for_each(|_| async {}));
+        Self { leases, lease, times: Vec::new(), _watching: AbortOnDropHandle::new(watching) }
+    }
+
+    async fn write(&mut self) {
+        let metadata = &self.lease.metadata;
+        let name = metadata.name.as_deref().unwrap();
+        let object = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": { "name": name, "uid": metadata.uid, "resourceVersion": metadata.resource_version },
+            "spec": { "holderIdentity": name, "leaseTransitions": self.times.len() },
+        });
+        let start = Instant::now();
+        let written =
+            self.leases.patch(name, &PatchParams::apply("latency").force(), &Patch::Apply(object)).await;
+        self.times.push(start.elapsed());
+        self.lease = written.unwrap();
+    }
+
+    fn tell(mut self, client: &str) {
+        self.times.sort_unstable();
+        let at = |percent: usize| self.times[(self.times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+        println!("{client:<24} {:8.2} {:8.2} {:8.2}", at(50), at(99), at(100));
+    }
+}
