@@ -47,11 +47,11 @@ fn counted(config: &Config) -> (Client, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let counter = connections.clone();
     let client = lock_client(config, |config, tcp| {
-        let counted = tcp.map_request(move |address| {
+        let tapped = tcp.map_request(move |address| {
             counter.fetch_add(1, Ordering::Relaxed);
             address
         });
-        config.rustls_https_connector_with_connector(counted)
+        config.rustls_https_connector_with_connector(tapped)
     });
     (client.unwrap(), connections)
 }
