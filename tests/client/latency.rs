@@ -10,7 +10,7 @@ use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams, PostParams, WatchParams};
 use kube::client::ConfigExt;
-use kube::{Api, Client};
+use kube::{Api, Client, Config};
 use kube_lease_lock::lock_client;
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
@@ -24,19 +24,48 @@ async fn latency_of_conditional_writes() {
     let plane = ControlPlane::shared().await;
     let config = plane.config().await;
     let namespace = plane.fresh_namespace().await;
-    let special = lock_client(&config, ConfigExt::rustls_https_connector_with_connector).unwrap();
-    let ordinary = Client::try_from(config).unwrap();
-    let mut special = Writer::start(special, &namespace, "special").await;
-    let mut ordinary = Writer::start(ordinary, &namespace, "ordinary").await;
+    let mut special = Writer::start(special(&config), &namespace, "special").await;
+    let mut ordinary = Writer::start(ordinary(&config), &namespace, "ordinary").await;
 
     // In turn, so that both meet the same weather.
     for _ in 0..writes {
         special.write().await;
         ordinary.write().await;
     }
-    println!("{writes} conditional writes    p50      p99      max [ms]");
-    ordinary.tell("kube::Client::try_from");
-    special.tell("lock_client");
+    println!("{writes} conditional writes     p50      p99      max [ms]");
+    tell("kube::Client::try_from", ordinary.times);
+    tell("lock_client", special.times);
+}
+
+/// There, the first request comes right after the end of the TLS handshake.
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn latency_of_new_connections() {
+    let plane = ControlPlane::shared().await;
+    let config = plane.config().await;
+    let (mut special_times, mut ordinary_times) = (Vec::new(), Vec::new());
+    for _ in 0..100 {
+        special_times.push(first_request(special(&config)).await);
+        ordinary_times.push(first_request(ordinary(&config)).await);
+    }
+    println!("100 first requests       p50      p99      max [ms]");
+    tell("kube::Client::try_from", ordinary_times);
+    tell("lock_client", special_times);
+}
+
+async fn first_request(client: Client) -> Duration {
+    let leases: Api<Lease> = Api::namespaced(client, "default");
+    let start = Instant::now();
+    leases.get_opt("none").await.unwrap();
+    start.elapsed()
+}
+
+fn special(config: &Config) -> Client {
+    lock_client(config, ConfigExt::rustls_https_connector_with_connector).unwrap()
+}
+
+fn ordinary(config: &Config) -> Client {
+    Client::try_from(config.clone()).unwrap()
 }
 
 /// It writes as a holder does: one conditional write at a time, with a watch open.
@@ -73,10 +102,10 @@ impl Writer {
         self.times.push(start.elapsed());
         self.lease = written.unwrap();
     }
+}
 
-    fn tell(mut self, client: &str) {
-        self.times.sort_unstable();
-        let at = |percent: usize| self.times[(self.times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
-        println!("{client:<24} {:8.2} {:8.2} {:8.2}", at(50), at(99), at(100));
-    }
+fn tell(client: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e3;
+    println!("{client:<24} {:8.2} {:8.2} {:8.2}", at(50), at(99), at(100));
 }
