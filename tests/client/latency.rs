@@ -1,4 +1,5 @@
-//! What the client is for: conditional writes that take as long as they have to.
+//! How long requests take with the client and with an ordinary one. On connections that are open already the two are
+//! alike; on a new one, the ordinary client has the first request wait for an acknowledgement.
 //!
 //! ```text
 //! LATENCY_WRITES=2000 cargo test --release --test client latency -- --include-ignored --nocapture
@@ -11,8 +12,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams, PostParams, WatchParams};
 use kube::client::ConfigExt;
 use kube::{Api, Client, Config};
-use kube_lease_lock::lock_client;
+use kube_lease_lock::{LeaseLock, lock_client};
 use serde_json::json;
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::ControlPlane;
@@ -51,6 +53,41 @@ async fn latency_of_new_connections() {
     println!("100 first requests       p50      p99      max [ms]");
     tell("kube::Client::try_from", ordinary_times);
     tell("lock_client", special_times);
+}
+
+/// There, the waiter claims on a new connection, because its watch has taken the first.
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn latency_of_handovers() {
+    let plane = ControlPlane::shared().await;
+    let config = plane.config().await;
+    let namespace = plane.fresh_namespace().await;
+    let (mut special_times, mut ordinary_times) = (Vec::new(), Vec::new());
+    for _ in 0..20 {
+        special_times.push(handover([special(&config), special(&config)], &namespace).await);
+        ordinary_times.push(handover([ordinary(&config), ordinary(&config)], &namespace).await);
+    }
+    println!("20 handovers             p50      p99      max [ms]");
+    tell("kube::Client::try_from", ordinary_times);
+    tell("lock_client", special_times);
+}
+
+/// From the call of `release` in the one process to the return of `acquire` in the other.
+async fn handover(clients: [Client; 2], namespace: &str) -> Duration {
+    let lock = |client| LeaseLock::builder(client, "handed-over").namespace(namespace).build().unwrap();
+    let [holder, waiter] = clients.map(lock);
+    let guard = holder.acquire().await.unwrap();
+    let waiting = tokio::spawn(async move {
+        let guard = waiter.acquire().await.unwrap();
+        (Instant::now(), guard)
+    });
+    // Until it watches.
+    sleep(Duration::from_millis(300)).await;
+    let start = Instant::now();
+    guard.release().await.unwrap();
+    let (end, guard) = waiting.await.unwrap();
+    guard.release().await.unwrap();
+    end.duration_since(start)
 }
 
 async fn first_request(client: Client) -> Duration {
