@@ -17,9 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kube::Client;
+use kube::client::ConfigExt;
+use kube::{Client, Config};
 use kube_lease_lock::testing::LeaseServer;
-use kube_lease_lock::{FencingToken, LeaseGuard, LeaseLock};
+use kube_lease_lock::{FencingToken, LeaseGuard, LeaseLock, lock_client};
 use tokio::runtime;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
@@ -244,10 +245,13 @@ enum Api {
 }
 
 impl Api {
-    async fn connect(&self) -> Result<Client, kube::Error> {
+    async fn connect(&self) -> Result<Client> {
         match self {
             Self::InProcess(server) => Ok(server.connect().client()),
-            Self::Cluster => Client::try_default().await,
+            Self::Cluster => {
+                let config = Config::infer().await?;
+                Ok(lock_client(&config, ConfigExt::rustls_https_connector_with_connector)?)
+            }
         }
     }
 }

@@ -23,10 +23,11 @@ fn main() {
 mod unix {
     use std::time::Duration;
 
-    use kube::Client;
+    use kube::Config;
+    use kube::client::ConfigExt;
     use kube_lease_lock::testing::LeaseServer;
     use kube_lease_lock::tokio_util::sync::CancellationToken;
-    use kube_lease_lock::{AcquireError, LeaseLock};
+    use kube_lease_lock::{AcquireError, LeaseLock, lock_client};
     use tokio::process::Command;
     use tokio::signal::unix::{SignalKind, signal};
     use tokio::task::{JoinError, JoinSet};
@@ -41,7 +42,8 @@ mod unix {
             Some(other) => return Err(format!("unknown argument {other:?}").into()),
         };
         let client = if in_cluster {
-            Client::try_default().await?
+            let config = Config::infer().await?;
+            lock_client(&config, ConfigExt::rustls_https_connector_with_connector)?
         } else {
             terminate_myself_after(2)?;
             LeaseServer::new().connect().client()

@@ -118,7 +118,11 @@
 //!
 //! # Features
 //!
-//! - `testing` (off): the in-process API server. It only adds API.
+//! - `client` (off): [`lock_client`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/fn.lock_client.html), a
+//!   client made for the lock alone. The lock is as safe on any other client.
+//! - `testing` (off): the in-process API server.
+//!
+//! Features only add API.
 //!
 //! # Runtime
 //!
@@ -134,6 +138,8 @@
 mod acquisition;
 mod builder;
 mod candidate;
+#[cfg(feature = "client")]
+mod client;
 mod clock;
 mod contend;
 mod election;
@@ -162,6 +168,8 @@ mod watcher;
 mod wire;
 
 pub use builder::LeaseLockBuilder;
+#[cfg(feature = "client")]
+pub use client::{ClientError, lock_client};
 pub use election::Election;
 pub use error::{
     AcquireError, BuildError, LossReason, ReleaseError, RequestError, ShutdownError, TryAcquireError,

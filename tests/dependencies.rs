@@ -13,7 +13,8 @@ const LICENCES: [&str; 5] = ["Apache-2.0", "BSD-3-Clause", "MIT", "Unicode-3.0",
 /// Fine in tests, which nobody ships. They come with TLS.
 const LICENCES_OF_TESTS: [&str; 2] = ["CDLA-Permissive-2.0", "ISC"];
 /// Types of these are in the API, or have to be the same for everybody in the process.
-const ONE_VERSION: [&str; 7] = ["http", "jiff", "k8s-openapi", "kube", "kube-core", "tokio", "tokio-util"];
+const ONE_VERSION: [&str; 8] =
+    ["http", "hyper-util", "jiff", "k8s-openapi", "kube", "kube-core", "tokio", "tokio-util"];
 
 struct Dependencies {
     packages: Vec<Value>,
@@ -34,11 +35,14 @@ impl Dependencies {
     }
 }
 
-/// What a user gets with all features of this crate, as `name version`. The metadata cannot tell: there, what tests
-/// ask of a package and what the library asks of it is one.
+/// What a user gets with all features of this crate, as `name version`.
 fn shipped() -> BTreeSet<String> {
-    let tree =
-        cargo("tree", &["--all-features", "--edges=normal", "--target=all", "--prefix=none", "--format={p}"]);
+    shipped_with("--all-features")
+}
+
+/// The metadata cannot tell: there, what tests ask of a package and what the library asks of it is one.
+fn shipped_with(features: &str) -> BTreeSet<String> {
+    let tree = cargo("tree", &[features, "--edges=normal", "--target=all", "--prefix=none", "--format={p}"]);
     let name_and_version = |line: &str| {
         let mut words = line.split(' ');
         let name = words.next().unwrap();
@@ -109,6 +113,11 @@ fn tls_and_the_version_of_kubernetes_are_left_to_the_application() {
             .any(|tls| package.starts_with(tls))
     };
     assert_eq!(shipped().iter().find(tls), None);
+}
+
+#[test]
+fn features_bring_nothing_that_kube_does_not_bring_anyway() {
+    assert_eq!(shipped(), shipped_with("--no-default-features"));
 }
 
 #[test]

@@ -1,0 +1,81 @@
+//! On a real API server.
+
+use std::time::Duration;
+
+use kube::client::ConfigExt;
+use kube::config::ExecConfig;
+use kube::{Client, Config};
+use kube_lease_lock::{AcquireError, LeaseLock, lock_client};
+use tokio::time::timeout;
+
+use crate::support::ControlPlane;
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn locks_take_turns_on_it() {
+    let plane = ControlPlane::shared().await;
+    let namespace = plane.fresh_namespace().await;
+    let config = plane.config().await;
+    let guard = timeout(SOON, lock(client(&config), &namespace).acquire()).await.unwrap().unwrap();
+    // A neighbour on a client of the ordinary kind.
+    let waiter = lock(Client::try_from(config).unwrap(), &namespace);
+    let waiting = tokio::spawn(async move { waiter.acquire().await });
+    // Some renewals, and a watch on each side.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(guard.is_held() && !waiting.is_finished());
+    let token = guard.fencing_token();
+    guard.release().await.unwrap();
+    let next = timeout(SOON, waiting).await.unwrap().unwrap().unwrap();
+    assert!(next.fencing_token() > token);
+    next.release().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn it_has_no_other_permissions_than_whom_it_impersonates() {
+    let plane = ControlPlane::shared().await;
+    let namespace = plane.fresh_namespace().await;
+    let mut config = plane.config().await;
+    config.auth_info.impersonate = Some("nobody".to_owned());
+    let refused = timeout(SOON, lock(client(&config), &namespace).acquire()).await.unwrap();
+    assert!(matches!(refused, Err(AcquireError::Forbidden(_))), "{refused:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn it_says_when_the_certificate_of_a_plugin_expires() {
+    let plane = ControlPlane::start().await;
+    let mut config = plane.config().await;
+    config.auth_info.token = None;
+    let plugin = plugin_with_certificate(&plane);
+    config.auth_info.exec = Some(serde_json::from_value::<ExecConfig>(plugin).unwrap());
+    let valid_until = client(&config).valid_until().unwrap();
+    assert_eq!(valid_until.to_string(), "2099-01-01T00:00:00Z");
+}
+
+/// Any certificate does: nothing is asked of the server.
+fn plugin_with_certificate(plane: &ControlPlane) -> serde_json::Value {
+    let read = |file| std::fs::read_to_string(plane.data().join(file)).unwrap();
+    let credential = serde_json::json!({ "status": {
+        "clientCertificateData": read("apiserver.crt"),
+        "clientKeyData": read("apiserver.key"),
+        "expirationTimestamp": "2099-01-01T00:00:00Z",
+    } });
+    serde_json::json!({
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "interactiveMode": "Never",
+        "command": "printf",
+        "args": ["%s", credential.to_string()],
+    })
+}
+
+fn client(config: &Config) -> Client {
+    lock_client(config, ConfigExt::rustls_https_connector_with_connector).unwrap()
+}
+
+fn lock(client: Client, namespace: &str) -> LeaseLock {
+    let builder = LeaseLock::builder(client, "a-lock").namespace(namespace);
+    builder.lease_duration(Duration::from_secs(3)).build().unwrap()
+}

@@ -1,0 +1,14 @@
+//! The client made for the lock alone, feature `client`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cluster;
+mod configuration;
+mod connections;
+mod latency;
+mod requests;
+mod retries;
+mod server;
