@@ -17,7 +17,11 @@ use crate::record::{Record, Snapshot};
 use crate::release;
 use crate::session::{Session, Stop};
 use crate::store::{Denial, Failure, Store};
+use crate::time::Moment;
 use crate::watch::News;
+
+/// A watch that was open before the claim and does not tell of it within this time is dead.
+const ECHO: Duration = Duration::from_secs(1);
 
 /// Holds what `claim` won until it is lost or the order to stop comes. Returns that order, carried out.
 pub(crate) async fn hold(
@@ -46,6 +50,8 @@ pub(crate) async fn hold(
     match keeper.keep(&mut stop).await {
         End::Lost(loss) => {
             let failure = keeper.last_failure.take();
+            // It may not have told what it should have.
+            session.turn.watcher.close();
             report_loss(&session.store.clone(), &held, &record, loss, failure).await;
             None
         }
@@ -72,8 +78,8 @@ struct Keeper<'a> {
     holder: Holder,
     held: Held,
     request: Option<BoxFuture<'static, Result<Answer, Failure>>>,
-    /// The newest revision that the watch told.
-    told: u64,
+    /// The revision that a watch opened before has to tell, and by when.
+    echo: (u64, Moment),
     backoff: Backoff,
     last_failure: Option<Failure>,
 }
@@ -81,15 +87,8 @@ struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     fn new(session: &'a mut Session, holder: Holder, held: Held) -> Self {
         let pause = session.longest_pause();
-        Self {
-            session,
-            holder,
-            held,
-            request: None,
-            told: 0,
-            backoff: Backoff::new(pause),
-            last_failure: None,
-        }
+        let echo = (holder.revision(), session.clock.now() + ECHO);
+        Self { session, holder, held, request: None, echo, backoff: Backoff::new(pause), last_failure: None }
     }
 
     async fn keep(&mut self, stop: &mut oneshot::Receiver<Stop>) -> End {
@@ -115,10 +114,16 @@ impl<'a> Keeper<'a> {
                 return stop.try_recv().map_or(End::Lost(Loss::Deadline), |order| End::Stop(Some(order)));
             }
             let watcher = &mut self.session.turn.watcher;
-            if watcher.tend(self.holder.revision(), now) {
-                self.told = self.holder.revision();
+            let (claim, echo_due) = self.echo;
+            if !watcher.has_told(claim) && echo_due <= now {
+                watcher.give_up();
             }
-            let wake = if watcher.is_open() { idle_until } else { idle_until.min(watcher.due()) };
+            watcher.tend(self.holder.revision(), now);
+            let wake = match watcher.is_open() {
+                true if watcher.has_told(claim) => idle_until,
+                true => idle_until.min(echo_due),
+                false => idle_until.min(watcher.due()),
+            };
             tokio::select! {
                 biased;
                 order = &mut *stop => return End::Stop(order.ok()),
@@ -160,11 +165,9 @@ impl<'a> Keeper<'a> {
         let now = self.session.clock.now();
         match news {
             News::Changed(snapshot) => {
-                self.told = self.told.max(snapshot.version.revision);
                 self.holder.watched(snapshot, now);
             }
             News::Deleted(revision) => {
-                self.told = self.told.max(revision);
                 self.holder.watched_deletion(revision, now);
             }
             News::Broken(_) | News::Forbidden(_) => {}
@@ -176,7 +179,7 @@ impl<'a> Keeper<'a> {
         self.backoff.succeeded();
         self.last_failure = None;
         // A watch that has not told of one renewal by the time of the next is dead.
-        if self.told < self.holder.revision() {
+        if !self.session.turn.watcher.has_told(self.holder.revision()) {
             self.session.turn.watcher.give_up();
         }
     }

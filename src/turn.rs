@@ -52,10 +52,12 @@ impl Turn {
     pub(crate) fn begin(&mut self, now: Moment) {
         self.next = None;
         self.line.acquires(now);
+        self.watcher.begin();
     }
 
     /// An acquisition ends. Completes when the next one begins; at once, if no watch waits for that.
     pub(crate) fn end(&mut self) -> oneshot::Receiver<()> {
+        self.watcher.end();
         let (next, begins) = oneshot::channel();
         self.next = Some(next).filter(|_| self.watcher.is_open());
         begins

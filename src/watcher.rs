@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 
 use crate::pace::Backoff;
+use crate::record::{Snapshot, Version};
 use crate::store::Store;
 use crate::time::Moment;
 use crate::watch::{News, watch};
@@ -17,6 +18,10 @@ use crate::watch::{News, watch};
 pub(crate) struct Watcher {
     store: Arc<Store>,
     open: Option<BoxStream<'static, News>>,
+    /// Everything up to this revision has been told.
+    told: u64,
+    /// What had been told when the present acquisition began.
+    told_before: u64,
     /// Not to be opened before this.
     due: Moment,
     backoff: Backoff,
@@ -30,7 +35,14 @@ impl Watcher {
     const AGAIN: Duration = Duration::from_secs(60);
 
     pub(crate) fn new(store: Arc<Store>) -> Self {
-        Self { store, open: None, due: Moment::ORIGIN, backoff: Backoff::new(Self::LONGEST_PAUSE) }
+        Self {
+            store,
+            open: None,
+            told: 0,
+            told_before: 0,
+            due: Moment::ORIGIN,
+            backoff: Backoff::new(Self::LONGEST_PAUSE),
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -42,13 +54,17 @@ impl Watcher {
         self.due
     }
 
-    /// Opens it where it is due, for all changes after `revision`. Tells whether it did.
-    pub(crate) fn tend(&mut self, revision: u64, now: Moment) -> bool {
-        let opens = self.open.is_none() && self.due <= now;
-        if opens {
+    /// Whether it has told what led to this revision.
+    pub(crate) fn has_told(&self, revision: u64) -> bool {
+        self.told >= revision
+    }
+
+    /// Opens it where it is due, for all changes after `revision`.
+    pub(crate) fn tend(&mut self, revision: u64, now: Moment) {
+        if self.open.is_none() && self.due <= now {
             self.open = Some(watch(self.store.clone(), revision));
+            (self.told, self.told_before) = (revision, 0);
         }
-        opens
     }
 
     /// The next news; while it is not open, nothing ever comes.
@@ -57,6 +73,7 @@ impl Watcher {
     pub(crate) async fn next(&mut self) -> News {
         if let Some(open) = &mut self.open {
             if let Some(news) = open.next().await {
+                self.note(&news);
                 return news;
             }
             self.open = None;
@@ -71,18 +88,39 @@ impl Watcher {
             News::Broken(error) => {
                 let pause = self.backoff.failed(None, rng);
                 tracing::debug!(%error, ?pause, "the watch broke off");
-                self.open = None;
                 self.due = now + pause;
             }
-            News::Forbidden(_) => {
-                self.open = None;
-                self.due = now + Self::AGAIN;
-            }
+            News::Forbidden(_) => self.due = now + Self::AGAIN,
         }
     }
 
     pub(crate) fn close(&mut self) {
         self.open = None;
+    }
+
+    /// An acquisition begins.
+    pub(crate) fn begin(&mut self) {
+        self.told_before = self.told;
+    }
+
+    /// An acquisition ends. Stays open for the next one, unless it has told nothing of this one: then it is dead.
+    pub(crate) fn end(&mut self) {
+        while let Some(Some(news)) = self.open.as_mut().and_then(|open| open.next().now_or_never()) {
+            self.note(&news);
+        }
+        if self.told == self.told_before {
+            self.open = None;
+        }
+    }
+
+    fn note(&mut self, news: &News) {
+        match news {
+            News::Changed(Snapshot { version: Version { revision, .. }, .. }) | News::Deleted(revision) => {
+                self.told = self.told.max(*revision);
+            }
+            // The stream has ended.
+            News::Broken(_) | News::Forbidden(_) => self.open = None,
+        }
     }
 
     /// It has not told what has happened: it may be dead, or watch a future that an API server restored from a

@@ -63,7 +63,7 @@ fn slow(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
 
 fn left_behind(case: &Case<'_>, held: &State) -> Option<String> {
     let sent = case.request_of(held)?;
-    let mut later = case.states.iter().filter(|state| state.revision > held.revision);
+    let mut later = case.written().filter(|state| state.revision > held.revision);
     let next = later.find(|state| !case.is_the_administrators(state))?;
     let granted = case.told.holds.iter().any(|hold| hold.identity == held.holder());
     // One request may fail, and what became of it be looked for.

@@ -10,7 +10,7 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
         return Vec::new();
     }
     let ours: HashSet<_> = case.requests.keys().map(|(holder, renewed, _)| (holder, renewed)).collect();
-    let blind = case.states.iter().filter(|state| {
+    let blind = case.written().filter(|state| {
         let sent =
             state.lease.as_ref().is_some_and(|record| ours.contains(&(&record.holder, &record.renewed)));
         sent && !case.is_the_administrators(state) && case.request_of(state).is_none()

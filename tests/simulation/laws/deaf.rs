@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Case;
 use super::prompt::learns_late;
 use crate::history::State;
-use crate::node::Node;
 use crate::plan::Weather;
 use crate::story::Wait;
 
@@ -25,7 +24,10 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
         let (hold, at) = learns_late(case, &pair[0], &pair[1])?;
         let node = hold.node.as_ref()?;
         let reopened = 2 * node.plan.renew_interval.mul_f64(1.01) + AT_ONCE;
-        let deaf = node.last_mute(at).is_some_and(|mute| at < mute + reopened);
+        let began = case.written_by(hold).next().map(|claim| claim.at);
+        // A watch that fell silent before is doubted soon after the claim.
+        let deaf = node.last_mute(at).is_some_and(|mute| at < mute + reopened)
+            || began.is_some_and(|began| at < began + 2 * AT_ONCE);
         (!deaf).then(|| format!("{} never learned what happened at {:.3} s", hold.identity, case.seconds(at)))
     });
     let unasked = case.told.waits.iter().filter_map(|wait| believes_too_long(case, wait));
@@ -55,7 +57,7 @@ fn late(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
     let mut waits = case.told.waits.iter();
     let patient = |wait: &&Wait| {
         let began = wait.from + AT_ONCE < held.at;
-        let due = old.at + patience(case, &wait.by, old);
+        let due = old.at + patience(case, wait, old);
         began && new.at > due && wait.to.is_some_and(|to| to > due)
     };
     let wait = waits.find(patient)?;
@@ -66,12 +68,14 @@ fn late(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
 /// How late a node may be to notice that the Lease was freed in `state`.
 ///
 /// What the watch does not tell shows that it is silent, when a look that it was doubted for finds it. The first
-/// such change may be found by another look, after a claim made in vain.
-fn patience(case: &Case<'_>, node: &Node, state: &State) -> Duration {
-    let Some(mute) = node.last_mute(state.at) else {
+/// such change may be found by another look, after a claim made in vain. A wait may begin with a watch that has been
+/// silent since the last one.
+fn patience(case: &Case<'_>, wait: &Wait, state: &State) -> Duration {
+    let Some(mute) = wait.by.last_mute(state.at) else {
         return AT_ONCE;
     };
-    let telling = case.states.iter().filter(|state| state.at > mute).nth(1);
+    let deaf_from = mute.max(wait.from);
+    let telling = case.states.iter().filter(|state| state.at > deaf_from).nth(1);
     let doubted = telling.is_some_and(|change| change.at + SILENCE < state.at);
     if doubted { AT_ONCE } else { SILENCE }
 }

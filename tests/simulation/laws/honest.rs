@@ -1,4 +1,4 @@
-//! The reason of a loss is one that happened.
+//! The reason of a loss is one that happened, and nothing is granted that is lost by itself.
 
 use std::sync::atomic::Ordering;
 
@@ -9,8 +9,13 @@ use crate::story::Hold;
 
 pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
     let ours = case.told.holds.iter().filter(|hold| hold.node.is_some());
-    let lies = ours.filter(|hold| !is_true(case, hold));
-    lies.map(|hold| format!("{} was told a lie: {:?}", hold.identity, hold.reason)).collect()
+    let broken = ours.filter_map(|hold| match &hold.reason {
+        reason if !is_true(case, hold) => Some(format!("{} was told a lie: {reason:?}", hold.identity)),
+        // What the watch tells first may be that the hold is over.
+        Some(LossReason::TakenOver { .. } | LossReason::Cleared | LossReason::Deleted) => None,
+        _ => is_stillborn(hold).then(|| format!("{} was over when it was granted", hold.identity)),
+    });
+    broken.collect()
 }
 
 fn is_true(case: &Case<'_>, hold: &Hold) -> bool {
@@ -25,4 +30,8 @@ fn is_true(case: &Case<'_>, hold: &Hold) -> bool {
         Some(LossReason::NamespaceGone) => false,
         _ => true,
     }
+}
+
+fn is_stillborn(hold: &Hold) -> bool {
+    !hold.live_at_first && hold.node.as_ref().is_some_and(|node| !node.has_stood_still())
 }

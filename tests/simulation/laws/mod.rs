@@ -106,7 +106,14 @@ impl Case<'_> {
     /// What the owner of `hold` itself wrote, and stands.
     fn written_by<'a>(&'a self, hold: &'a Hold) -> impl DoubleEndedIterator<Item = &'a State> {
         let own = |state: &&State| state.holder() == hold.identity && !self.is_the_administrators(state);
-        self.states.iter().filter(own)
+        self.written().filter(own)
+    }
+
+    /// The states that differ from what they replaced: a place in the queue leaves the record as it was.
+    fn written(&self) -> impl DoubleEndedIterator<Item = &State> {
+        let changed =
+            |number: &usize| *number == 0 || self.states[number - 1].lease != self.states[*number].lease;
+        (0..self.states.len()).filter(changed).map(|number| &self.states[number])
     }
 
     /// The request that led to `state`, if one of our nodes sent it.

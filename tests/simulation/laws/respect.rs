@@ -1,5 +1,6 @@
 //! Nobody writes over what is somebody else's before it has expired.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube_lease_lock::testing::Verb;
@@ -31,10 +32,17 @@ fn fault(case: &Case<'_>, old: &State, new: &State, sent: &Sent, waited: Duratio
     // An unanswered claim on what has expired is taken back by freeing it.
     let own = match new.holder() {
         "" => case.has_claimed(&sent.by, &before.holder),
-        holder => before.holder == holder,
+        holder => before.holder == holder || handed_on(case, &before.holder, sent),
     };
     (!own && !expired).then(|| {
         let Sent { by, .. } = sent;
         format!("{}: {} wrote over what is {}'s after {waited:?}", new.revision, by.name, before.holder)
     })
+}
+
+/// A hold of the same node that was over when this was sent.
+fn handed_on(case: &Case<'_>, holder: &str, sent: &Sent) -> bool {
+    let hold = case.told.holds.iter().find(|hold| hold.identity == holder);
+    let own = hold.filter(|hold| hold.node.as_ref().is_some_and(|node| Arc::ptr_eq(node, &sent.by)));
+    own.is_some_and(|hold| hold.fired.is_some_and(|over| over <= sent.at))
 }
