@@ -61,7 +61,7 @@ func run(ctx context.Context, data *data, audit, separate bool) error {
 	if err != nil {
 		return fmt.Errorf("etcd: %w", err)
 	}
-	go reportWhenReady(ctx, data, audit, pid)
+	go reportWhenReady(ctx, data, audit, etcd, pid)
 	if err := serve(ctx, data, etcd, audit); err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
 	}

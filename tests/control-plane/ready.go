@@ -21,12 +21,13 @@ type ready struct {
 	Version    string `json:"version"`    // of Kubernetes
 	Etcd       string `json:"etcd"`       // its version
 	EtcdPid    string `json:"etcdPid"`    // the process that it runs in
+	EtcdURL    string `json:"etcdUrl"`    // for its clients
 	Data       string `json:"data"`       // the folder, to resume with
 	Log        string `json:"log"`
 	Audit      string `json:"audit,omitempty"` // the audit log, if asked for
 }
 
-func reportWhenReady(ctx context.Context, data *data, audit bool, etcdPid int) {
+func reportWhenReady(ctx context.Context, data *data, audit bool, etcdURL string, etcdPid int) {
 	for !isReady(ctx, data) {
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -36,6 +37,7 @@ func reportWhenReady(ctx context.Context, data *data, audit bool, etcdPid int) {
 		Version:    version.Get().GitVersion,
 		Etcd:       etcdversion.Version,
 		EtcdPid:    strconv.Itoa(etcdPid),
+		EtcdURL:    etcdURL,
 		Data:       data.dir,
 		Log:        data.path("log"),
 	}

@@ -12,6 +12,7 @@ use crate::world::{SOON, World, acquire, ms, s};
 const LEASE: Duration = s(4);
 const CLIENT_GO: Make =
     Make::ClientGo { renew_deadline: s(3), retry_period: ms(500), release_on_cancel: true };
+const KUBE_COORDINATE: Make = Make::KubeCoordinate { grace: s(2), retry_period: s(1) };
 const KUBE_LEASE_MANAGER: Make = Make::KubeLeaseManager { grace: s(2) };
 const KUBERT: Make = Make::Kubert { grace: s(2) };
 const FOR_GOOD: Duration = s(3600);
@@ -58,6 +59,7 @@ fn without_times(mut spec: Value) -> Value {
 async fn the_lease_of_a_crashed_holder_is_left_alone_until_it_expires() {
     tokio::join!(
         after_the_crash_of(CLIENT_GO),
+        after_the_crash_of(KUBE_COORDINATE),
         after_the_crash_of(KUBE_LEASE_MANAGER),
         after_the_crash_of(KUBERT)
     );

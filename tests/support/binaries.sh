@@ -71,7 +71,8 @@ done
 version=$("$KUBEBUILDER_ASSETS/kube-apiserver" --version)
 etcd=$("$KUBEBUILDER_ASSETS/etcd" --version | head -n 1)
 echo "{\"ready\":true,\"kubeconfig\":\"$data/kubeconfig\",\"version\":\"${version#Kubernetes }\"," \
-    "\"etcd\":\"${etcd#etcd Version: }\",\"etcdPid\":\"$etcd_pid\",\"data\":\"$data\",\"log\":\"$data/log\"${audit:+,\"audit\":\"$data/audit\"}}"
+    "\"etcd\":\"${etcd#etcd Version: }\",\"etcdPid\":\"$etcd_pid\",\"etcdUrl\":\"http://127.0.0.1:$ETCD_PORT\"," \
+    "\"data\":\"$data\",\"log\":\"$data/log\"${audit:+,\"audit\":\"$data/audit\"}}"
 
 cat >/dev/null
 end

@@ -114,6 +114,11 @@ impl ControlPlane {
         lock(&self.own()).field("etcd").to_owned()
     }
 
+    /// The URL for clients of its etcd, if it is one of our own.
+    pub(crate) fn etcd_url(&self) -> Option<String> {
+        self.process.as_ref().map(|process| lock(process).field("etcdUrl").to_owned())
+    }
+
     /// All requests answered so far, in that order: needs [`start_audited`](Self::start_audited). A
     /// watch counts from its first answer on.
     pub(crate) fn requests(&self) -> Vec<Request> {

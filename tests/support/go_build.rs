@@ -11,9 +11,11 @@ use super::build;
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/control-plane");
 
 /// etcd and kube-apiserver.
-pub(super) static CONTROL_PLANE: GoProgram = GoProgram::new("control-plane", ".", NO_SERVER);
+pub(super) static CONTROL_PLANE: GoProgram = GoProgram::new("control-plane", &["."], NO_SERVER);
 /// client-go's leader election.
-pub(super) static ELECTOR: GoProgram = GoProgram::new("elector", "elector", NO_GO);
+pub(crate) static ELECTOR: GoProgram = GoProgram::new("elector", &["elector", "orders"], NO_GO);
+/// etcd's own lock.
+pub(crate) static ETCDLOCK: GoProgram = GoProgram::new("etcdlock", &["etcdlock", "orders"], NO_GO);
 
 const NO_SERVER: &str = "
 This test needs a Kubernetes API server. Do one of these:
@@ -23,25 +25,25 @@ This test needs a Kubernetes API server. Do one of these:
 ";
 
 const NO_GO: &str = "
-This test needs client-go. Install Go 1.26 or newer (https://go.dev/dl), to have it built.
+This needs client-go, or etcd's own client. Install Go 1.26 or newer (https://go.dev/dl), to have it built.
 ";
 
-pub(super) struct GoProgram {
+pub(crate) struct GoProgram {
     name: &'static str,
-    /// Its folder within the module.
-    package: &'static str,
+    /// Its folder within the module, and those of the packages that it uses.
+    packages: &'static [&'static str],
     /// What to do if there is no Go.
     advice: &'static str,
     path: OnceLock<PathBuf>,
 }
 
 impl GoProgram {
-    const fn new(name: &'static str, package: &'static str, advice: &'static str) -> Self {
-        Self { name, package, advice, path: OnceLock::new() }
+    const fn new(name: &'static str, packages: &'static [&'static str], advice: &'static str) -> Self {
+        Self { name, packages, advice, path: OnceLock::new() }
     }
 
     /// The path of the program. Its name changes with its sources: an old one is never mistaken for it.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.path.get_or_init(|| self.find_or_build())
     }
 
@@ -73,7 +75,7 @@ impl GoProgram {
             .arg(format!("-s -w -X k8s.io/component-base/version.gitVersion={version}"))
             .arg("-o")
             .arg(output)
-            .arg(Path::new(".").join(self.package));
+            .arg(Path::new(".").join(self.packages[0]));
         let what = format!(
             "building {} of Kubernetes {version} (the first time takes minutes; then it is kept)",
             self.name
@@ -83,9 +85,11 @@ impl GoProgram {
 
     fn fingerprint(&self) -> u64 {
         let mut files = vec![Path::new(MODULE).join("go.mod"), Path::new(MODULE).join("go.sum")];
-        let sources = fs::read_dir(Path::new(MODULE).join(self.package)).expect("the sources of the program");
-        let sources = sources.map(|entry| entry.expect("an entry among the sources").path());
-        files.extend(sources.filter(|path| path.extension().is_some_and(|kind| kind == "go")));
+        for package in self.packages {
+            let sources = fs::read_dir(Path::new(MODULE).join(package)).expect("the sources of the program");
+            let sources = sources.map(|entry| entry.expect("an entry among the sources").path());
+            files.extend(sources.filter(|path| path.extension().is_some_and(|kind| kind == "go")));
+        }
         files.sort();
         let mut hasher = DefaultHasher::new();
         for file in files {

@@ -41,7 +41,9 @@ mod verdict;
 
 pub(crate) use control_plane::ControlPlane;
 pub(crate) use faults::Paused;
+pub(crate) use go_build::{ELECTOR, ETCDLOCK, GoProgram};
 pub(crate) use neighbour::{Make, Neighbour, Pace, Terms};
+pub(crate) use peers_build::optimized_program as peers;
 pub(crate) use process::signal;
 pub(crate) use register::{Register, now};
 pub(crate) use reporter::Reporter;

@@ -16,6 +16,7 @@ use super::{go_build, peers_build};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Make {
     ClientGo { renew_deadline: Duration, retry_period: Duration, release_on_cancel: bool },
+    KubeCoordinate { grace: Duration, retry_period: Duration },
     KubeLeaderElection,
     KubeLeaseManager { grace: Duration },
     Kubert { grace: Duration },
@@ -99,6 +100,11 @@ impl Make {
                     .args(["--renew-deadline", &milliseconds(renew_deadline)])
                     .args(["--retry-period", &milliseconds(retry_period)])
                     .arg(format!("--release-on-cancel={release_on_cancel}"));
+                command
+            }
+            Self::KubeCoordinate { grace, retry_period } => {
+                let mut command = with_grace(peer("kube-coordinate"), grace);
+                command.args(["--retry-period", &milliseconds(retry_period)]);
                 command
             }
             Self::KubeLeaderElection => peer("kube-leader-election"),

@@ -11,19 +11,28 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers");
 
 pub(super) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers");
-        let _lock = build::lock(&target);
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        // What is said of the library is not true of them, and some would be built anew for it.
-        for (name, _) in env::vars_os().filter(|(name, _)| is_of_the_library(&name.to_string_lossy())) {
-            cargo.env_remove(name);
-        }
-        cargo.current_dir(SOURCES).args(["build", "--locked", "--target-dir"]).arg(&target);
-        let what = "building the other lease crates (the first time takes minutes; then they are kept)";
-        build::run(what, &mut cargo, &target.join("build.log"), "This test needs cargo in the PATH.");
-        target.join("debug/peers")
-    })
+    PROGRAM.get_or_init(|| build("dev", "debug"))
+}
+
+/// The same, built to be measured.
+pub(crate) fn optimized_program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| build("release", "release"))
+}
+
+/// Builds it with this profile of cargo, which puts it into that folder.
+fn build(profile: &str, folder: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers");
+    let _lock = build::lock(&target);
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What is said of the library is not true of them, and some would be built anew for it.
+    for (name, _) in env::vars_os().filter(|(name, _)| is_of_the_library(&name.to_string_lossy())) {
+        cargo.env_remove(name);
+    }
+    cargo.current_dir(SOURCES).args(["build", "--locked", "--profile", profile, "--target-dir"]).arg(&target);
+    let what = "building the other lease crates (the first time takes minutes; then they are kept)";
+    build::run(what, &mut cargo, &target.join("build.log"), "This needs cargo in the PATH.");
+    target.join(folder).join("peers")
 }
 
 fn is_of_the_library(variable: &str) -> bool {

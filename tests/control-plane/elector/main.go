@@ -3,23 +3,24 @@
 //
 // While it leads it says so to the register (tests/support/register.rs). On standard output it says `leading <hold>`,
 // `left <hold>`, and how network.go obeys the orders that it reads from standard input.
+//
+// With -by-order it does nothing of this, but acquires and releases Leases as it is ordered to (../orders).
 package main
 
 import (
 	"bufio"
-	"context"
 	"flag"
 	"fmt"
 	"os"
 	"time"
 
 	"github.com/go-logr/logr"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
+
+	"control-plane/orders"
 )
 
 var (
@@ -27,13 +28,14 @@ var (
 	namespace     = flag.String("namespace", "default", "namespace of the Lease")
 	lease         = flag.String("lease", "", "name of the Lease")
 	identity      = flag.String("identity", "", "holder identity")
+	byOrder       = flag.Bool("by-order", false, "acquire and release Leases when standard input says so")
 	registerAddr  = flag.String("register", "", "address of the register")
 	leaseDuration = flag.Duration("lease-duration", 15*time.Second, "as in LeaderElectionConfig")
 	renewDeadline = flag.Duration("renew-deadline", 10*time.Second, "as in LeaderElectionConfig")
 	retryPeriod   = flag.Duration("retry-period", 2*time.Second, "as in LeaderElectionConfig")
 	release       = flag.Bool("release-on-cancel", true, "as in LeaderElectionConfig")
 	term          = flag.Duration("term", time.Second, "for how long to lead at a time")
-	rest          = flag.Duration("rest", time.Second, "for how long to rest after that")
+	pause         = flag.Duration("rest", time.Second, "for how long to rest after that")
 )
 
 func main() {
@@ -42,6 +44,15 @@ func main() {
 
 	config, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
 	check(err)
+	if *byOrder {
+		obeyOrders(config)
+	} else {
+		takeTurns(config)
+	}
+}
+
+// takeTurns never returns.
+func takeTurns(config *rest.Config) {
 	network := newNetwork()
 	config.Wrap(network.wrap)
 	client, err := kubernetes.NewForConfig(config)
@@ -51,36 +62,17 @@ func main() {
 
 	go takeOrders(network)
 	for n := 1; ; n++ {
-		contend(client, newHold(register, fmt.Sprintf("%s#%d", *identity, n)))
-		time.Sleep(*rest)
+		newHold(register, fmt.Sprintf("%s#%d", *identity, n)).contend(client)
+		time.Sleep(*pause)
 	}
 }
 
-// contend leads once.
-func contend(client kubernetes.Interface, hold *hold) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: *namespace, Name: *lease},
-			Client:     client.CoordinationV1(),
-			LockConfig: resourcelock.ResourceLockConfig{Identity: *identity},
-		},
-		LeaseDuration:   *leaseDuration,
-		RenewDeadline:   *renewDeadline,
-		RetryPeriod:     *retryPeriod,
-		ReleaseOnCancel: *release,
-		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(leading context.Context) {
-				// The work ends before the context does, as ReleaseOnCancel demands.
-				defer cancel()
-				hold.lead(leading, *term)
-			},
-			OnStoppedLeading: func() {},
-		},
-	})
-	// Run does not wait for the work.
-	<-hold.ended
+func obeyOrders(config *rest.Config) {
+	// One elector never asks often enough to be throttled. Many in one process should not be either.
+	config.QPS = -1
+	client, err := kubernetes.NewForConfig(config)
+	check(err)
+	check(orders.Obey(func(lease string) (orders.Lock, error) { return newLeadership(client, lease), nil }))
 }
 
 func takeOrders(network *network) {

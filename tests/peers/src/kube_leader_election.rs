@@ -1,9 +1,9 @@
 //! kube-leader-election. It answers when it is asked, so we ask it three times per lease.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
+use kube_4::Client;
 use kube_leader_election::{LeaseLock, LeaseLockParams, LeaseLockResult};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,40 +14,42 @@ use crate::network::{self, Network};
 use crate::peer::{Hold, Peer};
 
 pub struct Election {
-    lock: Arc<LeaseLock>,
-    interval: Duration,
+    client: Client,
+    settings: Settings,
 }
 
 pub async fn connect(settings: Settings, network: &Network) -> Result<Election> {
     let client = network::client!(kube_4, settings, network);
-    let params = LeaseLockParams {
-        lease_name: settings.lease,
-        holder_id: settings.identity,
-        lease_ttl: settings.lease_duration,
-    };
-    let lock = LeaseLock::new(client, &settings.namespace, params);
-    Ok(Election { lock: lock.into(), interval: settings.lease_duration / 3 })
+    Ok(Election { client, settings })
 }
 
 impl Peer for Election {
     type Hold = Leadership;
 
-    async fn acquire(&self) -> Result<Leadership> {
-        while !ask(&self.lock).await? {
-            sleep(self.interval).await;
+    async fn acquire(&self, lease: &str) -> Result<Leadership> {
+        let Settings { namespace, identity, lease_duration, .. } = &self.settings;
+        let params = LeaseLockParams {
+            lease_name: lease.to_owned(),
+            holder_id: identity.clone(),
+            lease_ttl: *lease_duration,
+        };
+        let lock = Arc::new(LeaseLock::new(self.client.clone(), namespace, params));
+        let interval = *lease_duration / 3;
+        while !ask(&lock).await? {
+            sleep(interval).await;
         }
         let (leads, receiver) = watch::channel(true);
-        let (lock, interval) = (self.lock.clone(), self.interval);
+        let asked = lock.clone();
         let renewing = tokio::spawn(async move {
             while *leads.borrow() {
                 sleep(interval).await;
                 // An error says nothing about who leads.
-                if let Ok(answer) = ask(&lock).await {
+                if let Ok(answer) = ask(&asked).await {
                     leads.send_replace(answer);
                 }
             }
         });
-        Ok(Leadership { lock: self.lock.clone(), leads: receiver, renewing })
+        Ok(Leadership { lock, leads: receiver, renewing })
     }
 }
 

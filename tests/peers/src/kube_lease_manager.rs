@@ -24,8 +24,8 @@ impl Peer for Manager {
     type Hold = Leadership;
 
     /// With a manager of its own: one that has led before says at once that it leads.
-    async fn acquire(&self) -> Result<Leadership> {
-        let Settings { namespace, lease, identity, lease_duration, grace, .. } = &self.settings;
+    async fn acquire(&self, lease: &str) -> Result<Leadership> {
+        let Settings { namespace, identity, lease_duration, grace, .. } = &self.settings;
         let manager = LeaseManagerBuilder::new(self.client.clone(), lease)
             .with_namespace(namespace)
             .with_identity(identity)

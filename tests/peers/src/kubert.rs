@@ -25,8 +25,8 @@ pub async fn connect(settings: Settings, network: &Network) -> Result<Kubert> {
 impl Peer for Kubert {
     type Hold = Leadership;
 
-    async fn acquire(&self) -> Result<Leadership> {
-        let Settings { namespace, lease, identity, lease_duration, grace, .. } = &self.settings;
+    async fn acquire(&self, lease: &str) -> Result<Leadership> {
+        let Settings { namespace, identity, lease_duration, grace, .. } = &self.settings;
         let params = ClaimParams { lease_duration: *lease_duration, renew_grace_period: *grace };
         let manager = LeaseManager::init(Api::namespaced(self.client.clone(), namespace), lease).await?;
         let (mut claim, task) = manager.spawn(identity, params).await?;

@@ -3,11 +3,16 @@
 //!
 //! While it leads it says so to the register (`tests/support/register.rs`). On standard output it says `leading <hold>`,
 //! `left <hold>`, and how it [obeys](network) the orders that it reads from standard input.
+//!
+//! With `--by-order` it does nothing of this, but acquires and releases Leases as it is [ordered to](orders).
 
+mod clock;
+mod kube_coordinate;
 mod kube_leader_election;
 mod kube_lease_manager;
 mod kubert;
 mod network;
+mod orders;
 mod peer;
 mod register;
 mod turns;
@@ -18,6 +23,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
+use tokio::runtime::Builder;
 
 use network::Network;
 use register::Register;
@@ -28,19 +34,32 @@ struct Args {
     peer: Kind,
     #[command(flatten)]
     settings: Settings,
+    #[command(flatten)]
+    pace: Option<Pace>,
+    /// Acquire and release Leases when standard input says so
+    #[arg(long, required_unless_present = "Pace", conflicts_with = "Pace")]
+    by_order: bool,
+}
+
+/// Turn after turn.
+#[derive(clap::Args)]
+struct Pace {
+    #[arg(long)]
+    lease: String,
     /// Address of the register
     #[arg(long)]
     register: SocketAddr,
     /// For how long to lead at a time
-    #[arg(long, value_parser = milliseconds)]
+    #[arg(long, value_parser = duration)]
     term: Duration,
     /// For how long to rest after that
-    #[arg(long, value_parser = milliseconds)]
+    #[arg(long, value_parser = duration)]
     rest: Duration,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Kind {
+    KubeCoordinate,
     KubeLeaderElection,
     KubeLeaseManager,
     Kubert,
@@ -54,39 +73,61 @@ struct Settings {
     #[arg(long)]
     namespace: String,
     #[arg(long)]
-    lease: String,
-    #[arg(long)]
     identity: String,
     /// In whole seconds
-    #[arg(long, value_parser = seconds)]
+    #[arg(long, value_parser = duration)]
     lease_duration: Duration,
-    /// How long before the end of a lease to renew it, in whole seconds, where that can be set
-    #[arg(long, value_parser = seconds, default_value = "1s")]
+    /// How long before the end of a lease to renew it, where that can be set: most count in whole seconds
+    #[arg(long, value_parser = duration, default_value = "1s")]
     grace: Duration,
+    /// For how long to wait after an error, where that can be set
+    #[arg(long, value_parser = duration)]
+    retry_period: Option<Duration>,
 }
 
-fn milliseconds(text: &str) -> Result<Duration> {
-    Ok(Duration::from_millis(text.strip_suffix("ms").unwrap_or(text).parse()?))
+/// Such as `15s` or `500ms`.
+fn duration(text: &str) -> Result<Duration> {
+    match text.strip_suffix("ms") {
+        Some(milliseconds) => Ok(Duration::from_millis(milliseconds.parse()?)),
+        None => Ok(Duration::from_secs(text.strip_suffix('s').unwrap_or(text).parse()?)),
+    }
 }
 
-fn seconds(text: &str) -> Result<Duration> {
-    Ok(Duration::from_secs(text.strip_suffix('s').unwrap_or(text).parse()?))
+fn main() -> Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(run(Args::parse()));
+    // Without waiting for standard input, which may stay open.
+    runtime.shutdown_background();
+    ended
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
-    let Args { peer, settings, register, term, rest } = Args::parse();
-    let register = Register::connect(register).await?;
-    let network = Network::default();
-    let turns = turns::Turns { identity: settings.identity.clone(), term, rest, register };
-    tokio::select! {
-        () = network.take_orders() => Ok(()),
-        ended = async {
-            match peer {
-                Kind::KubeLeaderElection => turns.take(kube_leader_election::connect(settings, &network).await?).await,
-                Kind::KubeLeaseManager => turns.take(kube_lease_manager::connect(settings, &network).await?).await,
-                Kind::Kubert => turns.take(kubert::connect(settings, &network).await?).await,
-            }
-        } => ended,
+async fn run(Args { peer, settings, pace, .. }: Args) -> Result<()> {
+    let network = &Network::default();
+    let contender = Contender { identity: settings.identity.clone(), network, pace };
+    match peer {
+        Kind::KubeCoordinate => contender.run(kube_coordinate::connect(settings, network).await?).await,
+        Kind::KubeLeaderElection => {
+            contender.run(kube_leader_election::connect(settings, network).await?).await
+        }
+        Kind::KubeLeaseManager => contender.run(kube_lease_manager::connect(settings, network).await?).await,
+        Kind::Kubert => contender.run(kubert::connect(settings, network).await?).await,
+    }
+}
+
+struct Contender<'a> {
+    identity: String,
+    network: &'a Network,
+    pace: Option<Pace>,
+}
+
+impl Contender<'_> {
+    async fn run(self, peer: impl Peer) -> Result<()> {
+        let Some(Pace { lease, register, term, rest }) = self.pace else { return orders::obey(peer).await };
+        let register = Register::connect(register).await?;
+        let turns = turns::Turns { identity: self.identity, lease, term, rest, register };
+        tokio::select! {
+            () = self.network.take_orders() => Ok(()),
+            ended = turns.take(peer) => ended,
+        }
     }
 }

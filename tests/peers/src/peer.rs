@@ -6,7 +6,7 @@ pub trait Peer {
     type Hold: Hold;
 
     /// Waits until it holds the Lease.
-    async fn acquire(&self) -> Result<Self::Hold>;
+    async fn acquire(&self, lease: &str) -> Result<Self::Hold>;
 }
 
 pub trait Hold {

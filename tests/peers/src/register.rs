@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -19,10 +18,4 @@ impl Register {
     pub async fn say(&mut self, line: &str) -> Result<()> {
         Ok(self.0.write_all(format!("{line}\n").as_bytes()).await?)
     }
-}
-
-/// The clock that all processes of this machine share, in nanoseconds.
-pub fn now() -> i64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec * 1_000_000_000 + now.tv_nsec
 }

@@ -5,11 +5,13 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::time::{Instant, sleep};
 
+use crate::clock::now;
 use crate::peer::{Hold, Peer};
-use crate::register::{Register, now};
+use crate::register::Register;
 
 pub struct Turns {
     pub identity: String,
+    pub lease: String,
     pub term: Duration,
     pub rest: Duration,
     pub register: Register,
@@ -19,7 +21,7 @@ impl Turns {
     /// Ends with the first error only.
     pub async fn take(mut self, peer: impl Peer) -> Result<()> {
         for n in 1.. {
-            let hold = peer.acquire().await?;
+            let hold = peer.acquire(&self.lease).await?;
             self.lead(&format!("{}#{n}", self.identity), hold).await?;
             sleep(self.rest).await;
         }

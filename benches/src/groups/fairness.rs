@@ -1,0 +1,78 @@
+//! Contenders with nothing to do inside, each of which asks again at once.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::bench::Bench;
+use crate::relay;
+use crate::stats::{Samples, Short, ratio};
+use crate::table::{Table, Target};
+use crate::turns::{Crowd, Turn, handovers};
+
+pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
+    let time = bench.options.fairness();
+    let mut table = Table::new(
+        &format!("fairness: processes that ask again at once, for {} s", time.as_secs()),
+        [
+            "contenders",
+            "turns of each",
+            "least to fair share",
+            "most to fair share",
+            "longest wait",
+            "to mean wait",
+            "handovers/s",
+            "floor/s",
+            "to floor",
+        ],
+    );
+    for contenders in [2, 8] {
+        let floor =
+            relay::handovers(bench, &format!("floor-{contenders}"), bench.options.count(50, 300)).await?;
+        let turns = contend(bench, contenders, time).await?;
+        ensure!(!turns.is_empty(), "no turn at all");
+        add(&mut table, contenders, &turns, &floor, time);
+    }
+    table.remark("A handover is a turn after another contender's; the floor makes one in its p50.");
+    Ok(table)
+}
+
+async fn contend(bench: &Bench<'_>, contenders: usize, time: Duration) -> Result<Vec<Turn>> {
+    let mut crowd = Crowd::new();
+    for _ in 0..contenders {
+        crowd.join(bench.lock(bench.client()?, &format!("fairness-{contenders}"))?, Duration::ZERO);
+    }
+    // Until all have their connections.
+    crowd.go_on(Duration::from_secs(1)).await?;
+    crowd.turns.take();
+    crowd.go_on(time).await?;
+    Ok(crowd.turns.take())
+}
+
+fn add(table: &mut Table, contenders: usize, turns: &[Turn], floor: &Samples, time: Duration) {
+    let mut shares = vec![0_u32; contenders];
+    for turn in turns {
+        shares[turn.contender] += 1;
+    }
+    let mean =
+        f64::from(shares.iter().sum::<u32>()) / f64::from(u32::try_from(contenders).unwrap_or(u32::MAX));
+    let least = f64::from(shares.iter().copied().min().unwrap_or_default()) / mean;
+    let most = f64::from(shares.iter().copied().max().unwrap_or_default()) / mean;
+    let waits: Samples = turns.iter().map(|turn| turn.held - turn.asked).collect();
+    // One that never had a turn has waited all the time.
+    let longest = if least > 0.0 { waits.max() } else { time };
+    let changes = f64::from(u32::try_from(handovers(turns).len()).unwrap_or(u32::MAX)) / time.as_secs_f64();
+    let possible = 1.0 / floor.p50().as_secs_f64();
+    let shares: Vec<_> = shares.iter().map(ToString::to_string).collect();
+    table.row([
+        &contenders,
+        &shares.join(", "),
+        &Target::at_least(least, 0.5, ""),
+        &Target::at_most(most, 2.0, ""),
+        &Short(longest),
+        &Target::at_most(ratio(longest, waits.mean()), 10.0, "x"),
+        &format!("{changes:.0}"),
+        &format!("{possible:.0}"),
+        &Target::at_least(100.0 * changes / possible, 60.0, " %"),
+    ]);
+}

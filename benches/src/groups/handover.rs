@@ -1,0 +1,115 @@
+//! From a release to the next holder, with one that waits.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use kube_lease_lock::{LeaseGuard, LeaseLock};
+
+use crate::bench::Bench;
+use crate::options::ClientKind;
+use crate::relay::Relay;
+use crate::stats::{Samples, Short};
+use crate::system::Row;
+use crate::table::{Table, Target};
+use crate::tap::Tap;
+
+pub(crate) async fn measure(bench: &Bench<'_>, rows: &mut Vec<Row>) -> Result<Table> {
+    let mut table = Table::new(
+        "handover: from just before the release to the guard of one that waits",
+        ["clients", "n", "p50", "p99", "max", "floor p50", "floor p99", "p50 to floor", "p99 to floor"],
+    );
+    for (kind, name) in [(ClientKind::Nodelay, "with TCP_NODELAY"), (ClientKind::Ordinary, "ordinary")] {
+        let (lock, floor) = series(&bench.with(kind), name).await?;
+        let targets =
+            [Target::times(lock.p50(), floor.p50(), 1.3), Target::times(lock.p99(), floor.p99(), 2.0)];
+        let [p50, p99, max] = [lock.p50(), lock.p99(), lock.max()].map(Short);
+        let [floor_p50, floor_p99] = [floor.p50(), floor.p99()].map(Short);
+        let [to_p50, to_p99] = &targets;
+        table.row([&name, &lock.len(), &p50, &p99, &max, &floor_p50, &floor_p99, to_p50, to_p99]);
+        if kind == bench.kind() {
+            rows.push(row("plain requests", floor));
+            rows.push(row("kube-lease-lock", lock));
+        }
+    }
+    table.remark(
+        "The floor is a release write, its watch event at another client, and that client's claim write.",
+    );
+    Ok(table)
+}
+
+fn row(system: &str, handover: Samples) -> Row {
+    Row {
+        system: system.to_owned(),
+        settings: "defaults".to_owned(),
+        handover: Some(handover),
+        ..Row::default()
+    }
+}
+
+/// Handovers of the lock and of plain requests by turns, so that both have the same machine.
+async fn series(bench: &Bench<'_>, name: &str) -> Result<(Samples, Samples)> {
+    let mut relay = Relay::new(bench, &format!("{}-floor", name.len())).await?;
+    let mut pair = Pair::new(bench, &format!("{}-lock", name.len())).await?;
+    let (mut lock, mut floor) = (Vec::new(), Vec::new());
+    for _ in 0..bench.options.count(50, 1_000) {
+        lock.push(pair.handover().await?);
+        floor.push(relay.handover().await?);
+    }
+    Ok((lock.into_iter().collect(), floor.into_iter().collect()))
+}
+
+/// Two locks with clients of their own that hand one Lease to each other.
+struct Pair {
+    guard: Option<LeaseGuard>,
+    holder: Contender,
+    successor: Contender,
+}
+
+struct Contender {
+    lock: LeaseLock,
+    tap: Tap,
+}
+
+impl Contender {
+    fn new(bench: &Bench<'_>, name: &str) -> Result<Self> {
+        let tap = Tap::default();
+        Ok(Self { lock: bench.lock(bench.tapped(&tap)?, name)?, tap })
+    }
+}
+
+impl Pair {
+    async fn new(bench: &Bench<'_>, name: &str) -> Result<Self> {
+        let (holder, successor) = (Contender::new(bench, name)?, Contender::new(bench, name)?);
+        let guard = Some(holder.lock.acquire().await?);
+        let mut pair = Self { guard, holder, successor };
+        for _ in 0..WARM_UP {
+            pair.handover().await?;
+        }
+        Ok(pair)
+    }
+
+    async fn handover(&mut self) -> Result<Duration> {
+        let lock = self.successor.lock.clone();
+        let waiting = tokio::spawn(async move {
+            let guard = lock.acquire().await?;
+            anyhow::Ok((guard, Instant::now()))
+        });
+        self.successor.tap.until_quiet(QUIET).await;
+
+        let start = Instant::now();
+        let release = self.guard.take().map(LeaseGuard::release).map(tokio::spawn);
+        let (guard, at) = waiting.await??;
+        if let Some(release) = release {
+            release.await??;
+        }
+        self.guard = Some(guard);
+        std::mem::swap(&mut self.holder, &mut self.successor);
+        Ok(at.duration_since(start))
+    }
+}
+
+/// Connections are opened, and all code has run once.
+const WARM_UP: usize = 10;
+
+/// One that has asked nothing for so long is waiting.
+const QUIET: Duration = Duration::from_millis(20);

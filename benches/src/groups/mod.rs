@@ -1,0 +1,11 @@
+//! One file for each thing that is measured.
+
+pub(crate) mod acquire;
+pub(crate) mod crash;
+pub(crate) mod fairness;
+pub(crate) mod floor;
+pub(crate) mod handover;
+pub(crate) mod held;
+pub(crate) mod idle;
+pub(crate) mod tasks;
+pub(crate) mod waiters;

@@ -1,0 +1,105 @@
+//! Many tasks of one process wait for one lock, alone and with a rival process.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use kube_lease_lock::LeaseLock;
+use tokio::task::JoinSet;
+
+use crate::bench::Bench;
+use crate::stats::{Samples, Short, ratio};
+use crate::table::{Table, Target};
+use crate::tap::{Tap, Verb};
+use crate::turns::{Crowd, Turn, Turns, handovers};
+
+pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
+    let count = bench.options.count(500, 10_000);
+    let mut table = Table::new(
+        "tasks: many of one process wait for one lock, with nothing to do inside",
+        [
+            "",
+            "tasks",
+            "first come, first served",
+            "all in",
+            "handover p50",
+            "handover p99",
+            "writes per turn",
+            "turns of the rival",
+            "its longest wait",
+        ],
+    );
+    for (what, rival) in [("alone", false), ("a rival process asks as well", true)] {
+        let seen = queue(bench, what.len(), count, rival).await?;
+        let fifo = Target::is(seen.in_order, "yes");
+        let [all, p50, p99] = [seen.all, seen.taken.p50(), seen.taken.p99()].map(Short);
+        let writes = Target::at_most(seen.writes, 1.0, "");
+        let rival_turns = seen.rival.len();
+        let (turns, wait) = if rival {
+            // Longer than that, and somebody looks for the reason.
+            (
+                rival_turns.to_string(),
+                Target::within(longest(&seen.rival, seen.all), Duration::from_secs(1)).to_string(),
+            )
+        } else {
+            Default::default()
+        };
+        table.row([&what, &count, &fifo, &all, &p50, &p99, &writes, &turns, &wait]);
+    }
+    Ok(table)
+}
+
+struct Seen {
+    in_order: bool,
+    all: Duration,
+    taken: Samples,
+    writes: f64,
+    rival: Vec<Turn>,
+}
+
+async fn queue(bench: &Bench<'_>, name: usize, count: usize, with_rival: bool) -> Result<Seen> {
+    let (name, tap, turns) = (format!("tasks-{name}"), Tap::default(), Turns::default());
+    let lock = bench.lock(bench.tapped(&tap)?, &name)?;
+    let first = lock.acquire().await?;
+    let mut tasks = JoinSet::new();
+    for place in 0..count {
+        let (lock, turns) = (lock.clone(), turns.clone());
+        let mut turn = Box::pin(async move { wait(&lock, place).await.map(|turn| turns.push(turn)) });
+        // The first poll queues: here, in order, and not whenever the task comes to run.
+        let _ = futures::poll!(&mut turn);
+        tasks.spawn(turn);
+    }
+    let mut rival = Crowd::new();
+    if with_rival {
+        rival.join(bench.lock(bench.client()?, &name)?, Duration::ZERO);
+        rival.go_on(Duration::from_millis(500)).await?;
+    }
+    tap.take();
+    let start = Instant::now();
+    first.release().await?;
+    while let Some(turn) = tasks.join_next().await {
+        turn??;
+    }
+    let (all, rival) = (start.elapsed(), rival.turns.take());
+    let writes = tap.take().iter().filter(|sent| sent.verb == Verb::Write).count();
+    let turns = turns.take();
+    Ok(Seen {
+        in_order: turns.iter().map(|turn| turn.contender).eq(0..count),
+        all,
+        taken: handovers(&turns),
+        writes: ratio(Duration::from_secs(writes.try_into()?), Duration::from_secs(count.try_into()?)),
+        rival,
+    })
+}
+
+async fn wait(lock: &LeaseLock, contender: usize) -> Result<Turn> {
+    let asked = Instant::now();
+    let guard = lock.acquire().await?;
+    let held = Instant::now();
+    guard.release().await?;
+    Ok(Turn { contender, asked, held, released: held })
+}
+
+/// One that never had a turn has waited all the time.
+fn longest(turns: &[Turn], all: Duration) -> Duration {
+    turns.iter().map(|turn| turn.held - turn.asked).max().unwrap_or(all)
+}

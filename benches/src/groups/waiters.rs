@@ -1,0 +1,131 @@
+//! Many processes wait for one Lease.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use tokio::time::sleep;
+
+use crate::bench::Bench;
+use crate::machine::open_files;
+use crate::relay;
+use crate::stats::{Samples, Short};
+use crate::table::{Table, Target};
+use crate::tap::{Tap, Verb};
+use crate::turns::{Crowd, handovers};
+
+struct Case {
+    waiters: usize,
+    hold: Duration,
+    /// How often the lock changes hands, in a quick run and else.
+    handovers: (usize, usize),
+    /// How many times as long as the floor a handover may take.
+    limit: f64,
+}
+
+const CASES: [Case; 3] = [
+    Case { waiters: 10, hold: Duration::from_millis(50), handovers: (20, 400), limit: 3.0 },
+    Case { waiters: 100, hold: Duration::from_millis(100), handovers: (10, 200), limit: 10.0 },
+    Case { waiters: 1_000, hold: Duration::from_millis(200), handovers: (5, 100), limit: 10.0 },
+];
+
+pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
+    let mut table = Table::new(
+        "waiters: each with a client of its own, one handover after the other",
+        [
+            "waiters",
+            "n",
+            "p50",
+            "p99",
+            "floor p50",
+            "p50 to floor",
+            "writes but releases",
+            "conflicts",
+            "files",
+            "started in",
+        ],
+    );
+    for case in &CASES {
+        let floor =
+            relay::handovers(bench, &format!("floor-{}", case.waiters), bench.options.count(50, 300)).await?;
+        let seen = crowd(bench, case).await?;
+        let target = Target::times(seen.taken.p50(), floor.p50(), case.limit);
+        let [p50, p99, floor_p50] = [seen.taken.p50(), seen.taken.p99(), floor.p50()].map(Short);
+        let claims = Target::at_most(seen.claims, 3.0, "");
+        let conflicts = format!("{:.2}", seen.conflicts);
+        let started = Short(seen.started);
+        table.row([
+            &case.waiters,
+            &seen.taken.len(),
+            &p50,
+            &p99,
+            &floor_p50,
+            &target,
+            &claims,
+            &conflicts,
+            &seen.files,
+            &started,
+        ]);
+    }
+    table.remark(
+        "Writes and conflicts are per handover, counted at the clients. A contender that released asks again at once. \
+         The clients share a process, and two cores with the API server: at 1,000 most of the time is spent telling \
+         all of them.",
+    );
+    Ok(table)
+}
+
+struct Seen {
+    taken: Samples,
+    claims: f64,
+    conflicts: f64,
+    /// Open files, connections above all.
+    files: usize,
+    started: Duration,
+}
+
+async fn crowd(bench: &Bench<'_>, case: &Case) -> Result<Seen> {
+    let name = format!("waiters-{}", case.waiters);
+    let (mut crowd, tap, files) = (Crowd::new(), Tap::default(), open_files());
+    let first = bench.lock(bench.client()?, &name)?.acquire().await?;
+    let start = Instant::now();
+    for waiter in 0..case.waiters {
+        crowd.join(bench.lock(bench.tapped(&tap)?, &name)?, case.hold);
+        if waiter % 10 == 9 {
+            // More at a time wait for one another, not for the API server.
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+    tap.until_quiet(Duration::from_millis(500)).await;
+    let started = start.elapsed();
+    first.release().await?;
+    until(&mut crowd, 2).await?;
+
+    tap.take();
+    crowd.turns.take();
+    until(&mut crowd, bench.options.count(case.handovers.0, case.handovers.1)).await?;
+    let (turns, requests, files) = (crowd.turns.take(), tap.take(), open_files().saturating_sub(files));
+    let writes = requests.iter().filter(|sent| sent.verb == Verb::Write);
+    let (writes, conflicts) = (writes.clone().count(), writes.filter(|sent| sent.status == 409).count());
+    let per_turn = |count: usize| {
+        Ok::<_, anyhow::Error>(f64::from(u32::try_from(count)?) / f64::from(u32::try_from(turns.len())?))
+    };
+    Ok(Seen {
+        taken: handovers(&turns),
+        claims: per_turn(writes.saturating_sub(turns.len()))?,
+        conflicts: per_turn(conflicts)?,
+        files,
+        started,
+    })
+}
+
+/// Waits for so many turns.
+async fn until(crowd: &mut Crowd, turns: usize) -> Result<()> {
+    let start = Instant::now();
+    while crowd.turns.count() < turns {
+        ensure!(start.elapsed() < PATIENCE, "{} of {turns} turns in {PATIENCE:?}", crowd.turns.count());
+        crowd.go_on(Duration::from_millis(20)).await?;
+    }
+    Ok(())
+}
+
+const PATIENCE: Duration = Duration::from_secs(120);

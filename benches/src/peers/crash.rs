@@ -1,0 +1,56 @@
+//! A process holds Leases and is killed. Another one waits for them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
+use tokio::time::sleep;
+
+use super::contender::Lock;
+use super::phase;
+use super::place::Place;
+use super::systems::System;
+use crate::stats::Samples;
+
+pub(crate) async fn measure(system: &System, place: &Place, leases: usize) -> Result<Samples> {
+    let (mut first, second) = (system.start(place, HOLDER)?, system.start(place, "waiter")?);
+    let mut pairs = Vec::new();
+    for lease in 0..leases {
+        let name = format!("crashed-{lease}");
+        place.add_free(&name).await?;
+        pairs.push((first.lock(&name), second.lock(&name), name));
+    }
+    // So that the crash comes at another phase of each lease.
+    let starts = pairs
+        .iter_mut()
+        .enumerate()
+        .map(|(n, (holder, waiter, _))| hold_and_wait(holder, waiter, system.lease.mul_f64(phase(n))));
+    try_join_all(starts).await?;
+    sleep(system.lease / 2).await;
+    first.kill().await?;
+    let renewals: HashMap<_, _> = place.renewals_of(HOLDER).await?.into_iter().collect();
+
+    let mut samples = Vec::new();
+    for (mut holder, mut waiter, name) in pairs {
+        let told = holder.renewed().await;
+        // Without those that were already taken over.
+        if let Some(renewed) = told.or_else(|| renewals.get(&name).copied()) {
+            let acquired = waiter.acquired().await?;
+            let taken = acquired.checked_sub(renewed).context("somebody else held the lock")?;
+            samples.push(Duration::from_nanos(taken));
+        }
+    }
+    ensure!(!samples.is_empty(), "no lock was held to the end");
+    Ok(samples.into_iter().collect())
+}
+
+const HOLDER: &str = "holder";
+
+async fn hold_and_wait(holder: &mut Lock, waiter: &mut Lock, start: Duration) -> Result<()> {
+    sleep(start).await;
+    holder.acquire().await?;
+    holder.acquired().await?;
+    waiter.acquire().await?;
+    Ok(())
+}

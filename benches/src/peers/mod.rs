@@ -1,0 +1,96 @@
+//! Other lock crates, and other systems, each in processes of its own and with the clients that its users have.
+
+mod contender;
+mod crash;
+mod free;
+mod handover;
+pub(crate) mod ours;
+mod place;
+mod systems;
+mod versions;
+
+/// What makes a lock crate a contender by order.
+#[allow(dead_code, unreachable_pub, reason = "they are made for another program")]
+#[path = "../../../tests/peers/src"]
+mod program {
+    pub(crate) mod clock;
+    pub(crate) mod orders;
+    pub(crate) mod peer;
+}
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use futures::future::join_all;
+
+use crate::options::Options;
+use crate::stats::Samples;
+use crate::support::ControlPlane;
+use crate::system::Row;
+use handover::Extent;
+use place::Place;
+use systems::System;
+
+/// Measures each peer as this crate is measured, against the same API server.
+pub(crate) async fn measure(plane: &ControlPlane, options: &Options) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for system in &systems::ALL {
+        system.build().await?;
+        rows.push(Row { system: system.name(), settings: system.settings.to_owned(), ..Row::default() });
+    }
+    // Milliseconds first, with nothing else going on; then seconds, all at once.
+    for (system, row) in systems::ALL.iter().zip(&mut rows) {
+        measure_milliseconds(system, row, plane, options).await;
+    }
+    let seconds = systems::ALL.iter().zip(&mut rows);
+    join_all(seconds.map(|(system, row)| measure_seconds(system, row, plane, options))).await;
+    Ok(rows)
+}
+
+async fn measure_milliseconds(system: &System, row: &mut Row, plane: &ControlPlane, options: &Options) {
+    let there = Place::new(plane).await;
+    if !system.is_first_of_its_kind() {
+        return;
+    }
+    row.acquire = note(free::measure(system, &there, options.count(20, 200)).await, &mut row.remark);
+    if system.is_prompt() {
+        let extent = Extent { leases: 1, turns: options.count(20, 100) };
+        row.handover = note(handover::measure(system, &there, extent).await, &mut row.remark);
+    }
+}
+
+async fn measure_seconds(system: &System, row: &mut Row, plane: &ControlPlane, options: &Options) {
+    let there = Place::new(plane).await;
+    let handover = async {
+        if system.is_prompt() {
+            return None;
+        }
+        // With short leases there is time for more.
+        let turns = if system.is_first_of_its_kind() { options.count(1, 2) } else { options.count(2, 10) };
+        let extent = Extent { leases: options.count(4, 16), turns };
+        Some(handover::measure(system, &there, extent).await)
+    };
+    let crash = crash::measure(system, &there, options.count(4, 16));
+    let (handover, crash) = futures::join!(handover, crash);
+    if let Some(handover) = handover {
+        row.handover = note(handover, &mut row.remark);
+    }
+    row.crash = note(crash, &mut row.remark);
+}
+
+/// An error is one of the findings.
+fn note(measured: Result<Samples>, remark: &mut String) -> Option<Samples> {
+    measured
+        .map_err(|error| {
+            eprintln!("{error:?}");
+            let _ = write!(remark, "{error:#} ");
+        })
+        .ok()
+}
+
+/// From 0 to 1, spread evenly however many there are: the golden ratio does that.
+fn phase(n: usize) -> f64 {
+    #[expect(clippy::cast_precision_loss)]
+    let n = n as f64;
+    (n * 0.618_033_988_75).fract()
+}

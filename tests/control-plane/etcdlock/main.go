@@ -1,0 +1,71 @@
+// Command etcdlock acquires and releases etcd's own lock, as it is ordered to (../orders): the yardstick for locks that are
+// made of Leases. Each lock has a session of its own.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+
+	"control-plane/orders"
+)
+
+var (
+	etcd = flag.String("etcd", "", "URL of etcd")
+	ttl  = flag.Duration("lease-duration", 60*time.Second, "after which the locks of a crashed process are free, in whole seconds")
+)
+
+func main() {
+	flag.Parse()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{*etcd}})
+	check(err)
+	check(orders.Obey(func(name string) (orders.Lock, error) { return newLock(client, name) }))
+}
+
+type lock struct {
+	session *concurrency.Session
+	mutex   *concurrency.Mutex
+}
+
+func newLock(client *clientv3.Client, name string) (*lock, error) {
+	session, err := concurrency.NewSession(client, concurrency.WithTTL(int(ttl.Seconds())))
+	if err != nil {
+		return nil, err
+	}
+	renewals, err := client.KeepAlive(session.Ctx(), session.Lease())
+	if err != nil {
+		return nil, err
+	}
+	go tell(renewals, name)
+	return &lock{session, concurrency.NewMutex(session, "/locks/"+name)}, nil
+}
+
+// tell makes known what cannot be seen from outside, unlike the renewals of a Lease.
+func tell(renewals <-chan *clientv3.LeaseKeepAliveResponse, name string) {
+	for range renewals {
+		orders.Tell("renewed", name)
+	}
+}
+
+func (l *lock) Acquire() error {
+	return l.mutex.Lock(context.Background())
+}
+
+func (l *lock) Release() error {
+	if err := l.mutex.Unlock(context.Background()); err != nil {
+		return err
+	}
+	return l.session.Close()
+}
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "etcdlock:", err)
+		os.Exit(1)
+	}
+}
