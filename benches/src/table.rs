@@ -94,9 +94,8 @@ impl Target {
         Self { value: format!("{value:.2}{unit}"), rule: format!(">= {limit}{unit}"), met: value >= limit }
     }
 
-    pub(crate) fn is(condition: bool, rule: &str) -> Self {
-        let value = if condition { "yes" } else { "no" };
-        Self { value: value.to_owned(), rule: rule.to_owned(), met: condition }
+    pub(crate) fn is(met: bool) -> Self {
+        Self { value: if met { "yes" } else { "no" }.to_owned(), rule: "yes".to_owned(), met }
     }
 }
 
@@ -120,9 +119,9 @@ mod tests {
         let lines = [
             "## Some",
             "",
-            "| what |                         p50 |",
-            "| ---- | --------------------------: |",
-            "| GET  |                      710 µs |",
+            "| what |                        p50 |",
+            "| ---- | --------------------------:|",
+            "| GET  |                     710 µs |",
             "| SSA  | 1.50x (<= 1.3x) **missed** |",
             "",
             "More.",

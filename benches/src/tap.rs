@@ -47,7 +47,11 @@ impl Tap {
     /// Waits until no request has been answered for so long.
     pub(crate) async fn until_quiet(&self, quiet: Duration) {
         let mut answered = None;
-        while answered.replace(self.requests().len()) != Some(self.requests().len()) {
+        loop {
+            let now = self.requests().len();
+            if answered.replace(now) == Some(now) {
+                return;
+            }
             sleep(quiet).await;
         }
     }

@@ -1,5 +1,6 @@
 //! Contenders that take turns for a while, and what they saw.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,16 @@ impl Turns {
     }
 }
 
-/// Contenders that ask for the lock, hold it for a while, and ask again, until they are dropped.
+/// What a contender does with the lock, and without it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Manner {
+    /// How long it holds the lock.
+    pub(crate) work: Duration,
+    /// How long it leaves the lock to others before it asks again.
+    pub(crate) rest: Duration,
+}
+
+/// Contenders that ask for the lock again and again, until they are dropped.
 pub(crate) struct Crowd {
     pub(crate) turns: Turns,
     contenders: JoinSet<Result<()>>,
@@ -49,11 +59,12 @@ impl Crowd {
         Self { turns: Turns::default(), contenders: JoinSet::new() }
     }
 
-    pub(crate) fn join(&mut self, lock: LeaseLock, work: Duration) {
+    pub(crate) fn join(&mut self, lock: LeaseLock, manner: Manner) {
         let (turns, contender) = (self.turns.clone(), self.contenders.len());
         self.contenders.spawn(async move {
             loop {
-                turns.push(turn(&lock, contender, work).await?);
+                turns.push(turn(&lock, contender, manner.work).await?);
+                pause(manner.rest).await;
             }
         });
     }
@@ -75,12 +86,27 @@ async fn turn(lock: &LeaseLock, contender: usize, work: Duration) -> Result<Turn
     let asked = Instant::now();
     let guard = lock.acquire().await?;
     let held = Instant::now();
-    if !work.is_zero() {
-        sleep(work).await;
-    }
+    pause(work).await;
     let released = Instant::now();
     guard.release().await?;
     Ok(Turn { contender, asked, held, released })
+}
+
+/// Even the shortest sleep takes a millisecond.
+async fn pause(time: Duration) {
+    if !time.is_zero() {
+        sleep(time).await;
+    }
+}
+
+/// The longest wait within a time, over or still under way at its end.
+pub(crate) fn longest_wait(turns: &[Turn], contenders: usize, time: Range<Instant>) -> Duration {
+    let over = turns.iter().map(|turn| turn.held - turn.asked);
+    let under_way = (0..contenders).map(|contender| {
+        let own = turns.iter().filter(|turn| turn.contender == contender);
+        time.end.saturating_duration_since(own.map(|turn| turn.released).max().unwrap_or(time.start))
+    });
+    over.chain(under_way).max().unwrap_or_default()
 }
 
 /// From each release to the next holder, where that was another one.

@@ -1,6 +1,7 @@
 //! Contenders with nothing to do inside, each of which asks again at once.
 
-use std::time::Duration;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
@@ -8,7 +9,7 @@ use crate::bench::Bench;
 use crate::relay;
 use crate::stats::{Samples, Short, ratio};
 use crate::table::{Table, Target};
-use crate::turns::{Crowd, Turn, handovers};
+use crate::turns::{Crowd, Manner, Turn, handovers, longest_wait};
 
 pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
     let time = bench.options.fairness();
@@ -29,7 +30,7 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
     for contenders in [2, 8] {
         let floor =
             relay::handovers(bench, &format!("floor-{contenders}"), bench.options.count(50, 300)).await?;
-        let turns = contend(bench, contenders, time).await?;
+        let (turns, time) = contend(bench, contenders, time).await?;
         ensure!(!turns.is_empty(), "no turn at all");
         add(&mut table, contenders, &turns, &floor, time);
     }
@@ -37,19 +38,24 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
     Ok(table)
 }
 
-async fn contend(bench: &Bench<'_>, contenders: usize, time: Duration) -> Result<Vec<Turn>> {
+async fn contend(
+    bench: &Bench<'_>,
+    contenders: usize,
+    time: Duration,
+) -> Result<(Vec<Turn>, Range<Instant>)> {
     let mut crowd = Crowd::new();
     for _ in 0..contenders {
-        crowd.join(bench.lock(bench.client()?, &format!("fairness-{contenders}"))?, Duration::ZERO);
+        crowd.join(bench.lock(bench.client()?, &format!("fairness-{contenders}"))?, Manner::default());
     }
     // Until all have their connections.
     crowd.go_on(Duration::from_secs(1)).await?;
     crowd.turns.take();
+    let start = Instant::now();
     crowd.go_on(time).await?;
-    Ok(crowd.turns.take())
+    Ok((crowd.turns.take(), start..Instant::now()))
 }
 
-fn add(table: &mut Table, contenders: usize, turns: &[Turn], floor: &Samples, time: Duration) {
+fn add(table: &mut Table, contenders: usize, turns: &[Turn], floor: &Samples, time: Range<Instant>) {
     let mut shares = vec![0_u32; contenders];
     for turn in turns {
         shares[turn.contender] += 1;
@@ -59,9 +65,9 @@ fn add(table: &mut Table, contenders: usize, turns: &[Turn], floor: &Samples, ti
     let least = f64::from(shares.iter().copied().min().unwrap_or_default()) / mean;
     let most = f64::from(shares.iter().copied().max().unwrap_or_default()) / mean;
     let waits: Samples = turns.iter().map(|turn| turn.held - turn.asked).collect();
-    // One that never had a turn has waited all the time.
-    let longest = if least > 0.0 { waits.max() } else { time };
-    let changes = f64::from(u32::try_from(handovers(turns).len()).unwrap_or(u32::MAX)) / time.as_secs_f64();
+    let changes = f64::from(u32::try_from(handovers(turns).len()).unwrap_or(u32::MAX))
+        / (time.end - time.start).as_secs_f64();
+    let longest = longest_wait(turns, contenders, time);
     let possible = 1.0 / floor.p50().as_secs_f64();
     let shares: Vec<_> = shares.iter().map(ToString::to_string).collect();
     table.row([

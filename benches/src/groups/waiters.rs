@@ -11,10 +11,11 @@ use crate::relay;
 use crate::stats::{Samples, Short};
 use crate::table::{Table, Target};
 use crate::tap::{Tap, Verb};
-use crate::turns::{Crowd, handovers};
+use crate::turns::{Crowd, Manner, handovers};
 
 struct Case {
     waiters: usize,
+    /// How long each holds the lock, and how long it rests before it asks again.
     hold: Duration,
     /// How often the lock changes hands, in a quick run and else.
     handovers: (usize, usize),
@@ -67,9 +68,8 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
         ]);
     }
     table.remark(
-        "Writes and conflicts are per handover, counted at the clients. A contender that released asks again at once. \
-         The clients share a process, and two cores with the API server: at 1,000 most of the time is spent telling \
-         all of them.",
+        "Writes and conflicts are per handover, counted at the clients. One that released rests as long as it held, \
+         and asks again. All clients share the machine with the API server, which tells each of them of each change.",
     );
     Ok(table)
 }
@@ -89,7 +89,8 @@ async fn crowd(bench: &Bench<'_>, case: &Case) -> Result<Seen> {
     let first = bench.lock(bench.client()?, &name)?.acquire().await?;
     let start = Instant::now();
     for waiter in 0..case.waiters {
-        crowd.join(bench.lock(bench.tapped(&tap)?, &name)?, case.hold);
+        let manner = Manner { work: case.hold, rest: case.hold };
+        crowd.join(bench.lock(bench.tapped(&tap)?, &name)?, manner);
         if waiter % 10 == 9 {
             // More at a time wait for one another, not for the API server.
             sleep(Duration::from_millis(5)).await;

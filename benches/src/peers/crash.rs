@@ -18,16 +18,16 @@ pub(crate) async fn measure(system: &System, place: &Place, leases: usize) -> Re
     let mut pairs = Vec::new();
     for lease in 0..leases {
         let name = format!("crashed-{lease}");
-        place.add_free(&name).await?;
+        place.add_free(&name, system.knows_blank_leases()).await?;
         pairs.push((first.lock(&name), second.lock(&name), name));
     }
     // So that the crash comes at another phase of each lease.
     let starts = pairs
         .iter_mut()
         .enumerate()
-        .map(|(n, (holder, waiter, _))| hold_and_wait(holder, waiter, system.lease.mul_f64(phase(n))));
+        .map(|(n, (holder, waiter, _))| hold_and_wait(holder, waiter, system.lease.min(LONGEST_RHYTHM).mul_f64(phase(n))));
     try_join_all(starts).await?;
-    sleep(system.lease / 2).await;
+    sleep(system.lease / 10).await;
     first.kill().await?;
     let renewals: HashMap<_, _> = place.renewals_of(HOLDER).await?.into_iter().collect();
 
@@ -46,6 +46,9 @@ pub(crate) async fn measure(system: &System, place: &Place, leases: usize) -> Re
 }
 
 const HOLDER: &str = "holder";
+
+/// Each of them renews at least once in this time.
+const LONGEST_RHYTHM: Duration = Duration::from_secs(30);
 
 async fn hold_and_wait(holder: &mut Lock, waiter: &mut Lock, start: Duration) -> Result<()> {
     sleep(start).await;

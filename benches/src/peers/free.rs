@@ -16,7 +16,7 @@ pub(crate) async fn measure(system: &System, place: &Place, count: usize) -> Res
     let mut samples = Vec::new();
     for turn in 0..WARM_UP + count {
         let name = format!("free-{turn}");
-        place.add_free(&name).await?;
+        place.add_free(&name, system.knows_blank_leases()).await?;
         let mut lock = contender.lock(&name);
         let asked = lock.acquire().await?;
         let acquired = lock.acquired().await?;

@@ -25,7 +25,7 @@ pub(crate) async fn measure(system: &System, place: &Place, extent: Extent) -> R
     let mut series = Vec::new();
     for lease in 0..extent.leases {
         let name = format!("handed-over-{lease}");
-        place.add_free(&name).await?;
+        place.add_free(&name, system.knows_blank_leases()).await?;
         let terms = (0..extent.turns).map(move |turn| term(system, turn * extent.leases + lease));
         series.push(hand_over(first.lock(&name), second.lock(&name), terms));
     }
@@ -36,7 +36,7 @@ pub(crate) async fn measure(system: &System, place: &Place, extent: Extent) -> R
 
 /// For how long to hold the nth time: long enough for the other one to be in its rhythm, and at all phases of it.
 fn term(system: &System, n: usize) -> Duration {
-    let rhythm = if system.is_prompt() { Duration::from_millis(60) } else { system.lease };
+    let rhythm = if system.is_prompt() { Duration::from_millis(400) } else { system.lease };
     rhythm.mul_f64(0.5 + phase(n))
 }
 

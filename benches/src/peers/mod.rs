@@ -47,15 +47,16 @@ pub(crate) async fn measure(plane: &ControlPlane, options: &Options) -> Result<V
     Ok(rows)
 }
 
+/// The length of leases makes no difference here.
 async fn measure_milliseconds(system: &System, row: &mut Row, plane: &ControlPlane, options: &Options) {
-    let there = Place::new(plane).await;
-    if !system.is_first_of_its_kind() {
+    if system.is_short {
         return;
     }
-    row.acquire = note(free::measure(system, &there, options.count(20, 200)).await, &mut row.remark);
+    let there = Place::new(plane).await;
+    row.acquire = note(free::measure(system, &there, options.count(20, 200)).await, row);
     if system.is_prompt() {
-        let extent = Extent { leases: 1, turns: options.count(20, 100) };
-        row.handover = note(handover::measure(system, &there, extent).await, &mut row.remark);
+        let extent = Extent { leases: 4, turns: options.count(5, 25) };
+        row.handover = note(handover::measure(system, &there, extent).await, row);
     }
 }
 
@@ -65,25 +66,28 @@ async fn measure_seconds(system: &System, row: &mut Row, plane: &ControlPlane, o
         if system.is_prompt() {
             return None;
         }
-        // With short leases there is time for more.
-        let turns = if system.is_first_of_its_kind() { options.count(1, 2) } else { options.count(2, 10) };
-        let extent = Extent { leases: options.count(4, 16), turns };
-        Some(handover::measure(system, &there, extent).await)
+        // Many Leases at a time where each takes long, many turns where not.
+        let [leases, turns] = if system.is_short {
+            [4, options.count(2, 16)]
+        } else {
+            [options.count(4, 16), options.count(1, 2)]
+        };
+        Some(handover::measure(system, &there, Extent { leases, turns }).await)
     };
     let crash = crash::measure(system, &there, options.count(4, 16));
     let (handover, crash) = futures::join!(handover, crash);
     if let Some(handover) = handover {
-        row.handover = note(handover, &mut row.remark);
+        row.handover = note(handover, row);
     }
-    row.crash = note(crash, &mut row.remark);
+    row.crash = note(crash, row);
 }
 
 /// An error is one of the findings.
-fn note(measured: Result<Samples>, remark: &mut String) -> Option<Samples> {
+fn note(measured: Result<Samples>, row: &mut Row) -> Option<Samples> {
     measured
         .map_err(|error| {
-            eprintln!("{error:?}");
-            let _ = write!(remark, "{error:#} ");
+            eprintln!("{}, {}: {error:?}", row.system, row.settings);
+            let _ = write!(row.remark, "{error:#} ");
         })
         .ok()
 }

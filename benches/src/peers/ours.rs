@@ -12,6 +12,9 @@ use kube_lease_lock::{Held, LeaseGuard, LeaseLock};
 
 use super::program::orders;
 use super::program::peer::{Hold, Peer};
+use crate::clients::client;
+use crate::options::ClientKind;
+use crate::tap::Tap;
 
 /// The first argument of a process that is a contender.
 pub(crate) const CONTEND: &str = "contend-by-order";
@@ -32,6 +35,8 @@ struct Args {
     identity: String,
     #[arg(long, value_parser = seconds)]
     lease_duration: Duration,
+    #[arg(long, value_enum, default_value = "ordinary")]
+    client: ClientKind,
 }
 
 fn seconds(text: &str) -> Result<Duration> {
@@ -43,7 +48,7 @@ pub(crate) async fn contend() -> Result<()> {
     let args = Args::parse();
     let kubeconfig = Kubeconfig::read_from(&args.kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    orders::obey(Ours { client: Client::try_from(config)?, args }).await
+    orders::obey(Ours { client: client(args.client, config, &Tap::default())?, args }).await
 }
 
 struct Ours {

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, PostParams};
-use serde_json::json;
+use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 
 use crate::support::{ControlPlane, now};
 
@@ -43,21 +43,11 @@ impl Place {
         self.etcd.as_deref().context("the etcd of a foreign cluster is out of reach")
     }
 
-    /// Makes a Lease that is free, in a form that all take for free: what client-go leaves, some time ago.
-    pub(crate) async fn add_free(&self, name: &str) -> Result<()> {
-        let ago = Timestamp::now() - Duration::from_secs(60);
-        let time = ago.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
-        let lease = serde_json::from_value(json!({
-            "metadata": { "name": name },
-            "spec": {
-                "holderIdentity": "",
-                "leaseDurationSeconds": 1,
-                "leaseTransitions": 1,
-                "acquireTime": time,
-                "renewTime": time,
-            }
-        }))?;
-        self.leases.create(&PostParams::default(), &lease).await?;
+    /// Makes a Lease that is free: blank, or as client-go has left it some time ago.
+    pub(crate) async fn add_free(&self, name: &str, blank: bool) -> Result<()> {
+        let spec = if blank { LeaseSpec::default() } else { released() };
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        self.leases.create(&PostParams::default(), &Lease { metadata, spec: Some(spec) }).await?;
         Ok(())
     }
 
@@ -76,5 +66,17 @@ impl Place {
             Some((name, now.checked_sub(u64::try_from(ago).ok()?)?))
         };
         Ok(leases.items.into_iter().filter_map(renewal).collect())
+    }
+}
+
+fn released() -> LeaseSpec {
+    let ago = Some(MicroTime(Timestamp::now() - Duration::from_secs(60)));
+    LeaseSpec {
+        holder_identity: Some(String::new()),
+        lease_duration_seconds: Some(1),
+        lease_transitions: Some(1),
+        acquire_time: ago.clone(),
+        renew_time: ago,
+        ..LeaseSpec::default()
     }
 }

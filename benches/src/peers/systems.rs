@@ -19,7 +19,9 @@ pub(crate) struct System {
     /// How it is called here.
     pub(crate) settings: &'static str,
     pub(crate) lease: Duration,
-    flags: &'static [&'static str],
+    flags: Flags,
+    /// Whether these are not the settings that most will use.
+    pub(crate) is_short: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,41 +34,51 @@ enum Program {
     Etcd,
 }
 
-/// Each with its defaults, and with the shortest leases that it allows or that make sense.
-pub(crate) const ALL: [System; 14] = [
-    system(Program::Ours, "defaults", 15, &[]),
-    system(Program::Ours, "3 s leases", 3, &[]),
-    system(Program::Peer("kube-lease-manager"), "defaults", 30, &["--grace", "5s"]),
-    system(Program::Peer("kube-lease-manager"), "2 s leases, 1 s grace", 2, &["--grace", "1s"]),
-    system(Program::Peer("kubert"), "defaults", 30, &["--grace", "1s"]),
-    system(Program::Peer("kubert"), "2 s leases, 1 s grace", 2, &["--grace", "1s"]),
-    system(Program::Peer("kube-leader-election"), "15 s leases, asked every 5 s", 15, &[]),
-    system(Program::Peer("kube-leader-election"), "2 s leases, asked every 0.67 s", 2, &[]),
-    system(Program::Peer("kube-coordinate"), "defaults", 15, &["--grace", "5s", "--retry-period", "2s"]),
-    system(
-        Program::Peer("kube-coordinate"),
+/// Each with its defaults, and with leases as short as it allows or as makes sense.
+pub(crate) const ALL: [System; 15] = [
+    usual(OURS, "defaults", 15, &[]),
+    usual(OURS, "defaults, TCP_NODELAY", 15, &["--client", "nodelay"]),
+    short(OURS, "3 s leases", 3, &[]),
+    usual(KUBE_LEASE_MANAGER, "defaults", 30, &["--grace", "5s"]),
+    short(KUBE_LEASE_MANAGER, "2 s leases, 1 s grace", 2, &["--grace", "1s"]),
+    usual(KUBERT, "defaults", 30, &["--grace", "1s"]),
+    short(KUBERT, "2 s leases, 1 s grace", 2, &["--grace", "1s"]),
+    usual(KUBE_LEADER_ELECTION, "15 s leases, asked every 5 s", 15, &[]),
+    short(KUBE_LEADER_ELECTION, "2 s leases, asked every 0.67 s", 2, &[]),
+    usual(KUBE_COORDINATE, "defaults", 15, &["--grace", "5s", "--retry-period", "2s"]),
+    short(
+        KUBE_COORDINATE,
         "2 s leases, 1.5 s renew deadline",
         2,
         &["--grace", "500ms", "--retry-period", "1s"],
     ),
-    system(Program::ClientGo, "defaults, ReleaseOnCancel", 15, &[]),
-    system(
-        Program::ClientGo,
+    usual(CLIENT_GO, "defaults, ReleaseOnCancel", 15, &[]),
+    short(
+        CLIENT_GO,
         "2 s leases, 0.25 s retry period",
         2,
         &["--renew-deadline", "1500ms", "--retry-period", "250ms"],
     ),
-    system(Program::Etcd, "defaults", 60, &[]),
-    system(Program::Etcd, "2 s leases", 2, &[]),
+    usual(ETCD, "defaults", 60, &[]),
+    short(ETCD, "2 s leases", 2, &[]),
 ];
 
-const fn system(
-    program: Program,
-    settings: &'static str,
-    lease: u64,
-    flags: &'static [&'static str],
-) -> System {
-    System { program, settings, lease: Duration::from_secs(lease), flags }
+const OURS: Program = Program::Ours;
+const KUBE_LEASE_MANAGER: Program = Program::Peer("kube-lease-manager");
+const KUBERT: Program = Program::Peer("kubert");
+const KUBE_LEADER_ELECTION: Program = Program::Peer("kube-leader-election");
+const KUBE_COORDINATE: Program = Program::Peer("kube-coordinate");
+const CLIENT_GO: Program = Program::ClientGo;
+const ETCD: Program = Program::Etcd;
+
+type Flags = &'static [&'static str];
+
+const fn usual(program: Program, settings: &'static str, lease: u64, flags: Flags) -> System {
+    System { program, settings, lease: Duration::from_secs(lease), flags, is_short: false }
+}
+
+const fn short(program: Program, settings: &'static str, lease: u64, flags: Flags) -> System {
+    System { is_short: true, ..usual(program, settings, lease, flags) }
 }
 
 impl System {
@@ -86,11 +98,9 @@ impl System {
         matches!(self.program, Program::Ours | Program::Etcd)
     }
 
-    /// Whether its settings are not another choice for the same program.
-    pub(crate) fn is_first_of_its_kind(&self) -> bool {
-        ALL.iter()
-            .find(|system| system.program == self.program)
-            .is_some_and(|first| first.settings == self.settings)
+    /// Whether it takes a Lease without any fields for a free one.
+    pub(crate) fn knows_blank_leases(&self) -> bool {
+        self.program != KUBE_LEADER_ELECTION
     }
 
     /// Builds the program, if it has not been.
@@ -102,16 +112,14 @@ impl System {
     /// Starts a process that contends by order.
     pub(crate) fn start(&self, place: &Place, identity: &str) -> Result<Contender> {
         let mut command = self.program.command()?;
-        command.args(["--lease-duration", &format!("{}s", self.lease.as_secs())]).args(self.flags);
+        command
+            .args(["--namespace", place.namespace()])
+            .args(["--lease-duration", &format!("{}s", self.lease.as_secs())])
+            .args(self.flags);
         if self.program == Program::Etcd {
             command.args(["--etcd", place.etcd()?]);
         } else {
-            command.args(["--kubeconfig".as_ref(), place.kubeconfig()]).args([
-                "--namespace",
-                place.namespace(),
-                "--identity",
-                identity,
-            ]);
+            command.args(["--kubeconfig".as_ref(), place.kubeconfig()]).args(["--identity", identity]);
         }
         Contender::start(command)
     }
