@@ -76,6 +76,7 @@ async fn measure(
 ) -> Result<Table> {
     let bench = Bench::new(plane, options).await;
     match group {
+        Group::Held => groups::held::measure(&bench).await,
         Group::Floor => groups::floor::measure(&bench).await,
         Group::Acquire => groups::acquire::measure(&bench).await,
         Group::Handover => groups::handover::measure(&bench, rows).await,
@@ -84,7 +85,6 @@ async fn measure(
         Group::Waiters => groups::waiters::measure(&bench).await,
         Group::Fairness => groups::fairness::measure(&bench).await,
         Group::Tasks => groups::tasks::measure(&bench).await,
-        Group::Held => groups::held::measure(&bench).await,
         Group::Peers => {
             let peers = peers::measure(plane, options).await?;
             let table = system::table(&peers);

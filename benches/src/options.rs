@@ -24,6 +24,8 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Group {
+    /// Many locks of one process: first, because memory that others have left is reused and does not count
+    Held,
     /// Plain requests
     Floor,
     /// A free Lease
@@ -40,8 +42,6 @@ pub(crate) enum Group {
     Fairness,
     /// Many tasks of one process wait
     Tasks,
-    /// Many locks of one process
-    Held,
     /// Other lock crates, and other systems
     Peers,
 }

@@ -11,7 +11,7 @@ use crate::options::{Group, Options};
 use crate::stats::{Samples, Short};
 use crate::system::Row;
 
-const LEFT: f64 = 290.0;
+const LEFT: f64 = 350.0;
 const RIGHT: f64 = 90.0;
 const SCALE: f64 = 480.0;
 const TOP: f64 = 64.0;

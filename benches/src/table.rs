@@ -71,6 +71,7 @@ impl fmt::Display for Table {
 /// A figure beside the target for it: `1.12x (<= 1.3x) ok`.
 pub(crate) struct Target {
     value: String,
+    /// Empty where it goes without saying.
     rule: String,
     met: bool,
 }
@@ -95,14 +96,17 @@ impl Target {
     }
 
     pub(crate) fn is(met: bool) -> Self {
-        Self { value: if met { "yes" } else { "no" }.to_owned(), rule: "yes".to_owned(), met }
+        Self { value: if met { "yes" } else { "no" }.to_owned(), rule: String::new(), met }
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.met { "ok" } else { "**missed**" };
-        write!(f, "{} ({}) {verdict}", self.value, self.rule)
+        match &*self.rule {
+            "" => write!(f, "{} {verdict}", self.value),
+            rule => write!(f, "{} ({rule}) {verdict}", self.value),
+        }
     }
 }
 

@@ -44,14 +44,15 @@ impl Tap {
         std::mem::take(&mut self.requests())
     }
 
-    /// Waits until no request has been answered for so long.
+    /// Waits until some request has been answered, and then none for so long.
     pub(crate) async fn until_quiet(&self, quiet: Duration) {
-        let mut answered = None;
+        let mut before = 0;
         loop {
-            let now = self.requests().len();
-            if answered.replace(now) == Some(now) {
+            let answered = self.requests().len();
+            if answered > 0 && answered == before {
                 return;
             }
+            before = answered;
             sleep(quiet).await;
         }
     }

@@ -20,7 +20,7 @@ pub(crate) struct Turn {
     pub(crate) released: Instant,
 }
 
-/// The turns of all, in order. Cheap to clone.
+/// The turns of all. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Turns(Arc<Mutex<Vec<Turn>>>);
 
@@ -29,9 +29,11 @@ impl Turns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(turn);
     }
 
-    /// What came since the last call.
+    /// What came since the last call, in the order of the holds.
     pub(crate) fn take(&self) -> Vec<Turn> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut turns = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        turns.sort_by_key(|turn| turn.held);
+        turns
     }
 
     pub(crate) fn count(&self) -> usize {

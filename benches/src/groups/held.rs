@@ -48,7 +48,8 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
 
     let (tap, before) = (Tap::default(), Footprint::start());
     let mut waiting = wait(bench, &tap, count)?;
-    tap.until_quiet(Duration::from_secs(1)).await;
+    sleep(RENEWAL).await;
+    tap.until_quiet(Duration::from_secs(2)).await;
     let (memory, (requests, both)) = (before.each(count), observe(&tap, time).await);
     let processor = (both.saturating_sub(holding) / locks, time, count);
     row(&mut table, "waited for, by another client", &memory, requests.len(), processor, "");

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -16,8 +17,9 @@ import (
 )
 
 var (
-	etcd = flag.String("etcd", "", "URL of etcd")
-	ttl  = flag.Duration("lease-duration", 60*time.Second, "after which the locks of a crashed process are free, in whole seconds")
+	etcd      = flag.String("etcd", "", "URL of etcd")
+	namespace = flag.String("namespace", "default", "folder of the locks")
+	ttl       = flag.Duration("lease-duration", 60*time.Second, "after which the locks of a crashed process are free, in whole seconds")
 )
 
 func main() {
@@ -42,7 +44,7 @@ func newLock(client *clientv3.Client, name string) (*lock, error) {
 		return nil, err
 	}
 	go tell(renewals, name)
-	return &lock{session, concurrency.NewMutex(session, "/locks/"+name)}, nil
+	return &lock{session, concurrency.NewMutex(session, path.Join("/locks", *namespace, name))}, nil
 }
 
 // tell makes known what cannot be seen from outside, unlike the renewals of a Lease.

@@ -26,6 +26,7 @@ use clap::{Parser, ValueEnum};
 use tokio::runtime::Builder;
 
 use network::Network;
+use peer::Peer;
 use register::Register;
 
 #[derive(Parser)]
