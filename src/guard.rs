@@ -43,7 +43,8 @@ impl LeaseGuard {
 
     /// Releases the lock, and waits for the outcome.
     ///
-    /// The token fires first. A waiter elsewhere takes over one round trip after the release. Bounded by the
+    /// The token fires first. Where another task of this process waits for the lock, it is handed on to that one, and
+    /// there is nothing to wait for. A waiter elsewhere takes over one round trip after the release. Bounded by the
     /// time the hold has left: at most `renew_deadline`.
     ///
     /// # Errors

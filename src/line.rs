@@ -29,6 +29,9 @@ impl Line {
     const NARROWEST: Duration = Duration::from_millis(10);
     const WIDEST: Duration = Duration::from_secs(30);
 
+    /// Where the queue is full, there may be hundreds who wait for the next place in it.
+    const CROWDED: Duration = Duration::from_secs(10);
+
     /// With fewer waiting, the queue may run empty before somebody joins.
     const SHORT: usize = 4;
 
@@ -57,7 +60,10 @@ impl Line {
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> Option<Moment> {
-        if queue.contains(self.ticket) || queue.is_full() {
+        if queue.is_full() {
+            self.window = self.window.max(Self::CROWDED);
+        }
+        if queue.is_full() || queue.contains(self.ticket) {
             self.due = None;
             return None;
         }
@@ -128,6 +134,7 @@ mod tests {
         );
         assert_eq!(line.join_at(&queue([1, 7]), 7, at(106), &mut rng), None);
         assert_eq!(line.join_at(&queue(20..60), 8, at(106), &mut rng), None, "full");
+        assert_eq!(line.window, Line::CROWDED);
     }
 
     #[test]

@@ -109,9 +109,11 @@ impl LeaseLock {
 
     /// Waits until the Lease is free, and takes it.
     ///
-    /// Within this process tasks are served in the order in which they called. A free Lease costs one read and
-    /// one write. While it waits, the lock watches the Lease, and takes over one round trip after a release,
-    /// or `lease_duration` after the last renewal of a holder that crashed. Failures that may pass are retried.
+    /// Tasks of this process are served in the order in which they called, and hand the lock on among themselves with
+    /// one write each; while other processes wait, 16 times in a row at most. Processes queue too, for as long as the
+    /// queue has room (16 of them). A free Lease costs one read and one write. While it waits, the lock watches the
+    /// Lease, and takes over one round trip after a release, or `lease_duration` after the last renewal of a
+    /// holder that crashed. Failures that may pass are retried.
     ///
     /// # Errors
     ///
@@ -136,6 +138,8 @@ impl LeaseLock {
     }
 
     /// Takes the Lease if it is free now.
+    ///
+    /// It does not queue, but leaves a free Lease to processes that do: for 50 ms each, 800 ms at most.
     ///
     /// A holder that crashed is recognised from the second call on: the first sees its record for the first
     /// time, and only a call at least its `leaseDurationSeconds` later can tell that it has not changed.

@@ -19,8 +19,8 @@ pub(crate) async fn head(plane: &ControlPlane, options: &Options) -> String {
     let (kubernetes, etcd) = (plane.version().await, plane.etcd_version());
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let clients = match options.client {
-        ClientKind::Ordinary => "without TCP_NODELAY",
-        ClientKind::Nodelay => "with TCP_NODELAY",
+        ClientKind::Ordinary => "as `kube::Client::try_from` makes them",
+        ClientKind::Lock => "as `lock_client` makes them",
     };
     format!(
         "# kube-lease-lock, measured\n\n\

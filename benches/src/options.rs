@@ -15,7 +15,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) quick: bool,
     /// How the clients of all contenders connect
-    #[arg(long, value_enum, default_value = "nodelay")]
+    #[arg(long, value_enum, default_value = "lock")]
     pub(crate) client: ClientKind,
     /// How long contenders take turns in the group `fairness`, in seconds [default: 60, quick: 5]
     #[arg(long)]
@@ -50,8 +50,8 @@ pub(crate) enum Group {
 pub(crate) enum ClientKind {
     /// What `kube::Client::try_from` makes
     Ordinary,
-    /// The same requests, never held back by the system (`TCP_NODELAY`)
-    Nodelay,
+    /// What `kube_lease_lock::lock_client` makes
+    Lock,
 }
 
 impl Options {

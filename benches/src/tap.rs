@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response};
 use kube::client::Body;
 use tokio::time::sleep;
@@ -36,6 +37,8 @@ pub(crate) enum Verb {
     Read,
     Watch,
     Write,
+    /// A place taken in the queue of those who wait.
+    Place,
 }
 
 impl Tap {
@@ -110,11 +113,14 @@ where
     }
 }
 
+const MERGE: &str = "application/merge-patch+json";
+
 fn verb(request: &Request<Body>) -> Verb {
     let watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
     match *request.method() {
         _ if watch => Verb::Watch,
         Method::GET => Verb::Read,
+        _ if request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == MERGE) => Verb::Place,
         _ => Verb::Write,
     }
 }

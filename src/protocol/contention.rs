@@ -281,6 +281,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::protocol::ReleaseStep;
 
     const TERMS: Terms = Terms {
         lease_duration: Duration::from_secs(15),
@@ -364,6 +365,47 @@ mod tests {
         me.answer(Answer::Unknown { pause: Duration::ZERO }, 2);
         me.look(Some(state("them", 6)), 2);
         assert_eq!(me.step(2), ContentionStep::Wait(at(15_002)));
+    }
+
+    fn queue(tickets: &[u64]) -> Queue {
+        tickets.iter().fold(Queue::default(), |queue, number| queue.joined_by(Ticket(*number)))
+    }
+
+    #[test]
+    fn a_claim_takes_its_own_place_and_those_ahead_out_of_the_queue() {
+        for (before, after) in
+            [(&[][..], None), (&[7, 8], Some(&[8][..])), (&[5, 7, 8], Some(&[8])), (&[5, 6], Some(&[]))]
+        {
+            let mut me = Me::new(Left::Free(Snapshot { queue: queue(before), ..state("", 4) }));
+            assert_eq!(me.claim(0).queue, after.map(queue), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_handed_on_is_claimed_at_once_and_again_after_a_conflict() {
+        let handed_on = Snapshot { queue: queue(&[5]), ..state("one", 4) };
+        let mut me = Me::new(Left::Passed { by: "one".into(), snapshot: handed_on.clone() });
+        assert_eq!(me.0.queue(), None, "nobody else can claim it");
+        let write = me.claim(0);
+        assert_eq!((write.on, write.queue), (Some(state("one", 4).version), Some(queue(&[5]))));
+        me.answer(Answer::Unknown { pause: Duration::ZERO }, 2);
+        me.look(Some(state("one", 5)), 2);
+        assert_eq!(me.claim(3).on, Some(state("one", 5).version));
+        me.answer(Answer::Unknown { pause: Duration::ZERO }, 4);
+        me.look(Some(state("them", 6)), 4);
+        assert_eq!(me.step(5), ContentionStep::Wait(at(15_004)));
+    }
+
+    #[test]
+    fn what_was_handed_on_and_is_not_wanted_is_given_back() {
+        for (seen, written) in [("one", true), ("me", true), ("them", false)] {
+            let me = Me::new(Left::Passed { by: "one".into(), snapshot: state("one", 4) });
+            let mut release = me.0.withdraw(at(0)).expect("something to give back");
+            assert_eq!(release.step(at(0), WALL), ReleaseStep::Look);
+            release.answered(Answer::Seen(Some(state(seen, 5))), at(1));
+            assert_eq!(matches!(release.step(at(1), WALL), ReleaseStep::Write(_)), written, "{seen}");
+        }
+        assert_eq!(Me::new(Left::Free(state("", 4))).0.withdraw(at(0)), None);
     }
 
     #[test]

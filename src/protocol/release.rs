@@ -234,6 +234,17 @@ mod tests {
     }
 
     #[test]
+    fn who_will_be_back_takes_a_place_behind_those_who_wait() {
+        let waiting = Queue::default().joined_by(Ticket(1));
+        for (queue, left) in [(Queue::default(), None), (waiting.clone(), Some(waiting.joined_by(Ticket(7))))]
+        {
+            let held = Snapshot { queue, ..state("me", 10) };
+            let release = Release::of_hold("me".into(), held, false, deadline());
+            assert_eq!(write(&mut release.rejoining(Ticket(7))).queue, left);
+        }
+    }
+
+    #[test]
     fn in_doubt_it_looks_first_and_leaves_a_successor_alone() {
         let mut release = of_hold(true);
         look(&mut release, Some(state("them", 12)));

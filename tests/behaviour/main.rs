@@ -38,5 +38,6 @@ mod elect;
 mod exclusion;
 mod foreign;
 mod frugal;
+mod line;
 mod loss;
 mod wire;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use http::header::CONTENT_TYPE;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Client;
@@ -60,8 +60,15 @@ impl World {
                 *counter.lock().unwrap() += 1;
             }
             async move {
-                if let Mask::Garbage(garbage) = mask {
-                    return Ok(Response::new(Reply::whole(garbage)));
+                match mask {
+                    Mask::Garbage(garbage) => return Ok(Response::new(Reply::whole(garbage))),
+                    // A disguised Lease stays as it is until it is claimed.
+                    Mask::Of(_) if joins => {
+                        let mut refused = Response::new(Reply::whole(Vec::new()));
+                        *refused.status_mut() = StatusCode::CONFLICT;
+                        return Ok(refused);
+                    }
+                    _ => {}
                 }
                 let reads = request.method() == Method::GET;
                 let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));

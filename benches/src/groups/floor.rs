@@ -17,20 +17,20 @@ const WHAT: [&str; 6] =
     ["GET", "SSA", "PUT", "create (PUT)", "write to watch event", "release, watch event, claim"];
 
 pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
-    let mut nodelay = Prober::new(&bench.with(ClientKind::Nodelay), "nodelay").await?;
+    let mut dedicated = Prober::new(&bench.with(ClientKind::Lock), "lock").await?;
     let mut ordinary = Prober::new(&bench.with(ClientKind::Ordinary), "ordinary").await?;
     for turn in 0..bench.options.count(50, 1_000) {
-        nodelay.probe(turn).await?;
+        dedicated.probe(turn).await?;
         ordinary.probe(turn).await?;
     }
     let mut table = Table::new(
         "floor: plain requests",
         ["", "n", "p50", "p99", "ordinary client p50", "ordinary client p99"],
     );
-    for (what, (nodelay, ordinary)) in WHAT.iter().zip(nodelay.samples().zip(ordinary.samples())) {
+    for (what, (dedicated, ordinary)) in WHAT.iter().zip(dedicated.samples().zip(ordinary.samples())) {
         let [p50, p99, ordinary_p50, ordinary_p99] =
-            [nodelay.p50(), nodelay.p99(), ordinary.p50(), ordinary.p99()].map(Short);
-        table.row([what, &nodelay.len(), &p50, &p99, &ordinary_p50, &ordinary_p99]);
+            [dedicated.p50(), dedicated.p99(), ordinary.p50(), ordinary.p99()].map(Short);
+        table.row([what, &dedicated.len(), &p50, &p99, &ordinary_p50, &ordinary_p99]);
     }
     table.remark(
         "An ordinary client is what `kube::Client::try_from` makes. Without TCP_NODELAY, its system may hold the end \

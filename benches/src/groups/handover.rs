@@ -18,7 +18,7 @@ pub(crate) async fn measure(bench: &Bench<'_>, rows: &mut Vec<Row>) -> Result<Ta
         "handover: from just before the release to the guard of one that waits",
         ["clients", "n", "p50", "p99", "max", "floor p50", "floor p99", "p50 to floor", "p99 to floor"],
     );
-    for (kind, name) in [(ClientKind::Nodelay, "with TCP_NODELAY"), (ClientKind::Ordinary, "ordinary")] {
+    for (kind, name) in [(ClientKind::Lock, "lock_client"), (ClientKind::Ordinary, "ordinary")] {
         let (lock, floor) = series(&bench.with(kind), name).await?;
         let targets =
             [Target::times(lock.p50(), floor.p50(), 1.3), Target::times(lock.p99(), floor.p99(), 2.0)];

@@ -10,7 +10,7 @@ use crate::machine::open_files;
 use crate::relay;
 use crate::stats::{Samples, Short};
 use crate::table::{Table, Target};
-use crate::tap::{Tap, Verb};
+use crate::tap::{Sent, Tap, Verb};
 use crate::turns::{Crowd, Manner, handovers};
 
 struct Case {
@@ -39,7 +39,8 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
             "p99",
             "floor p50",
             "p50 to floor",
-            "writes but releases",
+            "claims",
+            "places taken",
             "conflicts",
             "files",
             "started in",
@@ -52,7 +53,7 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
         let target = Target::times(seen.taken.p50(), floor.p50(), case.limit);
         let [p50, p99, floor_p50] = [seen.taken.p50(), seen.taken.p99(), floor.p50()].map(Short);
         let claims = Target::at_most(seen.claims, 3.0, "");
-        let conflicts = format!("{:.2}", seen.conflicts);
+        let [places, conflicts] = [seen.places, seen.conflicts].map(|count| format!("{count:.2}"));
         let started = Short(seen.started);
         table.row([
             &case.waiters,
@@ -62,13 +63,14 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
             &floor_p50,
             &target,
             &claims,
+            &places,
             &conflicts,
             &seen.files,
             &started,
         ]);
     }
     table.remark(
-        "Writes and conflicts are per handover, counted at the clients. One that released rests as long as it held, \
+        "Claims, places taken in the queue, and conflicts of either are per handover, counted at the clients. One that released rests as long as it held, \
          and asks again. All clients share the machine with the API server, which tells each of them of each change.",
     );
     Ok(table)
@@ -77,6 +79,7 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
 struct Seen {
     taken: Samples,
     claims: f64,
+    places: f64,
     conflicts: f64,
     /// Open files, connections above all.
     files: usize,
@@ -105,14 +108,16 @@ async fn crowd(bench: &Bench<'_>, case: &Case) -> Result<Seen> {
     crowd.turns.take();
     until(&mut crowd, bench.options.count(case.handovers.0, case.handovers.1)).await?;
     let (turns, requests, files) = (crowd.turns.take(), tap.take(), open_files().saturating_sub(files));
-    let writes = requests.iter().filter(|sent| sent.verb == Verb::Write);
-    let (writes, conflicts) = (writes.clone().count(), writes.filter(|sent| sent.status == 409).count());
+    let count = |what: &dyn Fn(&Sent) -> bool| requests.iter().filter(|sent| what(sent)).count();
+    let [writes, places] = [Verb::Write, Verb::Place].map(|verb| count(&|sent| sent.verb == verb));
+    let conflicts = count(&|sent| sent.status == 409);
     let per_turn = |count: usize| {
         Ok::<_, anyhow::Error>(f64::from(u32::try_from(count)?) / f64::from(u32::try_from(turns.len())?))
     };
     Ok(Seen {
         taken: handovers(&turns),
         claims: per_turn(writes.saturating_sub(turns.len()))?,
+        places: per_turn(places)?,
         conflicts: per_turn(conflicts)?,
         files,
         started,

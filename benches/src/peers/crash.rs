@@ -22,10 +22,9 @@ pub(crate) async fn measure(system: &System, place: &Place, leases: usize) -> Re
         pairs.push((first.lock(&name), second.lock(&name), name));
     }
     // So that the crash comes at another phase of each lease.
-    let starts = pairs
-        .iter_mut()
-        .enumerate()
-        .map(|(n, (holder, waiter, _))| hold_and_wait(holder, waiter, system.lease.min(LONGEST_RHYTHM).mul_f64(phase(n))));
+    let starts = pairs.iter_mut().enumerate().map(|(n, (holder, waiter, _))| {
+        hold_and_wait(holder, waiter, system.lease.min(LONGEST_RHYTHM).mul_f64(phase(n)))
+    });
     try_join_all(starts).await?;
     sleep(system.lease / 10).await;
     first.kill().await?;

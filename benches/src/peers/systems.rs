@@ -37,7 +37,7 @@ enum Program {
 /// Each with its defaults, and with leases as short as it allows or as makes sense.
 pub(crate) const ALL: [System; 15] = [
     usual(OURS, "defaults", 15, &[]),
-    usual(OURS, "defaults, TCP_NODELAY", 15, &["--client", "nodelay"]),
+    usual(OURS, "defaults, lock_client", 15, &["--client", "lock"]),
     short(OURS, "3 s leases", 3, &[]),
     usual(KUBE_LEASE_MANAGER, "defaults", 30, &["--grace", "5s"]),
     short(KUBE_LEASE_MANAGER, "2 s leases, 1 s grace", 2, &["--grace", "1s"]),
