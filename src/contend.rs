@@ -128,14 +128,15 @@ impl Contender<'_> {
     }
 
     async fn look(&mut self) -> Result<(), Setback> {
-        let known = self.contention.seen().map(|seen| seen.version.revision);
+        let known = self.contention.seen().is_some();
         let answer = match self.session.store.get(Duration::MAX).await {
             Ok(seen) => {
                 self.reads.succeeded();
                 self.heard_at = self.session.clock.now();
-                let news = seen.as_ref().map(|seen| seen.version.revision) != known;
-                if std::mem::take(&mut self.watch_doubted) && news {
-                    self.session.turn.watcher.give_up();
+                let watcher = &mut self.session.turn.watcher;
+                let untold = seen.as_ref().map_or(known, |seen| !watcher.has_told(seen.version.revision));
+                if std::mem::take(&mut self.watch_doubted) && untold {
+                    watcher.give_up();
                 }
                 Answer::Seen(seen)
             }

@@ -14,7 +14,7 @@ pub(crate) struct Seed {
 }
 
 /// The newest edition.
-const EDITION: u64 = 2;
+const EDITION: u64 = 3;
 
 impl From<u64> for Seed {
     fn from(number: u64) -> Self {

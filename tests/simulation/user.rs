@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use kube_lease_lock::testing::{Fault, Verb};
 use kube_lease_lock::{AcquireError, Held, LeaseGuard, TryAcquireError, WithError};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::chance::Chance;
@@ -148,6 +149,9 @@ impl User {
             // On a thread that knows no runtime.
             return std::thread::spawn(|| drop(guard)).join().unwrap();
         }
+        if self.chance.knows(3) && self.chance.one_in(8) {
+            return self.leave_to_nobody(guard).await;
+        }
         match self.chance.number(0..=3) {
             0 => drop(guard),
             1 => drop(timeout(self.chance.millis(0..=300), guard.release()).await),
@@ -156,6 +160,21 @@ impl User {
                     self.story.released(hold);
                 }
             }
+        }
+    }
+
+    /// Somebody is in line behind it, and goes away just when it lets go.
+    async fn leave_to_nobody(&mut self, guard: LeaseGuard) {
+        let lock = self.node.lock.clone();
+        let waiting = tokio::spawn(async move { lock.acquire().await });
+        yield_now().await;
+        drop(guard);
+        for _ in 0..self.chance.number(0..=4) {
+            yield_now().await;
+        }
+        waiting.abort();
+        if let Ok(Ok(guard)) = waiting.await {
+            self.story.granted(&self.node, &guard);
         }
     }
 
