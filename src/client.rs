@@ -55,9 +55,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(80);
 /// | a dead peer | is noticed after 8 s, by TCP keepalive | is noticed when a request gets no answer |
 /// | a connection at rest | kept for 80 s; kube-apiserver closes it after 90 s | kept for 90 s, and may be used as it is being closed |
 ///
-/// The first of these tells where a lock is handed over: the watches of the holder and of the waiter have taken their
-/// connections, so the release and the claim mostly need new ones. A request on a connection that is open already takes
-/// as long with either client.
+/// The first of these tells where connections are new: when a lock is first used, and after it has rested or waited for
+/// so long that the API server has closed them. A request on a connection that is open already takes as long with
+/// either client.
 ///
 /// # What of the configuration it keeps
 ///

@@ -31,7 +31,8 @@
 //!   wakes up finds [`is_held`](Held::is_held) false at once, and its token fires within a second.
 //! - **Nothing left behind.** A dropped guard releases the Lease: on any thread, in a panic, with or without a
 //!   runtime context. A dropped `acquire()` leaves nothing held.
-//! - **Fast handover.** A waiter watches the Lease and takes over one round trip after a release.
+//! - **Fast, fair handover.** Waiters queue, first come, first served, between processes too; the first of them watches
+//!   the Lease and takes over one round trip after a release.
 //!
 //! # What it does not promise
 //!

@@ -332,3 +332,17 @@ async fn a_retry_after_is_bounded() {
     link.inject(Fault::status(429).retry_after(s(1_000_000)).on(Verb::Get).times(1));
     assert!(timeout(s(3600), lock.acquire()).await.is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_died_before_the_claim_is_replaced_soon_after_it() {
+    let server = LeaseServer::new();
+    let (link, lock) = connect(&server);
+    let guard = lock.acquire().await.unwrap();
+    sleep(s(6)).await; // a renewal was told: the watch is alive
+    link.mute_watches();
+    guard.release().await.unwrap();
+    let guard = lock.acquire().await.unwrap();
+    sleep(s(2)).await;
+    set_holder(&server, "them");
+    timeout(ms(100), guard.token().cancelled()).await.expect("a deaf holder");
+}

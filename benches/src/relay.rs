@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use futures::StreamExt;
 use futures::stream::BoxStream;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::bench::Bench;
 use crate::raw::{RawLease, Seen, until_held_by};
@@ -62,6 +65,25 @@ impl Relay {
 
 /// Connections are opened, and the API server has the Lease in its cache.
 const WARM_UP: usize = 10;
+
+/// The same while so many others watch the Lease, each with a client of its own, and do nothing but read.
+pub(crate) async fn watched(bench: &Bench<'_>, name: &str, count: usize, watchers: usize) -> Result<Samples> {
+    let mut relay = Relay::new(bench, name).await?;
+    let mut watching = JoinSet::new();
+    for _ in 0..watchers {
+        let mut events = bench.raw(bench.client()?, name).watch(&relay.lease).await?;
+        watching.spawn(async move { while events.next().await.is_some() {} });
+    }
+    let mut taken = Vec::new();
+    for _ in 0..count {
+        sleep(REST).await;
+        taken.push(relay.handover().await?);
+    }
+    Ok(taken.into_iter().collect())
+}
+
+/// So that all have been told of the last handover.
+const REST: Duration = Duration::from_millis(200);
 
 /// A series of handovers.
 pub(crate) async fn handovers(bench: &Bench<'_>, name: &str, count: usize) -> Result<Samples> {

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::bench::Bench;
 use crate::machine::open_files;
 use crate::relay;
-use crate::stats::{Samples, Short};
+use crate::stats::{Samples, Short, ratio};
 use crate::table::{Table, Target};
 use crate::tap::{Sent, Tap, Verb};
 use crate::turns::{Crowd, Manner, handovers};
@@ -39,6 +39,8 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
             "p99",
             "floor p50",
             "p50 to floor",
+            "floor with as many watching",
+            "p50 to that",
             "claims",
             "places taken",
             "conflicts",
@@ -49,9 +51,12 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
     for case in &CASES {
         let floor =
             relay::handovers(bench, &format!("floor-{}", case.waiters), bench.options.count(50, 300)).await?;
+        let watched = format!("watched-{}", case.waiters);
+        let watched = relay::watched(bench, &watched, bench.options.count(5, 50), case.waiters).await?;
         let seen = crowd(bench, case).await?;
         let target = Target::times(seen.taken.p50(), floor.p50(), case.limit);
         let [p50, p99, floor_p50] = [seen.taken.p50(), seen.taken.p99(), floor.p50()].map(Short);
+        let to_watched = format!("{:.2}x", ratio(seen.taken.p50(), watched.p50()));
         let claims = Target::at_most(seen.claims, 3.0, "");
         let [places, conflicts] = [seen.places, seen.conflicts].map(|count| format!("{count:.2}"));
         let started = Short(seen.started);
@@ -62,6 +67,8 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
             &p99,
             &floor_p50,
             &target,
+            &Short(watched.p50()),
+            &to_watched,
             &claims,
             &places,
             &conflicts,
