@@ -57,7 +57,9 @@ pub(crate) async fn hold(
         }
         End::Stop(mut order) => {
             let holder = keeper.holder;
-            held.end(LossReason::Released);
+            // Who looks at the clock may be the first to know, and give the order because of it.
+            let over = holder.deadline() <= session.clock.now();
+            held.end(if over { release::reason(Loss::Deadline) } else { LossReason::Released });
             let outcome = release::let_go(session, holder).await;
             if let Some(done) = order.as_mut().and_then(|order| order.done.take()) {
                 // Fails where nobody waits for it any more.
