@@ -34,7 +34,7 @@ pub(crate) async fn acquisition(
                 tracing::debug!("gave up waiting in line");
                 let turns = place.leave();
                 if let Some(turn) = turns.abandoned() {
-                    give_back(&mut session(turn)).await;
+                    give_back(session(turn)).await;
                 }
                 // Only now: `shutdown` waits for the end of the order.
                 drop(order);
@@ -78,9 +78,7 @@ async fn take_turn(
     let (turns, next) = (session.turns.clone(), session.turn.end());
     drop(session.turn);
     if let Some(turn) = turns.abandoned() {
-        session.turn = turn;
-        give_back(&mut session).await;
-        drop(session.turn);
+        give_back(Session { turn, ..session }).await;
     }
     // Only now: `shutdown` waits for the end of the order.
     drop(order);
@@ -92,9 +90,9 @@ async fn take_turn(
 }
 
 /// Releases what was handed on to nobody.
-pub(crate) async fn give_back(session: &mut Session) {
-    let contention = contention(session);
-    withdraw(session, contention).await;
+pub(crate) async fn give_back(mut session: Session) {
+    let contention = contention(&mut session);
+    withdraw(&mut session, contention).await;
 }
 
 fn contention(session: &mut Session) -> Contention {

@@ -294,12 +294,20 @@ impl LeaseLock {
         &self.0.settings.lease
     }
 
-    /// Waits until the turns that were asked for before are over.
+    /// Waits until the turns that were asked for before are over, or the lock is shut down. Whatever becomes of the
+    /// caller, what was handed on to nobody meanwhile is given back.
     pub(crate) async fn last_turn_over(&self) {
-        self.0.turns.last_over().await;
-        if let Some(turn) = self.0.turns.abandoned() {
-            give_back(&mut self.session(self.identity())(turn)).await;
-        }
+        let Ok(runtime) = self.runtime() else { return };
+        let (lock, (over, is_over)) = (self.clone(), oneshot::channel::<()>());
+        self.spawn(&runtime, async move {
+            lock.0.turns.last_over().await;
+            let _pending = lock.pending();
+            if let Some(turn) = lock.0.turns.abandoned() {
+                give_back(lock.session(lock.identity())(turn)).await;
+            }
+            drop(over);
+        });
+        self.0.closing.run_until_cancelled(is_over).await;
     }
 
     pub(crate) fn check_open(&self) -> Result<(), AcquireError> {

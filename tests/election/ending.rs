@@ -194,17 +194,48 @@ fn an_election_ends_with_its_runtime() {
     });
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_leader_hands_on_to_nobody_is_given_back_whenever_the_election_ends() {
+    let given_back = async |before, after| {
+        let server = LeaseServer::new();
+        let (_link, lock) = connect(&server);
+        let mut election = lock.elect().unwrap();
+        led_by(&mut election).await;
+        let mut waiting = Box::pin(lock.acquire());
+        assert!(timeout(MOMENT, &mut waiting).await.is_err());
+        election.step_down().await.unwrap();
+        turns(before).await;
+        drop(waiting);
+        turns(after).await;
+        drop(election);
+        sleep(MOMENT).await;
+        assert_eq!(holder(&server), None, "given up after {before} turns, ended after {after} more");
+    };
+    // On a task: the test itself would have its turn after all tasks have had theirs.
+    let any_time = async move {
+        for moment in 0..16 {
+            given_back(moment / 4, moment % 4).await;
+        }
+    };
+    tokio::spawn(any_time).await.unwrap();
+}
+
 /// However soon an election is ended.
 async fn leaves_nothing_behind(end: impl AsyncFn(Election)) {
     for after in 0..40 {
         let server = LeaseServer::new();
         let (_link, lock) = connect(&server);
         let election = lock.elect().unwrap();
-        for _ in 0..after {
-            tokio::task::yield_now().await;
-        }
+        turns(after).await;
         end(election).await;
         lock.shutdown().await.unwrap();
         assert_eq!(holder(&server), None, "ended after {after} turns");
+    }
+}
+
+/// Lets all others have so many turns.
+async fn turns(count: u32) {
+    for _ in 0..count {
+        tokio::task::yield_now().await;
     }
 }
