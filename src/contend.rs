@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{Fuse, FusedFuture};
 
 use crate::error::{AcquireError, RequestError};
 use crate::lease::LeaseHolder;
@@ -12,7 +12,7 @@ use crate::protocol::{Answer, Claim, Contention, ContentionStep, Write};
 use crate::record::Snapshot;
 use crate::session::Session;
 use crate::settings::CreateMode;
-use crate::store::Failure;
+use crate::store::{Failure, UnderWay};
 use crate::time::Moment;
 use crate::watch::News;
 
@@ -66,7 +66,7 @@ pub(crate) async fn contend(
         started,
         reads: Backoff::new(longest),
         writes: Backoff::new(longest),
-        joining: None,
+        joining: Fuse::terminated(),
         vacancy: None,
         heard_at: started,
         watch_doubted: false,
@@ -84,7 +84,7 @@ struct Contender<'a> {
     /// Starts over when somebody else has got the Lease: then refusals were a matter of competition.
     writes: Backoff,
     /// Getting into the queue, where that is under way.
-    joining: Option<BoxFuture<'static, Result<Snapshot, Failure>>>,
+    joining: UnderWay<Snapshot>,
     /// Since when the Lease has been there to be claimed, and when our time for that comes.
     vacancy: Option<Vacancy>,
     /// When the Lease was last heard of.
@@ -255,7 +255,7 @@ impl Contender<'_> {
         tokio::select! {
             biased;
             news = turn.watcher.next() => self.heard(news),
-            joined = next_joined(&mut self.joining) => self.joined(joined),
+            joined = &mut self.joining => self.joined(joined),
             () = self.session.clock.sleep_until(join_at.unwrap_or(wake).min(wake)) => {
                 if wake <= self.session.clock.now() {
                     self.watch_doubted = true;
@@ -268,7 +268,7 @@ impl Contender<'_> {
 
     /// Joins the queue where that is due, and tells when it will be.
     fn get_in_line(&mut self, now: Moment) -> Option<Moment> {
-        let seen = self.contention.seen().filter(|_| self.joining.is_none())?;
+        let seen = self.contention.seen().filter(|_| self.joining.is_terminated())?;
         let turn = &mut *self.session.turn;
         let due = turn.line.join_at(&seen.queue, seen.version.revision, now, &mut self.session.rng)?;
         if due > now {
@@ -276,13 +276,12 @@ impl Contender<'_> {
         }
         let (store, on) = (self.session.store.clone(), seen.version.clone());
         let queue = seen.queue.joined_by(turn.line.ticket());
-        self.joining = Some(async move { store.join(&on, &queue).await }.boxed());
+        self.joining = async move { store.join(&on, &queue).await }.boxed().fuse();
         None
     }
 
     /// Whatever came of it grants nothing, and is no reason to stop waiting.
     fn joined(&mut self, joined: Result<Snapshot, Failure>) {
-        self.joining = None;
         match joined {
             Ok(snapshot) => {
                 self.session.turn.line.joined();
@@ -330,15 +329,5 @@ impl Contender<'_> {
         if self.contention.is_judged() {
             self.session.progress.saw(holder);
         }
-    }
-}
-
-/// The answer to the joining under way; where none is, nothing ever comes.
-async fn next_joined(
-    joining: &mut Option<BoxFuture<'static, Result<Snapshot, Failure>>>,
-) -> Result<Snapshot, Failure> {
-    match joining {
-        Some(joining) => joining.await,
-        None => std::future::pending().await,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Fuse};
 use tokio::sync::oneshot;
 
 use crate::contend::Setback;
@@ -16,7 +16,7 @@ use crate::protocol::{Answer, Claim, Holder, Loss, Step};
 use crate::record::{Record, Snapshot};
 use crate::release;
 use crate::session::{Session, Stop};
-use crate::store::{Denial, Failure, Store};
+use crate::store::{Denial, Failure, Store, UnderWay};
 use crate::time::Moment;
 use crate::watch::News;
 
@@ -52,7 +52,7 @@ pub(crate) async fn hold(
             let failure = keeper.last_failure.take();
             // It may not have told what it should have.
             session.turn.watcher.close();
-            report_loss(&session.store.clone(), &held, &record, loss, failure).await;
+            report_loss(&session.store, &held, &record, loss, failure).await;
             None
         }
         End::Stop(mut order) => {
@@ -79,7 +79,7 @@ struct Keeper<'a> {
     session: &'a mut Session,
     holder: Holder,
     held: Held,
-    request: Option<BoxFuture<'static, Result<Answer, Failure>>>,
+    request: UnderWay<Answer>,
     /// The revision that a watch opened before has to tell, and by when.
     echo: (u64, Moment),
     backoff: Backoff,
@@ -90,7 +90,15 @@ impl<'a> Keeper<'a> {
     fn new(session: &'a mut Session, holder: Holder, held: Held) -> Self {
         let pause = session.longest_pause();
         let echo = (holder.revision(), session.clock.now() + ECHO);
-        Self { session, holder, held, request: None, echo, backoff: Backoff::new(pause), last_failure: None }
+        Self {
+            session,
+            holder,
+            held,
+            request: Fuse::terminated(),
+            echo,
+            backoff: Backoff::new(pause),
+            last_failure: None,
+        }
     }
 
     async fn keep(&mut self, stop: &mut oneshot::Receiver<Stop>) -> End {
@@ -100,14 +108,14 @@ impl<'a> Keeper<'a> {
                 Step::Lost(loss) => return End::Lost(loss),
                 Step::Wait(until) => until,
                 Step::Look => {
-                    self.request = Some(look(self.session.store.clone(), now.until(self.holder.deadline())));
+                    self.request = look(self.session.store.clone(), now.until(self.holder.deadline())).fuse();
                     continue;
                 }
                 Step::Renew(write) => {
                     let left = now.until(self.holder.deadline());
                     let store = self.session.store.clone();
-                    self.request =
-                        Some(async move { store.write(&write, left).await.map(Answer::Written) }.boxed());
+                    let renewal = async move { store.write(&write, left).await.map(Answer::Written) };
+                    self.request = renewal.boxed().fuse();
                     continue;
                 }
             };
@@ -130,7 +138,7 @@ impl<'a> Keeper<'a> {
                 biased;
                 order = &mut *stop => return End::Stop(order.ok()),
                 () = self.session.clock.sleep_until(self.holder.deadline()) => {}
-                answer = next_answer(&mut self.request) => self.answered(answer),
+                answer = &mut self.request => self.answered(answer),
                 news = watcher.next() => self.heard(news),
                 () = self.session.clock.sleep_until(wake) => {}
             }
@@ -138,7 +146,6 @@ impl<'a> Keeper<'a> {
     }
 
     fn answered(&mut self, answer: Result<Answer, Failure>) {
-        self.request = None;
         let now = self.session.clock.now();
         let answer = match answer {
             Ok(answer) => {
@@ -189,16 +196,6 @@ impl<'a> Keeper<'a> {
 
 fn look(store: Arc<Store>, left: Duration) -> BoxFuture<'static, Result<Answer, Failure>> {
     async move { store.get(left).await.map(Answer::Seen) }.boxed()
-}
-
-/// The answer to the request under way; where none is, nothing ever comes.
-async fn next_answer(
-    request: &mut Option<BoxFuture<'static, Result<Answer, Failure>>>,
-) -> Result<Answer, Failure> {
-    match request {
-        Some(request) => request.await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn report_loss(store: &Store, held: &Held, record: &Record, loss: Loss, failure: Option<Failure>) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::{BoxFuture, Fuse};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Resource;
 use kube::api::{GetParams, Patch, PatchParams, PostParams, WatchParams};
@@ -24,6 +25,9 @@ use crate::wire::Object;
 
 /// A request, if it could be put into HTTP.
 type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+
+/// The answer to a request under way, once; where none is, nothing ever comes.
+pub(crate) type UnderWay<T> = Fuse<BoxFuture<'static, Result<T, Failure>>>;
 
 /// One Lease on the API server.
 pub(crate) struct Store {
