@@ -145,6 +145,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::queue::Ticket;
 
     const D: Duration = Duration::from_secs(15);
 
@@ -164,6 +165,12 @@ mod tests {
         assert_eq!(snapshot.record, claim);
         assert_eq!(snapshot.version, Version { uid: "u".into(), revision: 7 });
         assert_eq!(snapshot.queue, Queue::default());
+
+        let queue = Queue::default().joined_by(Ticket(7));
+        let mut waited_for = json!({ "metadata": { "name": "x", "uid": "u", "resourceVersion": "8" } });
+        waited_for["metadata"]["annotations"] = json!({ "a": "b", Queue::ANNOTATION: queue.to_string() });
+        let waited_for: Object = serde_json::from_value(waited_for).unwrap();
+        assert_eq!(Snapshot::try_from(waited_for).unwrap().queue, queue);
 
         let released = claim.release(Stamp(1_700_000_001_000_000));
         assert_eq!(released.to_spec()["holderIdentity"], "");

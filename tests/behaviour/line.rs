@@ -19,8 +19,15 @@ on_both_servers!(
     what_was_handed_on_to_nobody_is_given_back,
 );
 
-/// Longer than it takes to get into the queue.
-const SETTLED: Duration = Duration::from_millis(300);
+/// Waits until so many processes are in the queue.
+async fn queued(world: &World, count: usize) {
+    let queued = async {
+        while world.tickets().await != count {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(SOON, queued).await.expect("the queue should have filled by now");
+}
 
 /// Notes when it has its turn.
 fn wait_for_turn(lock: LeaseLock, turns: &Arc<AtomicUsize>) -> JoinHandle<usize> {
@@ -36,9 +43,9 @@ fn wait_for_turn(lock: LeaseLock, turns: &Arc<AtomicUsize>) -> JoinHandle<usize>
 async fn locks_are_served_in_the_order_in_which_they_came(world: World) {
     let guard = acquire(&world.lock()).await;
     let (turns, mut waiting) = (Arc::default(), Vec::new());
-    for _ in 0..5 {
+    for place in 0..5 {
         waiting.push(wait_for_turn(world.lock(), &turns));
-        sleep(SETTLED).await;
+        queued(&world, place + 1).await;
     }
     guard.release().await.unwrap();
     for (place, waiting) in waiting.into_iter().enumerate() {
@@ -51,7 +58,7 @@ async fn who_asks_again_at_once_does_not_beat_those_who_wait(world: World) {
     let guard = acquire(&eager).await;
     let turns = Arc::default();
     let waiting = wait_for_turn(patient, &turns);
-    sleep(SETTLED).await;
+    queued(&world, 1).await;
     guard.release().await.unwrap();
     let again = wait_for_turn(eager, &turns);
     assert_eq!(timeout(SOON, waiting).await.unwrap().unwrap(), 0);
@@ -62,9 +69,9 @@ async fn who_has_gone_holds_nobody_up(world: World) {
     let guard = acquire(&world.lock()).await;
     let turns = Arc::default();
     let gone = wait_for_turn(world.lock(), &turns);
-    sleep(SETTLED).await;
+    queued(&world, 1).await;
     let waiting = wait_for_turn(world.lock(), &turns);
-    sleep(SETTLED).await;
+    queued(&world, 2).await;
     gone.abort();
     guard.release().await.unwrap();
     let released = Instant::now();
@@ -96,7 +103,7 @@ async fn many_tasks_of_one_process_let_others_go(world: World) {
     let turns = Arc::default();
     let tasks: Vec<_> = (0..60).map(|_| wait_for_turn(crowd.clone(), &turns)).collect();
     let waiting = wait_for_turn(single, &turns);
-    sleep(SETTLED).await;
+    queued(&world, 1).await;
     guard.release().await.unwrap();
     let turn = timeout(SOON, waiting).await.unwrap().unwrap();
     assert!(turn <= 20, "only the {turn}th after all these");

@@ -94,6 +94,13 @@ impl World {
         self.lease().await?.spec?.holder_identity.filter(|holder| !holder.is_empty())
     }
 
+    /// How many tickets are in the queue.
+    pub(crate) async fn tickets(&self) -> usize {
+        let annotations = self.lease().await.and_then(|lease| lease.metadata.annotations);
+        let queue = annotations.and_then(|mut annotations| annotations.remove("kube-lease-lock/queue"));
+        queue.map_or(0, |queue| queue.split_whitespace().count())
+    }
+
     /// Another writer creates the Lease.
     pub(crate) async fn create(&self, spec: Value) -> Lease {
         let lease = json!({ "metadata": { "name": NAME }, "spec": spec });
