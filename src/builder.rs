@@ -86,6 +86,9 @@ impl LeaseLockBuilder {
 
     /// The time from one renewal to the next: the load that a holder puts on the API server. At least 1 second,
     /// and one `request_timeout` shorter than `renew_deadline`. Default: half of `renew_deadline`.
+    ///
+    /// The first renewal comes earlier, after half of it to all of it, by chance: locks that were acquired together are
+    /// not renewed together.
     pub fn renew_interval(mut self, interval: Duration) -> Self {
         self.given.renew_interval = Some(interval);
         self

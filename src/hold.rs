@@ -11,7 +11,7 @@ use crate::contend::Setback;
 use crate::error::LossReason;
 use crate::held::Held;
 use crate::lease::FencingToken;
-use crate::pace::Backoff;
+use crate::pace::{Backoff, jittered};
 use crate::protocol::{Answer, Claim, Holder, Loss, Step};
 use crate::record::{Record, Snapshot};
 use crate::release;
@@ -32,7 +32,9 @@ pub(crate) async fn hold(
 ) -> Option<Stop> {
     let revision = claim.snapshot.version.revision;
     let record = claim.snapshot.record.clone();
-    let holder = Holder::new(session.me.clone(), session.terms, claim.sent, claim.snapshot);
+    let first_renewal = claim.sent + jittered(session.terms.renew_interval, &mut session.rng);
+    let holder = Holder::new(session.me.clone(), session.terms, claim.sent, claim.snapshot)
+        .renewing_from(first_renewal);
     let held = Held::new(
         session.store.lease().clone(),
         session.me.clone(),

@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep, timeout};
 const NAME: &str = "a-lock";
 const D: Duration = Duration::from_secs(15);
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+const RENEW_INTERVAL: Duration = Duration::from_secs(5);
+const MILLISECOND: Duration = Duration::from_millis(1);
 /// The granularity of tokio's timers, twice: fired and observed.
 const GRANULARITY: Duration = Duration::from_millis(2);
 
@@ -96,15 +98,20 @@ async fn the_token_fires_by_send_plus_renew_deadline_whatever_fails() {
 #[tokio::test(start_paused = true)]
 async fn after_a_renewal_the_deadline_counts_from_its_sending() {
     let World { link, lock, .. } = world();
-    // The first renewal is sent at 5 s and answered at 7 s.
+    // The first renewal is answered 2 s after it was sent.
     link.inject(Fault::delay_after(Duration::from_secs(2)).on(Verb::Apply).times(1));
-    let sent = Instant::now();
     let guard = lock.acquire().await.unwrap();
-    sleep(Duration::from_millis(7_100)).await;
+    let claimed = Instant::now();
+    while link.count(Verb::Apply) == 0 {
+        sleep(MILLISECOND).await;
+    }
+    let sent = Instant::now();
+    assert!((RENEW_INTERVAL / 2..=RENEW_INTERVAL + MILLISECOND).contains(&claimed.elapsed()));
+    sleep(Duration::from_millis(2_100)).await;
     link.inject(everywhere(Fault::hang()));
     guard.lost().await;
-    let deadline = Duration::from_secs(5) + RENEW_DEADLINE;
-    assert!(sent.elapsed() <= deadline && sent.elapsed() + GRANULARITY >= deadline);
+    let held = sent.elapsed();
+    assert!(held <= RENEW_DEADLINE && held + GRANULARITY + MILLISECOND >= RENEW_DEADLINE, "{held:?}");
 }
 
 #[tokio::test(start_paused = true)]

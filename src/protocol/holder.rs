@@ -91,6 +91,13 @@ impl Holder {
         }
     }
 
+    /// Has the first renewal come at `first` already: what was claimed at the same time as others is not to be renewed
+    /// at the same time as they are ever after.
+    pub(crate) fn renewing_from(mut self, first: Moment) -> Self {
+        self.due = self.due.min(first);
+        self
+    }
+
     /// Up to when the hold may be trusted, exclusively.
     pub(crate) fn deadline(&self) -> Moment {
         self.deadline

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use kube_lease_lock::LeaseLock;
+use kube_lease_lock::testing::{LeaseServer, Verb};
+
 use crate::world::{D, World, acquire};
 
 on_both_servers!(
@@ -41,6 +44,27 @@ async fn a_renewal_costs_one_write(world: World) {
     let renewals = tap.requests();
     assert!(renewals.iter().all(|request| request == "PATCH"), "{renewals:?}");
     assert!((2..=4).contains(&renewals.len()), "{renewals:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn locks_acquired_together_are_not_renewed_together() {
+    const BUCKET: Duration = Duration::from_millis(100);
+    const BUCKETS_IN_AN_INTERVAL: u32 = 50;
+    let (server, mut guards) = (LeaseServer::new(), Vec::new());
+    let link = server.connect();
+    for number in 0..200 {
+        let lock = LeaseLock::new(link.client(), format!("lock-{number}")).unwrap();
+        guards.push(lock.acquire().await.unwrap());
+    }
+    let (mut renewals, mut busiest) = (0, 0);
+    for _ in 0..4 * BUCKETS_IN_AN_INTERVAL {
+        tokio::time::sleep(BUCKET).await;
+        let before = std::mem::replace(&mut renewals, link.count(Verb::Apply));
+        busiest = busiest.max(renewals - before);
+    }
+    assert!((600..=800).contains(&renewals), "{renewals}");
+    // On average 4; all together it would be 200.
+    assert!(busiest <= 25, "{busiest} in {BUCKET:?}");
 }
 
 async fn a_release_costs_one_write(world: World) {

@@ -55,6 +55,15 @@ fn the_hold_lasts_from_the_sending_of_the_claim() {
 }
 
 #[test]
+fn only_the_first_renewal_may_come_early() {
+    let mut me = holder().renewing_from(at(3_000));
+    let renewed = renew(&mut me, 3_000, 11);
+    me.answered(Answer::Written(renewed), at(3_010));
+    assert_eq!((me.deadline(), me.step(at(3_010), wall(0))), (at(13_000), Step::Wait(at(8_000))));
+    assert_eq!(holder().renewing_from(at(6_000)).step(at(0), wall(0)), Step::Wait(at(5_000)));
+}
+
+#[test]
 fn a_renewal_counts_from_its_sending_not_from_its_answer() {
     let mut me = holder();
     let renewed = renew(&mut me, 5_000, 11);

@@ -59,7 +59,9 @@ impl Process {
                         claim.sent = now;
                     }
                     let token = claim.snapshot.version.revision;
-                    let holder = Holder::new(self.identity(), setup.terms(), claim.sent, claim.snapshot);
+                    let first_renewal = claim.sent + setup.terms().renew_interval / 2;
+                    let holder = Holder::new(self.identity(), setup.terms(), claim.sent, claim.snapshot)
+                        .renewing_from(first_renewal);
                     self.state = State::Holding(holder);
                     Act::Granted(token)
                 }
