@@ -34,7 +34,7 @@ pub(crate) async fn acquisition(
                 tracing::debug!("gave up waiting in line");
                 let turns = place.leave();
                 if let Some(turn) = turns.abandoned() {
-                    give_back(session(turn)).await;
+                    Box::pin(give_back(session(turn))).await;
                 }
                 // Only now: `shutdown` waits for the end of the order.
                 drop(order);

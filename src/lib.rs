@@ -145,6 +145,7 @@ mod clock;
 mod contend;
 mod election;
 mod error;
+mod events;
 mod guard;
 mod held;
 mod hold;

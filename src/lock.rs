@@ -337,7 +337,7 @@ impl LeaseLock {
 
     /// Runs a task in the background, on the lock's machine.
     pub(crate) fn spawn(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
-        let clock = self.0.clock.clone();
+        let (clock, task) = (self.0.clock.clone(), Box::pin(task));
         runtime.spawn(async move { clock.run(task).await });
     }
 

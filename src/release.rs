@@ -27,7 +27,7 @@ pub(crate) async fn let_go(session: &mut Session, holder: Holder) -> Result<(), 
         None => holder.release(),
     };
     let lease = session.store.lease().clone();
-    let error = match drive(session, release).await {
+    let error = match Box::pin(drive(session, release)).await {
         Released::Done(left) => {
             session.turn.left = left.map_or(Left::Unknown, Left::Free);
             session.turn.line.releases(session.clock.now());
@@ -45,12 +45,13 @@ pub(crate) async fn let_go(session: &mut Session, holder: Holder) -> Result<(), 
 pub(crate) async fn withdraw(session: &mut Session, contention: Contention) {
     let creating = contention.may_have_created();
     if let Some(release) = contention.withdraw(session.clock.now()) {
-        let outcome = drive(session, release).await;
+        let outcome = Box::pin(drive(session, release)).await;
         tracing::debug!(?outcome, "withdrew an unanswered claim");
         session.turn.created |= creating && matches!(outcome, Released::Done(Some(_)));
     }
 }
 
+/// Large, and over soon: to be boxed, so that a lock that is held or waited for does not carry it along.
 async fn drive(session: &mut Session, mut release: Release) -> Released {
     let mut backoff = Backoff::new(session.longest_pause());
     loop {

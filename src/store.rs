@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::{BoxFuture, Fuse};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Resource;
@@ -15,6 +16,7 @@ use kube::core::{Request, Status, WatchEvent};
 use serde_json::{Value, json};
 
 use crate::error::{AcquireError, Cause, RequestError};
+use crate::events::events;
 use crate::lease::LeaseName;
 use crate::pace::Backoff;
 use crate::protocol::Write;
@@ -195,7 +197,8 @@ impl Store {
     ) -> Result<impl futures::Stream<Item = kube::Result<WatchEvent<Object>>> + use<>, Failure> {
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.lease.name()));
         let request = self.requests.watch(&params, &revision.to_string());
-        let events = async { self.client.request_events(request.map_err(kube::Error::BuildRequest)?).await };
+        let events =
+            async { events(&self.client, request.map_err(kube::Error::BuildRequest)?).boxed().await };
         self.bounded("watch", self.request_timeout, events).await
     }
 
@@ -227,8 +230,10 @@ impl Store {
         })
     }
 
+    /// Boxed, as requests are rare and large, and locks that wait for something else many.
     async fn send(&self, request: Built) -> kube::Result<Object> {
-        self.client.request(request.map_err(kube::Error::BuildRequest)?).await
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        self.client.request(request).boxed().await
     }
 
     async fn bounded<T>(
