@@ -17,10 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kube::client::ConfigExt;
 use kube::{Client, Config};
 use kube_lease_lock::testing::LeaseServer;
-use kube_lease_lock::{FencingToken, LeaseGuard, LeaseLock, lock_client};
+use kube_lease_lock::{FencingToken, LeaseGuard, LeaseLock, lock_client, rustls_connector};
 use tokio::runtime;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
@@ -250,7 +249,7 @@ impl Api {
             Self::InProcess(server) => Ok(server.connect().client()),
             Self::Cluster => {
                 let config = Config::infer().await?;
-                Ok(lock_client(&config, ConfigExt::rustls_https_connector_with_connector)?)
+                Ok(lock_client(&config, rustls_connector)?)
             }
         }
     }

@@ -24,10 +24,9 @@ mod unix {
     use std::time::Duration;
 
     use kube::Config;
-    use kube::client::ConfigExt;
     use kube_lease_lock::testing::LeaseServer;
     use kube_lease_lock::tokio_util::sync::CancellationToken;
-    use kube_lease_lock::{AcquireError, LeaseLock, lock_client};
+    use kube_lease_lock::{AcquireError, LeaseLock, lock_client, rustls_connector};
     use tokio::process::Command;
     use tokio::signal::unix::{SignalKind, signal};
     use tokio::task::{JoinError, JoinSet};
@@ -43,7 +42,7 @@ mod unix {
         };
         let client = if in_cluster {
             let config = Config::infer().await?;
-            lock_client(&config, ConfigExt::rustls_https_connector_with_connector)?
+            lock_client(&config, rustls_connector)?
         } else {
             terminate_myself_after(2)?;
             LeaseServer::new().connect().client()

@@ -120,7 +120,9 @@
 //! # Features
 //!
 //! - `client` (off): [`lock_client`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/fn.lock_client.html), a
-//!   client made for the lock alone. The lock is as safe on any other client.
+//!   client made for locks alone. The lock is as safe on any other client.
+//! - `rustls-tls` (off): [`rustls_connector`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/fn.rustls_connector.html),
+//!   TLS for that client, over HTTP/2.
 //! - `testing` (off): the in-process API server.
 //!
 //! Features only add API.
@@ -170,6 +172,8 @@ mod watcher;
 mod wire;
 
 pub use builder::LeaseLockBuilder;
+#[cfg(feature = "rustls-tls")]
+pub use client::rustls_connector;
 #[cfg(feature = "client")]
 pub use client::{ClientError, lock_client};
 pub use election::Election;

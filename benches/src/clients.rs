@@ -1,9 +1,9 @@
 //! Clients with connections of their own, as separate processes have.
 
 use anyhow::Result;
-use kube::client::{ClientBuilder, ConfigExt};
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
-use kube_lease_lock::lock_client;
+use kube_lease_lock::{lock_client, rustls_connector};
 use tower::{Layer, service_fn};
 
 use crate::options::ClientKind;
@@ -14,7 +14,7 @@ pub(crate) fn client(kind: ClientKind, config: Config, tap: &Tap) -> Result<Clie
     match kind {
         ClientKind::Ordinary => Ok(ClientBuilder::try_from(config)?.with_layer(tap).build()),
         ClientKind::Lock => {
-            let client = lock_client(&config, ConfigExt::rustls_https_connector_with_connector)?;
+            let client = lock_client(&config, rustls_connector)?;
             let send = service_fn(move |request| {
                 let client = client.clone();
                 async move { client.send(request).await }

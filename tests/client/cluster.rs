@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::client::ConfigExt;
 use kube::config::ExecConfig;
 use kube::{Client, Config};
-use kube_lease_lock::{AcquireError, LeaseLock, lock_client};
+use kube_lease_lock::{AcquireError, LeaseLock, lock_client, rustls_connector};
 use tokio::time::timeout;
 
 use crate::support::ControlPlane;
@@ -15,6 +15,16 @@ const SOON: Duration = Duration::from_secs(20);
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
 async fn locks_take_turns_on_it() {
+    take_turns(client).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn locks_take_turns_on_it_over_http_1() {
+    take_turns(|config| lock_client(config, ConfigExt::rustls_https_connector_with_connector).unwrap()).await;
+}
+
+async fn take_turns(client: fn(&Config) -> Client) {
     let plane = ControlPlane::shared().await;
     let namespace = plane.fresh_namespace().await;
     let config = plane.config().await;
@@ -72,7 +82,7 @@ fn plugin_with_certificate(plane: &ControlPlane) -> serde_json::Value {
 }
 
 fn client(config: &Config) -> Client {
-    lock_client(config, ConfigExt::rustls_https_connector_with_connector).unwrap()
+    lock_client(config, rustls_connector).unwrap()
 }
 
 fn lock(client: Client, namespace: &str) -> LeaseLock {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt};
+use http::Version;
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams, WatchParams};
 use kube::client::ConfigExt;
-use kube::{Api, Client, Config};
-use kube_lease_lock::lock_client;
+use kube_lease_lock::{lock_client, rustls_connector};
 use serde_json::json;
 use tokio::time::sleep;
 use tower::ServiceExt;
@@ -21,12 +23,9 @@ const REST: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn a_write_after_a_rest_finds_a_connection() {
-    let plane = ControlPlane::shared().await;
-    let (client, connections) = counted(&plane.config().await);
-    let leases: Api<Lease> = Api::namespaced(client, &plane.fresh_namespace().await);
-    let lease = json!({ "metadata": { "name": "a" } });
-    leases.create(&PostParams::default(), &serde_json::from_value(lease).unwrap()).await.unwrap();
+async fn over_http_1_a_write_after_a_rest_finds_a_connection() {
+    let (leases, connections) = counted(Version::HTTP_11).await;
+    create(&leases).await;
 
     // The watch takes the connection of the first request, and keeps it.
     let mut watch = leases.watch(&WatchParams::default(), "0").await.unwrap().boxed();
@@ -42,18 +41,49 @@ async fn a_write_after_a_rest_finds_a_connection() {
     assert_eq!(connections.load(Ordering::Relaxed), 2);
 }
 
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn over_http_2_many_watches_leave_room_for_writes() {
+    let (leases, connections) = counted(Version::HTTP_2).await;
+    create(&leases).await;
+    let params = WatchParams::default();
+    let mut watches = Vec::new();
+    for _ in 0..160 {
+        watches.push(leases.watch(&params, "0").await.unwrap().boxed());
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 4, "50 on each");
+    try_join_all(watches.iter_mut().map(TryStreamExt::try_next)).await.unwrap();
+    renew(&leases, "first").await;
+    for watch in &mut watches {
+        watch.try_next().await.unwrap().expect("the renewal");
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 4);
+}
+
 /// A client, and how often it has connected.
-fn counted(config: &Config) -> (Client, Arc<AtomicUsize>) {
+async fn counted(version: Version) -> (Api<Lease>, Arc<AtomicUsize>) {
+    let plane = ControlPlane::shared().await;
+    let config = plane.config().await;
     let connections = Arc::new(AtomicUsize::new(0));
     let counter = connections.clone();
-    let client = lock_client(config, |config, tcp| {
-        let tapped = tcp.map_request(move |address| {
-            counter.fetch_add(1, Ordering::Relaxed);
-            address
-        });
-        config.rustls_https_connector_with_connector(tapped)
-    });
-    (client.unwrap(), connections)
+    let count = move |address| {
+        counter.fetch_add(1, Ordering::Relaxed);
+        address
+    };
+    let client = match version {
+        Version::HTTP_2 => {
+            lock_client(&config, |config, tcp| rustls_connector(config, tcp.map_request(count)))
+        }
+        _ => lock_client(&config, |config, tcp| {
+            config.rustls_https_connector_with_connector(tcp.map_request(count))
+        }),
+    };
+    (Api::namespaced(client.unwrap(), &plane.fresh_namespace().await), connections)
+}
+
+async fn create(leases: &Api<Lease>) {
+    let lease = json!({ "metadata": { "name": "a" } });
+    leases.create(&PostParams::default(), &serde_json::from_value(lease).unwrap()).await.unwrap();
 }
 
 async fn renew(leases: &Api<Lease>, holder: &str) {

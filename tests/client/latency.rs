@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams, PostParams, WatchParams};
-use kube::client::ConfigExt;
 use kube::{Api, Client, Config};
-use kube_lease_lock::{LeaseLock, lock_client};
+use kube_lease_lock::{LeaseLock, lock_client, rustls_connector};
 use serde_json::json;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
@@ -98,7 +97,7 @@ async fn first_request(client: Client) -> Duration {
 }
 
 fn special(config: &Config) -> Client {
-    lock_client(config, ConfigExt::rustls_https_connector_with_connector).unwrap()
+    lock_client(config, rustls_connector).unwrap()
 }
 
 fn ordinary(config: &Config) -> Client {

@@ -8,6 +8,8 @@ mod support;
 mod cluster;
 mod configuration;
 mod connections;
+mod http2;
+mod http2_server;
 mod latency;
 mod requests;
 mod retries;

@@ -1,16 +1,25 @@
 //! A client made for the lock alone: the stack of kube's own, on connections of its own, without the retries.
 
+mod connections;
+mod connector;
+#[cfg(feature = "rustls-tls")]
+mod rustls;
+
 use std::any::TypeId;
 use std::time::Duration;
 
+use http::Uri;
 use http::uri::Scheme;
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::{Connect, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube::client::{Body, ClientBuilder, ConfigExt};
+use hyper::rt::{Read, Write};
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
+use kube::client::{ClientBuilder, ConfigExt};
 use kube::{Client, Config};
-use tower::BoxError;
-use tower::util::{ServiceExt, option_layer};
+use tower::util::option_layer;
+use tower::{BoxError, Service};
+
+use connections::Connections;
+#[cfg(feature = "rustls-tls")]
+pub use rustls::rustls_connector;
 
 /// A connection at rest asks this often whether its peer is still there. That also keeps it in the memory of the
 /// firewalls and load balancers on the way.
@@ -19,45 +28,48 @@ const PROBE_AFTER: Duration = Duration::from_secs(5);
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const PROBES: u32 = 3;
 
-/// As long as it can be: kube-apiserver closes a connection that was idle for 90 s, and no write should meet that.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(80);
-
-/// Makes a client for the lock alone, quicker to connect than an ordinary one, and without its retries.
+/// Makes a client for locks alone, quicker to connect than an ordinary one, and without its retries. Any number of locks
+/// may share it, and those of one process should.
 ///
 /// The lock is exactly as safe on any other client: no promise of this crate depends on this one.
 ///
 /// TLS remains the application's choice: `connect` puts it on top of the TCP connections that it is given. With the
-/// feature `rustls-tls` of kube:
+/// feature `rustls-tls` of this crate:
 ///
-/// ```no_run
-/// use kube::client::ConfigExt;
-/// use kube_lease_lock::{LeaseLock, lock_client};
+#[cfg_attr(feature = "rustls-tls", doc = "```no_run")]
+#[cfg_attr(not(feature = "rustls-tls"), doc = "```ignore")]
+/// use kube_lease_lock::{LeaseLock, lock_client, rustls_connector};
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let config = kube::Config::infer().await?;
-/// let client = lock_client(&config, ConfigExt::rustls_https_connector_with_connector)?;
+/// let client = lock_client(&config, rustls_connector)?;
 /// let lock = LeaseLock::new(client, "nightly-report")?;
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// With `openssl-tls` it is `ConfigExt::openssl_https_connector_with_connector`, and where `cluster_url` is not HTTPS
-/// `|_, tcp| Ok(tcp)`.
+/// Without that feature it may be `ConfigExt::rustls_https_connector_with_connector` or
+/// `ConfigExt::openssl_https_connector_with_connector`, and where `cluster_url` is not HTTPS `|_, tcp| Ok(tcp)`. Then
+/// HTTP/1.1 is spoken; for HTTP/2, have `connect` offer `h2` in the TLS handshake (ALPN).
 ///
 /// # What is different
 ///
 /// | | this client | kube's |
 /// |---|---|---|
+/// | connections | the lock's own; with HTTP/2, 50 open watches and other requests share one | shared with the application; each open watch takes one |
 /// | the first request on a connection | is sent at once (`TCP_NODELAY`) | waits until the server acknowledges the TLS handshake: 40 ms, if that runs on Linux |
 /// | an answer of 429, 503 or 504 | is returned; the lock knows how much time is left | is kept back while the request is sent up to 15 times more |
-/// | connections | the lock's own; each open watch takes one | shared with the application |
-/// | a dead peer | is noticed after 8 s, by TCP keepalive | is noticed when a request gets no answer |
+/// | a dead peer | is noticed after 8 s, by pings of HTTP/2, or by TCP keepalive | is noticed when a request gets no answer |
+/// | a request without answer for a second, when given up | takes its connection out of use | does so with HTTP/1.1, as each has its own |
 /// | a connection at rest | kept for 80 s; kube-apiserver closes it after 90 s | kept for 90 s, and may be used as it is being closed |
 ///
-/// The first of these tells where connections are new: when a lock is first used, and after it has rested or waited for
-/// so long that the API server has closed them. A request on a connection that is open already takes as long with
-/// either client.
+/// Most of this tells where connections are new: when a lock is first used, after it has rested or waited for so long
+/// that the API server has closed them, and where a process has many locks. A request on a connection that is open
+/// already takes as long with either client.
+///
+/// A server that allows fewer than 50 requests at a time on a connection is no good for many locks over HTTP/2: what is
+/// beyond its limit waits. kube-apiserver allows 100.
 ///
 /// # What of the configuration it keeps
 ///
@@ -80,7 +92,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(80);
 pub fn lock_client<F, C>(config: &Config, connect: F) -> Result<Client, ClientError>
 where
     F: FnOnce(&Config, HttpConnector) -> kube::Result<C>,
-    C: Connect + Clone + Send + Sync + 'static,
+    C: Service<Uri, Error: Into<BoxError> + Send, Future: Unpin + Send> + Clone + Send + Sync + 'static,
+    C::Response: Read + Write + Connection + Unpin + Send + 'static,
 {
     if config.proxy_url.is_some() {
         return Err(ClientError::Proxy);
@@ -91,14 +104,11 @@ where
         return Err(kube::Error::TlsRequired.into());
     }
 
-    let connections = legacy::Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .build::<_, Body>(connector);
+    let connections = Connections::new(connector, config.cluster_url.clone());
     let authentication = config.auth_layer()?;
     // Else the plugin gave a token, which is renewed.
     let plugin_gave_certificate = config.auth_info.exec.is_some() && authentication.is_none();
-    let builder = ClientBuilder::new(connections.map_err(BoxError::from), &config.default_namespace)
+    let builder = ClientBuilder::new(connections, &config.default_namespace)
         .with_layer(&config.extra_headers_layer()?)
         .with_layer(&option_layer(authentication))
         .with_layer(&config.base_uri_layer());
@@ -141,6 +151,7 @@ fn tcp(config: &Config) -> HttpConnector {
 mod tests {
     use rustix::net::sockopt::{socket_keepalive, tcp_keepcnt, tcp_keepidle, tcp_keepintvl};
     use tokio::net::TcpListener;
+    use tower::ServiceExt;
 
     use super::*;
 

@@ -1,0 +1,77 @@
+//! A connector that tells which HTTP the server speaks before the first request is sent.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures::future::{Either, Ready, ready};
+use http::Uri;
+use hyper::rt::{Read, Write};
+use hyper_util::client::legacy::connect::Connection;
+use tower::{BoxError, Service, ServiceExt};
+
+/// What connects: TCP with TLS on top, as the application has it.
+pub(super) trait Connector:
+    Service<Uri, Response: Socket, Error: Into<BoxError> + Send, Future: Unpin + Send>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<C> Connector for C where
+    C: Service<Uri, Response: Socket, Error: Into<BoxError> + Send, Future: Unpin + Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// What a connector makes.
+pub(super) trait Socket: Read + Write + Connection + Unpin + Send + 'static {}
+
+impl<S: Read + Write + Connection + Unpin + Send + 'static> Socket for S {}
+
+/// Connects as `C` does, but first hands out the connection that was made to see what the server speaks.
+pub(super) struct Probed<C: Connector> {
+    connector: C,
+    first: Arc<Mutex<Option<C::Response>>>,
+}
+
+impl<C: Connector> Probed<C> {
+    pub(super) fn new(connector: C) -> Self {
+        Self { connector, first: Arc::default() }
+    }
+
+    /// Connects, and tells whether the server agreed to speak HTTP/2 in the TLS handshake.
+    pub(super) async fn probe(&self, address: Uri) -> Result<bool, BoxError> {
+        let first = self.connector.clone().oneshot(address).await.map_err(Into::into)?;
+        let multiplexes = first.connected().is_negotiated_h2();
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        Ok(multiplexes)
+    }
+}
+
+impl<C: Connector> Clone for Probed<C> {
+    fn clone(&self) -> Self {
+        Self { connector: self.connector.clone(), first: self.first.clone() }
+    }
+}
+
+impl<C: Connector> Service<Uri> for Probed<C> {
+    type Response = C::Response;
+    type Error = C::Error;
+    type Future = Either<Ready<Result<C::Response, C::Error>>, C::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
+        self.connector.poll_ready(context)
+    }
+
+    fn call(&mut self, address: Uri) -> Self::Future {
+        match self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(first) => Either::Left(ready(Ok(first))),
+            None => Either::Right(self.connector.call(address)),
+        }
+    }
+}

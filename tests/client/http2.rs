@@ -1,0 +1,105 @@
+//! Over HTTP/2 many requests share a connection, and none waits for a dead one. In virtual time.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::{join_all, try_join_all};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::WatchParams;
+use kube::{Api, Client, Config, Error};
+use kube_lease_lock::lock_client;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::http2_server::{Http2Server, Manner};
+
+const MOMENT: Duration = Duration::from_millis(10);
+/// All that a request may take, by default.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+#[tokio::test(start_paused = true)]
+async fn requests_at_one_time_share_one_connection() {
+    let (server, leases) = connected();
+    try_join_all((0..40).map(|_| leases.get("a"))).await.unwrap();
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_share_connections_and_leave_room_for_requests() {
+    let (server, leases) = connected();
+    let params = WatchParams::default();
+    let watches = try_join_all((0..150).map(|_| leases.watch(&params, "1"))).await.unwrap();
+    assert_eq!(server.connections(), 3);
+    leases.get("a").await.unwrap();
+    assert_eq!(server.connections(), 4, "all places on three are taken");
+    drop(watches);
+    sleep(MOMENT).await;
+    try_join_all((0..40).map(|_| leases.get("a"))).await.unwrap();
+    assert_eq!(server.connections(), 4, "there is room again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_after_one_without_answer_goes_elsewhere() {
+    let (server, leases) = connected();
+    leases.get("a").await.unwrap();
+    server.set(Manner::Silent);
+    assert!(timeout(REQUEST_TIMEOUT, leases.get("a")).await.is_err());
+    server.set(Manner::Answers);
+    leases.get("a").await.unwrap();
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_dropped_soon_says_nothing_about_its_connection() {
+    let (server, leases) = connected();
+    leases.get("a").await.unwrap();
+    server.set(Manner::Silent);
+    assert!(timeout(MOMENT, leases.get("a")).await.is_err());
+    server.set(Manner::Answers);
+    leases.get("a").await.unwrap();
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_soon_after_its_peer_has_died() {
+    let (server, leases) = connected();
+    let mut events = leases.watch(&WatchParams::default(), "1").await.unwrap().boxed();
+    assert!(timeout(Duration::from_secs(600), events.next()).await.is_err(), "quiet, but alive");
+    server.set(Manner::Dead);
+    let died = Instant::now();
+    let end = timeout(Duration::from_secs(60), events.next()).await.expect("it goes on for ever");
+    assert!(end.is_none_or(|event| event.is_err()));
+    let noticed = died.elapsed();
+    assert!(noticed <= Duration::from_secs(8) + MOMENT, "{noticed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_connection_waits_no_longer_than_for_an_answer() {
+    let (server, leases) = connected();
+    server.set(Manner::Dead);
+    let asked = Instant::now();
+    join_all((0..100).map(|_| timeout(REQUEST_TIMEOUT, leases.get("a")))).await;
+    assert!(asked.elapsed() <= REQUEST_TIMEOUT + MOMENT);
+    server.set(Manner::Answers);
+    let asked = Instant::now();
+    try_join_all((0..100).map(|_| leases.get("a"))).await.unwrap();
+    assert!(asked.elapsed() <= MOMENT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_restarts_is_found_again() {
+    let (server, leases) = connected();
+    let mut events = leases.watch(&WatchParams::default(), "1").await.unwrap().boxed();
+    server.disconnect();
+    assert!(timeout(MOMENT, events.next()).await.unwrap().is_none_or(|event| event.is_err()));
+    let answers = join_all((0..40).map(|_| leases.get("a"))).await;
+    assert!(answers.iter().all(|answer| !matches!(answer, Err(Error::Api(_)))), "{answers:?}");
+    leases.get("a").await.unwrap();
+    assert_eq!(server.connections(), 2);
+}
+
+fn connected() -> (Http2Server, Api<Lease>) {
+    let server = Http2Server::new();
+    let config = Config::new("http://localhost".parse().unwrap());
+    let client: Client = lock_client(&config, |_, _| Ok(server.connector())).unwrap();
+    (server, Api::default_namespaced(client))
+}
