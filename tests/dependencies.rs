@@ -12,9 +12,21 @@ use spdx::{Expression, ParseMode};
 const LICENCES: [&str; 5] = ["Apache-2.0", "BSD-3-Clause", "MIT", "Unicode-3.0", "Zlib"];
 /// Fine in tests, which nobody ships. They come with TLS.
 const LICENCES_OF_TESTS: [&str; 2] = ["CDLA-Permissive-2.0", "ISC"];
+/// Without which no client speaks HTTP/2.
+const HTTP_2: [&str; 5] = ["equivalent", "fnv", "h2", "hashbrown", "indexmap"];
 /// Types of these are in the API, or have to be the same for everybody in the process.
-const ONE_VERSION: [&str; 8] =
-    ["http", "hyper-util", "jiff", "k8s-openapi", "kube", "kube-core", "tokio", "tokio-util"];
+const ONE_VERSION: [&str; 10] = [
+    "http",
+    "hyper",
+    "hyper-rustls",
+    "hyper-util",
+    "jiff",
+    "k8s-openapi",
+    "kube",
+    "kube-core",
+    "tokio",
+    "tokio-util",
+];
 
 struct Dependencies {
     packages: Vec<Value>,
@@ -35,9 +47,9 @@ impl Dependencies {
     }
 }
 
-/// What a user gets with all features of this crate, as `name version`.
+/// What a user gets with all features of this crate that leave TLS to the application, as `name version`.
 fn shipped() -> BTreeSet<String> {
-    shipped_with("--all-features")
+    shipped_with("--features=client,testing")
 }
 
 /// The metadata cannot tell: there, what tests ask of a package and what the library asks of it is one.
@@ -116,8 +128,17 @@ fn tls_and_the_version_of_kubernetes_are_left_to_the_application() {
 }
 
 #[test]
-fn features_bring_nothing_that_kube_does_not_bring_anyway() {
-    assert_eq!(shipped(), shipped_with("--no-default-features"));
+fn features_bring_nothing_that_kube_does_not_bring_anyway_except_http_2() {
+    for (feature, of_kube) in [
+        ("--features=testing", "--no-default-features"),
+        ("--features=client", "--no-default-features"),
+        ("--features=rustls-tls", "--features=kube/rustls-tls"),
+    ] {
+        let (with, without) = (shipped_with(feature), shipped_with(of_kube));
+        let brought = with.difference(&without).map(|package| package.split(' ').next().unwrap());
+        let unexpected: Vec<_> = brought.filter(|name| !HTTP_2.contains(name)).collect();
+        assert!(unexpected.is_empty(), "{feature} brings {unexpected:?}");
+    }
 }
 
 #[test]

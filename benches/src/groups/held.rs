@@ -17,6 +17,8 @@ use crate::tap::{Sent, Tap, Verb};
 /// By default.
 const RENEWAL: Duration = Duration::from_secs(5);
 const BUCKET: Duration = Duration::from_millis(100);
+/// What all of them need at one moment would count as memory of each.
+const AT_A_TIME: usize = 20;
 /// In KiB.
 const MEMORY: f64 = 16.0;
 
@@ -60,7 +62,7 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
     drop(waiting);
     release(guards).await?;
     table.remark(format!(
-        "Observed for {} s. Files are connections: one client's, and it speaks HTTP/1.1.",
+        "They begin a few at a time, and are observed for {} s. Files are connections: those of one client.",
         time.as_secs()
     ));
     Ok(table)
@@ -108,7 +110,7 @@ async fn hold(bench: &Bench<'_>, tap: &Tap, count: usize) -> Result<Vec<LeaseGua
         let lock = bench.lock(client.clone(), &format!("held-{index}"));
         async move { anyhow::Ok(lock?.acquire().await?) }
     });
-    guards.buffer_unordered(20).try_collect().await
+    guards.buffer_unordered(AT_A_TIME).try_collect().await
 }
 
 async fn wait(bench: &Bench<'_>, tap: &Tap, count: usize) -> Result<JoinSet<Result<LeaseGuard>>> {
@@ -116,14 +118,13 @@ async fn wait(bench: &Bench<'_>, tap: &Tap, count: usize) -> Result<JoinSet<Resu
     for index in 0..count {
         let lock = bench.lock(client.clone(), &format!("held-{index}"))?;
         waiting.spawn(async move { Ok(lock.acquire().await?) });
-        // More at a time wait for one another's TLS handshakes.
         sleep(Duration::from_millis(10)).await;
     }
     Ok(waiting)
 }
 
 async fn release(guards: Vec<LeaseGuard>) -> Result<()> {
-    let releases = stream::iter(guards).map(LeaseGuard::release).buffer_unordered(20);
+    let releases = stream::iter(guards).map(LeaseGuard::release).buffer_unordered(AT_A_TIME);
     Ok(releases.try_collect().await?)
 }
 
