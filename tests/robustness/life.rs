@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use kube_lease_lock::{AcquireError, Held, LeaseGuard, LeaseLock, LossReason};
+use kube_lease_lock::{AcquireError, Held, LeaseGuard, LeaseLock, LossReason, lock_client, rustls_connector};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
@@ -65,7 +65,11 @@ impl Life {
         config.cluster_url = format!("https://{}", text("proxy")).parse().unwrap();
         config.auth_info.impersonate = spec["user"].as_str().map(str::to_owned);
         let manner = Manner::from_json(&spec["manner"]);
-        let lock = LeaseLock::builder(config.try_into().unwrap(), text("lease"))
+        let client = match manner.lock_client {
+            true => lock_client(&config, rustls_connector).unwrap(),
+            false => config.try_into().unwrap(),
+        };
+        let lock = LeaseLock::builder(client, text("lease"))
             .namespace(text("namespace"))
             .identity(text("name"))
             .lease_duration(Duration::from_secs(manner.lease))

@@ -17,16 +17,24 @@ pub(crate) struct Manner {
     pub(crate) rest: RangeInclusive<u64>,
     /// One acquisition out of this many is dropped unfinished; 0: none.
     pub(crate) impatient: u64,
+    /// Whether it has the client for locks, which speaks HTTP/2, or an ordinary one.
+    pub(crate) lock_client: bool,
 }
 
 impl Manner {
     /// Keeps the lock as long as it can.
-    pub(crate) const KEEPER: Self =
-        Self { lease: 3, rounds: u64::MAX..=u64::MAX, prepare: 30..=60, rest: 0..=100, impatient: 0 };
+    pub(crate) const KEEPER: Self = Self {
+        lease: 3,
+        rounds: u64::MAX..=u64::MAX,
+        prepare: 30..=60,
+        rest: 0..=100,
+        impatient: 0,
+        lock_client: false,
+    };
 
     /// Takes turns, some longer than a renewal interval.
     pub(crate) const SHARER: Self =
-        Self { lease: 3, rounds: 1..=20, prepare: 5..=50, rest: 50..=500, impatient: 5 };
+        Self { lease: 3, rounds: 1..=20, prepare: 5..=50, rest: 50..=500, impatient: 5, lock_client: false };
 
     pub(crate) const fn lease(self, seconds: u64) -> Self {
         Self { lease: seconds, ..self }
@@ -40,6 +48,7 @@ impl Manner {
             "prepare": pair(&self.prepare),
             "rest": pair(&self.rest),
             "impatient": self.impatient,
+            "lock_client": self.lock_client,
         })
     }
 
@@ -52,6 +61,7 @@ impl Manner {
             prepare: range("prepare"),
             rest: range("rest"),
             impatient: number(&json["impatient"]),
+            lock_client: json["lock_client"] == true,
         }
     }
 }

@@ -60,14 +60,15 @@ async fn nothing_that_happens_lets_two_contenders_hold_the_lock() {
     assert!(verdict.stale > 0 || long_stops < 25, "not one write came too late in {long_stops} long stops");
 }
 
-/// Most take short turns, one keeps the lock for several renewals; their leases differ.
+/// Most take short turns, one keeps the lock for several renewals; their leases differ, and their clients.
 async fn contenders(world: &World<'_>) -> Vec<Contender> {
     let mut contenders = Vec::new();
     for number in 0..CONTENDERS {
         let name = format!("contender-{number}");
         world.plane.grant(&world.namespace, &name, &role(&name)).await;
         let manner = if number == 0 { Manner { rounds: 40..=120, ..Manner::SHARER } } else { Manner::SHARER };
-        let manner = manner.lease(if number % 2 == 0 { 3 } else { 4 });
+        let manner = Manner { lock_client: number % 2 == 0, ..manner };
+        let manner = manner.lease(if number < 3 { 3 } else { 4 });
         contenders.push(world.contender_as(&name, manner).await);
     }
     contenders

@@ -74,11 +74,12 @@ impl<'plane> World<'plane> {
         Contender::start(name, Proxy::start(self.upstream).await, spec, Arc::clone(&self.journal))
     }
 
-    /// Two that want to keep the lock: the one that has it, and the one that waits for it.
+    /// Two that want to keep the lock: the one that has it, and the one that waits for it. With clients of either kind.
     pub(crate) async fn keepers(&self, manner: Manner) -> (Contender, Contender) {
-        let holder = self.contender("holder", manner.clone()).await;
+        let manner = || Manner { lock_client: self.rng.borrow_mut().bool(), ..manner.clone() };
+        let holder = self.contender("holder", manner()).await;
         holder.said("acquired", 0).await;
-        let waiter = self.contender("waiter", manner).await;
+        let waiter = self.contender("waiter", manner()).await;
         waiter.said("asks", 0).await;
         (holder, waiter)
     }
