@@ -10,7 +10,7 @@ use spdx::{Expression, ParseMode};
 
 /// Fine in any program.
 const LICENCES: [&str; 5] = ["Apache-2.0", "BSD-3-Clause", "MIT", "Unicode-3.0", "Zlib"];
-/// Fine in tests, which nobody ships. They come with TLS.
+/// They come with TLS by rustls, which tests use, and applications may choose.
 const LICENCES_OF_TESTS: [&str; 2] = ["CDLA-Permissive-2.0", "ISC"];
 /// Without which no client speaks HTTP/2.
 const HTTP_2: [&str; 5] = ["equivalent", "fnv", "h2", "hashbrown", "indexmap"];

@@ -1,9 +1,10 @@
-//! A connector that tells which HTTP the server speaks before the first request is sent.
+//! A connector that tells which HTTP the server speaks, before the first request is sent.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use futures::future::{Either, Ready, ready};
+use futures::future::BoxFuture;
 use http::Uri;
 use hyper::rt::{Read, Write};
 use hyper_util::client::legacy::connect::Connection;
@@ -11,7 +12,7 @@ use tower::{BoxError, Service, ServiceExt};
 
 /// What connects: TCP with TLS on top, as the application has it.
 pub(super) trait Connector:
-    Service<Uri, Response: Socket, Error: Into<BoxError> + Send, Future: Unpin + Send>
+    Service<Uri, Response: Socket, Error: Into<BoxError> + Send, Future: Send + 'static>
     + Clone
     + Send
     + Sync
@@ -20,7 +21,7 @@ pub(super) trait Connector:
 }
 
 impl<C> Connector for C where
-    C: Service<Uri, Response: Socket, Error: Into<BoxError> + Send, Future: Unpin + Send>
+    C: Service<Uri, Response: Socket, Error: Into<BoxError> + Send, Future: Send + 'static>
         + Clone
         + Send
         + Sync
@@ -37,41 +38,55 @@ impl<S: Read + Write + Connection + Unpin + Send + 'static> Socket for S {}
 pub(super) struct Probed<C: Connector> {
     connector: C,
     first: Arc<Mutex<Option<C::Response>>>,
+    multiplexes: Arc<AtomicBool>,
 }
 
 impl<C: Connector> Probed<C> {
     pub(super) fn new(connector: C) -> Self {
-        Self { connector, first: Arc::default() }
+        Self { connector, first: Arc::default(), multiplexes: Arc::default() }
     }
 
-    /// Connects, and tells whether the server agreed to speak HTTP/2 in the TLS handshake.
-    pub(super) async fn probe(&self, address: Uri) -> Result<bool, BoxError> {
-        let first = self.connector.clone().oneshot(address).await.map_err(Into::into)?;
-        let multiplexes = first.connected().is_negotiated_h2();
+    /// Makes the first connection.
+    pub(super) async fn probe(&self, address: Uri) -> Result<(), BoxError> {
+        let first = self.clone().oneshot(address).await.map_err(Into::into)?;
         *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
-        Ok(multiplexes)
+        Ok(())
+    }
+
+    /// Whether the server, the last time, agreed to speak HTTP/2 in the TLS handshake.
+    pub(super) fn multiplexes(&self) -> bool {
+        self.multiplexes.load(Ordering::Relaxed)
     }
 }
 
 impl<C: Connector> Clone for Probed<C> {
     fn clone(&self) -> Self {
-        Self { connector: self.connector.clone(), first: self.first.clone() }
+        Self {
+            connector: self.connector.clone(),
+            first: self.first.clone(),
+            multiplexes: self.multiplexes.clone(),
+        }
     }
 }
 
 impl<C: Connector> Service<Uri> for Probed<C> {
     type Response = C::Response;
     type Error = C::Error;
-    type Future = Either<Ready<Result<C::Response, C::Error>>, C::Future>;
+    type Future = BoxFuture<'static, Result<C::Response, C::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), C::Error>> {
         self.connector.poll_ready(context)
     }
 
     fn call(&mut self, address: Uri) -> Self::Future {
-        match self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(first) => Either::Left(ready(Ok(first))),
-            None => Either::Right(self.connector.call(address)),
+        if let Some(first) = self.first.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Box::pin(async { Ok(first) });
         }
+        let (connecting, multiplexes) = (self.connector.call(address), self.multiplexes.clone());
+        Box::pin(async move {
+            let connection = connecting.await?;
+            multiplexes.store(connection.connected().is_negotiated_h2(), Ordering::Relaxed);
+            Ok(connection)
+        })
     }
 }

@@ -62,7 +62,7 @@ const PROBES: u32 = 3;
 /// | an answer of 429, 503 or 504 | is returned; the lock knows how much time is left | is kept back while the request is sent up to 15 times more |
 /// | a dead peer | is noticed after 8 s, by pings of HTTP/2, or by TCP keepalive | is noticed when a request gets no answer |
 /// | a request without answer for a second, when given up | takes its connection out of use | does so with HTTP/1.1, as each has its own |
-/// | a connection at rest | kept for 80 s; kube-apiserver closes it after 90 s | kept for 90 s, and may be used as it is being closed |
+/// | a connection at rest | with HTTP/1.1 kept for 80 s; kube-apiserver closes it after 90 s | kept for 90 s, and may be used as it is being closed |
 ///
 /// Most of this tells where connections are new: when a lock is first used, after it has rested or waited for so long
 /// that the API server has closed them, and where a process has many locks. A request on a connection that is open
@@ -92,7 +92,7 @@ const PROBES: u32 = 3;
 pub fn lock_client<F, C>(config: &Config, connect: F) -> Result<Client, ClientError>
 where
     F: FnOnce(&Config, HttpConnector) -> kube::Result<C>,
-    C: Service<Uri, Error: Into<BoxError> + Send, Future: Unpin + Send> + Clone + Send + Sync + 'static,
+    C: Service<Uri, Error: Into<BoxError> + Send, Future: Send + 'static> + Clone + Send + Sync + 'static,
     C::Response: Read + Write + Connection + Unpin + Send + 'static,
 {
     if config.proxy_url.is_some() {

@@ -13,6 +13,11 @@ use kube::client::ConfigExt;
 /// # Errors
 ///
 /// If a certificate, a key or the server's name in the configuration cannot be used.
+///
+/// # Panics
+///
+/// If rustls has no provider of cryptography: enable `ring` or `aws-lc-rs` of `kube`, one of which it has by default, or
+/// install one. As kube's own clients do.
 pub fn rustls_connector<T>(config: &Config, tcp: T) -> kube::Result<HttpsConnector<T>> {
     let builder =
         HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();

@@ -33,7 +33,7 @@ async fn watches_share_connections_and_leave_room_for_requests() {
     assert_eq!(server.connections(), 4, "all places on three are taken");
     drop(watches);
     sleep(MOMENT).await;
-    try_join_all((0..40).map(|_| leases.get("a"))).await.unwrap();
+    try_join_all((0..200).map(|_| leases.get("a"))).await.unwrap();
     assert_eq!(server.connections(), 4, "there is room again");
 }
 
@@ -64,6 +64,8 @@ async fn a_watch_ends_soon_after_its_peer_has_died() {
     let (server, leases) = connected();
     let mut events = leases.watch(&WatchParams::default(), "1").await.unwrap().boxed();
     assert!(timeout(Duration::from_secs(600), events.next()).await.is_err(), "quiet, but alive");
+    leases.get("a").await.unwrap();
+    assert_eq!(server.connections(), 1, "the connection of the watch serves requests still");
     server.set(Manner::Dead);
     let died = Instant::now();
     let end = timeout(Duration::from_secs(60), events.next()).await.expect("it goes on for ever");
@@ -73,16 +75,24 @@ async fn a_watch_ends_soon_after_its_peer_has_died() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_connection_waits_no_longer_than_for_an_answer() {
+async fn who_waits_for_a_connection_in_vain_does_not_make_others_begin_anew() {
     let (server, leases) = connected();
-    server.set(Manner::Dead);
-    let asked = Instant::now();
-    join_all((0..100).map(|_| timeout(REQUEST_TIMEOUT, leases.get("a")))).await;
-    assert!(asked.elapsed() <= REQUEST_TIMEOUT + MOMENT);
-    server.set(Manner::Answers);
-    let asked = Instant::now();
-    try_join_all((0..100).map(|_| leases.get("a"))).await.unwrap();
-    assert!(asked.elapsed() <= MOMENT);
+    server.set(Manner::Away);
+    let asking = async |after| {
+        sleep(after).await;
+        timeout(REQUEST_TIMEOUT, leases.get("a")).await
+    };
+    let early = join_all((0..100).map(|number| asking(number * MOMENT)));
+    let late = async {
+        sleep(REQUEST_TIMEOUT).await;
+        server.set(Manner::Answers);
+        join_all((0..100).map(|number| asking(number * MOMENT))).await
+    };
+    let (early, late) = tokio::join!(early, late);
+    assert!(early.iter().all(Result::is_err), "{early:?}");
+    assert!(late.iter().all(|answer| matches!(answer, Ok(Ok(_) | Err(Error::Service(_))))), "{late:?}");
+    leases.get("a").await.unwrap();
+    assert_eq!(server.connections(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,10 +101,40 @@ async fn a_server_that_restarts_is_found_again() {
     let mut events = leases.watch(&WatchParams::default(), "1").await.unwrap().boxed();
     server.disconnect();
     assert!(timeout(MOMENT, events.next()).await.unwrap().is_none_or(|event| event.is_err()));
-    let answers = join_all((0..40).map(|_| leases.get("a"))).await;
-    assert!(answers.iter().all(|answer| !matches!(answer, Err(Error::Api(_)))), "{answers:?}");
-    leases.get("a").await.unwrap();
+    try_join_all((0..40).map(|_| leases.get("a"))).await.unwrap();
     assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_while_connecting_takes_nobody_along() {
+    let (server, leases) = connected();
+    leases.get("a").await.unwrap();
+    server.disconnect();
+    sleep(MOMENT).await;
+    let mut first = Box::pin(leases.get("a"));
+    assert!(timeout(Duration::ZERO, &mut first).await.is_err());
+    let others = join_all((0..20).map(|_| leases.get("a")));
+    let (answers, ()) = tokio::join!(others, async { drop(first) });
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!(server.connections() <= 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_may_cease_to_speak_it_and_begin_again() {
+    let (server, leases) = connected();
+    for manner in [Manner::Answers, Manner::Old, Manner::Answers] {
+        server.set(manner);
+        server.disconnect();
+        sleep(MOMENT).await;
+        // It takes one request to notice.
+        drop(leases.get("a").await);
+        for _ in 0..3 {
+            leases.get("a").await.unwrap();
+        }
+    }
+    let before = server.connections();
+    try_join_all((0..40).map(|_| leases.get("a"))).await.unwrap();
+    assert!(server.connections() <= before + 1, "they share again");
 }
 
 fn connected() -> (Http2Server, Api<Lease>) {

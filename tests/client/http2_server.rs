@@ -3,18 +3,18 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use http::{Request, Response, Uri};
 use http_body::Frame;
 use hyper::body::{Bytes, Incoming};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper::server::conn::http2;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -24,7 +24,7 @@ use tower::Service;
 
 const LEASE: &str = r#"{ "metadata": { "name": "a" } }"#;
 const BUFFER: usize = 64 << 10;
-const HANDSHAKE: Duration = Duration::from_millis(1);
+const HANDSHAKE: Duration = Duration::from_millis(5);
 
 #[derive(Clone)]
 pub(crate) struct Http2Server {
@@ -42,6 +42,10 @@ pub(crate) enum Manner {
     Silent,
     /// Does not even read from connections that are open.
     Dead,
+    /// Speaks HTTP/1.1 on new connections.
+    Old,
+    /// Nobody can connect.
+    Away,
 }
 
 impl Http2Server {
@@ -70,13 +74,14 @@ impl Http2Server {
         Connector(self.clone())
     }
 
-    async fn serve(self, client: DuplexStream) {
-        let answering = service_fn(|request| self.clone().answer(request));
-        let connection =
-            http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(client), answering);
-        let mut cuts = self.cuts.subscribe();
-        let mut connection = std::pin::pin!(connection);
-        let mut manner = self.manner.subscribe();
+    async fn serve(self, client: DuplexStream, agreed: bool) {
+        let (answering, client) = (service_fn(|request| self.clone().answer(request)), TokioIo::new(client));
+        let mut connection = pin!(if agreed {
+            Either::Left(http2::Builder::new(TokioExecutor::new()).serve_connection(client, answering))
+        } else {
+            Either::Right(http1::Builder::new().serve_connection(client, answering))
+        });
+        let (mut cuts, mut manner) = (self.cuts.subscribe(), self.manner.subscribe());
         loop {
             let dead = *manner.borrow_and_update() == Manner::Dead;
             tokio::select! {
@@ -130,9 +135,9 @@ impl http_body::Body for Answer {
 pub(crate) struct Connector(Http2Server);
 
 impl Service<Uri> for Connector {
-    type Response = Agreed;
+    type Response = Socket;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Agreed, Infallible>>;
+    type Future = BoxFuture<'static, Result<Socket, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -141,48 +146,56 @@ impl Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let (ours, theirs) = duplex(BUFFER);
         self.0.connections.fetch_add(1, Ordering::Relaxed);
-        tokio::spawn(self.0.clone().serve(theirs));
-        Box::pin(async {
+        let manner = *self.0.manner.borrow();
+        let (agreed, away) = (manner != Manner::Old, manner == Manner::Away);
+        tokio::spawn(self.0.clone().serve(theirs, agreed));
+        Box::pin(async move {
+            if away {
+                pending::<()>().await;
+            }
             // As TLS would.
             tokio::time::sleep(HANDSHAKE).await;
-            Ok(Agreed(TokioIo::new(ours)))
+            Ok(Socket { agreed, stream: TokioIo::new(ours) })
         })
     }
 }
 
-/// A connection on which both sides have agreed on HTTP/2, as TLS would have them do.
-pub(crate) struct Agreed(TokioIo<DuplexStream>);
+/// A connection on which both sides may have agreed on HTTP/2, as TLS would have them do.
+pub(crate) struct Socket {
+    agreed: bool,
+    stream: TokioIo<DuplexStream>,
+}
 
-impl Connection for Agreed {
+impl Connection for Socket {
     fn connected(&self) -> Connected {
-        Connected::new().negotiated_h2()
+        if self.agreed { Connected::new().negotiated_h2() } else { Connected::new() }
     }
 }
 
-impl Read for Agreed {
+impl Read for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
-impl Write for Agreed {
+impl Write for Socket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, data)
+        Pin::new(&mut self.stream).poll_write(context, data)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -65,9 +65,10 @@ impl Life {
         config.cluster_url = format!("https://{}", text("proxy")).parse().unwrap();
         config.auth_info.impersonate = spec["user"].as_str().map(str::to_owned);
         let manner = Manner::from_json(&spec["manner"]);
-        let client = match manner.lock_client {
-            true => lock_client(&config, rustls_connector).unwrap(),
-            false => config.try_into().unwrap(),
+        let client = if manner.lock_client {
+            lock_client(&config, rustls_connector).unwrap()
+        } else {
+            config.try_into().unwrap()
         };
         let lock = LeaseLock::builder(client, text("lease"))
             .namespace(text("namespace"))
