@@ -6,6 +6,7 @@ use futures::FutureExt;
 use futures::future::{Fuse, FusedFuture};
 
 use crate::error::{AcquireError, RequestError};
+use crate::identity::is_drawn;
 use crate::lease::LeaseHolder;
 use crate::pace::{Backoff, jittered};
 use crate::protocol::{Answer, Claim, Contention, ContentionStep, Write};
@@ -266,9 +267,11 @@ impl Contender<'_> {
         Ok(())
     }
 
-    /// Joins the queue where that is due, and tells when it will be.
+    /// Joins the queue where that is due, and tells when it will be. Not while another make holds the Lease, whose
+    /// release may fail, once and for all, where somebody has written since.
     fn get_in_line(&mut self, now: Moment) -> Option<Moment> {
         let seen = self.contention.seen().filter(|_| self.joining.is_terminated())?;
+        seen.record.holder.as_deref().filter(|holder| is_drawn(holder))?;
         let turn = &mut *self.session.turn;
         let due = turn.line.join_at(&seen.queue, seen.version.revision, now, &mut self.session.rng)?;
         if due > now {

@@ -151,6 +151,7 @@ mod events;
 mod guard;
 mod held;
 mod hold;
+mod identity;
 mod lease;
 mod line;
 mod lock;

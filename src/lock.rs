@@ -17,6 +17,7 @@ use crate::contend::{Patience, Setback};
 use crate::error::{AcquireError, BuildError, RequestError, ShutdownError, TryAcquireError, WithError};
 use crate::guard::LeaseGuard;
 use crate::held::Held;
+use crate::identity;
 use crate::lease::{LeaseHolder, LeaseName};
 use crate::line::Line;
 use crate::protocol::{Judge, Terms};
@@ -371,7 +372,7 @@ impl LeaseLock {
 
     /// A holder identity for one acquisition.
     fn identity(&self) -> String {
-        format!("{}_{:016x}", self.0.settings.identity, self.rng().u64(..))
+        identity::draw(&self.0.settings.identity, &mut self.rng())
     }
 
     /// What an acquisition works with, once it has its turn.

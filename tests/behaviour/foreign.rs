@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kube_lease_lock::TryAcquireError;
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::world::{D, World, acquire};
 
@@ -12,6 +13,7 @@ on_both_servers!(
     every_way_of_being_held_is_held,
     a_holder_without_a_duration_gets_ours,
     a_duration_of_years_is_honoured_until_released,
+    waiting_for_another_make_changes_nothing,
 );
 
 async fn every_way_of_being_free_is_free(world: World) {
@@ -58,7 +60,18 @@ async fn a_duration_of_years_is_honoured_until_released(world: World) {
     let lock = world.lock();
     assert!(lock.acquire_timeout(2 * D).await.is_err());
     let waiting = tokio::spawn(async move { acquire(&lock).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    sleep(Duration::from_millis(100)).await;
+    world.edit(json!({ "spec": { "holderIdentity": null } })).await;
+    drop(waiting.await.unwrap());
+}
+
+/// Some makes release conditionally on the version that they last wrote, and do not try again.
+async fn waiting_for_another_make_changes_nothing(world: World) {
+    let theirs = world.create(json!({ "holderIdentity": "them", "leaseDurationSeconds": 60 })).await;
+    let lock = world.lock();
+    let waiting = tokio::spawn(async move { acquire(&lock).await });
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(world.lease().await, Some(theirs));
     world.edit(json!({ "spec": { "holderIdentity": null } })).await;
     drop(waiting.await.unwrap());
 }

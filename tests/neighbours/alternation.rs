@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use kube_lease_lock::{LossReason, ReleaseError};
 use tokio::time::sleep;
 
-use crate::support::{Make, Pace};
+use crate::support::{Make, Neighbour, Pace};
 use crate::turns::{End, Ours};
 use crate::world::{World, ms, s};
 
+const TURNS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(150);
 
 const CLIENT_GO: Make =
@@ -32,12 +33,12 @@ async fn with_client_go() {
     let short = Pace { lease_duration: s(4), term: ms(300), rest: s(2) };
     let long = Pace { term: ms(4_500), rest: s(8), ..short };
     let ours = [Ours::start(&world, "ours-short", short).await, Ours::start(&world, "ours-long", long).await];
-    let _theirs = [
+    let mut theirs = [
         world.neighbour(CLIENT_GO, "client-go-short", short).await,
         world.neighbour(CLIENT_GO, "client-go-long", long).await,
     ];
     let all = ["ours-short", "ours-long", "client-go-short", "client-go-long"];
-    until_each_has_led(&world, &all, 3).await;
+    until_each_has_led(&world, &all, &mut theirs).await;
     assert_shared(&world, &ours);
 }
 
@@ -46,8 +47,8 @@ async fn with_kubert() {
     let short = Pace { lease_duration: s(3), term: ms(300), rest: s(4) };
     let long = Pace { term: s(4), ..short };
     let ours = [Ours::start(&world, "ours-short", short).await, Ours::start(&world, "ours-long", long).await];
-    let _kubert = world.neighbour(KUBERT, "kubert", Pace { rest: s(2), ..long }).await;
-    until_each_has_led(&world, &["ours-short", "ours-long", "kubert"], 3).await;
+    let kubert = world.neighbour(KUBERT, "kubert", Pace { rest: s(2), ..long }).await;
+    until_each_has_led(&world, &["ours-short", "ours-long", "kubert"], &mut [kubert]).await;
     assert_shared(&world, &ours);
 }
 
@@ -55,12 +56,13 @@ async fn with_client_go_and_kubert() {
     let world = World::new().await;
     let pace = Pace { lease_duration: s(4), term: ms(300), rest: s(8) };
     let ours = [Ours::start(&world, "ours-1", pace).await, Ours::start(&world, "ours-2", pace).await];
-    let _theirs = [
+    let mut theirs = [
         world.neighbour(CLIENT_GO, "client-go-1", pace).await,
         world.neighbour(CLIENT_GO, "client-go-2", pace).await,
         world.neighbour(KUBERT, "kubert", Pace { lease_duration: s(3), rest: s(2), ..pace }).await,
     ];
-    until_each_has_led(&world, &["ours-1", "ours-2", "client-go-1", "client-go-2", "kubert"], 3).await;
+    let all = ["ours-1", "ours-2", "client-go-1", "client-go-2", "kubert"];
+    until_each_has_led(&world, &all, &mut theirs).await;
     assert_shared(&world, &ours);
 }
 
@@ -71,9 +73,10 @@ async fn with_kube_lease_manager() {
     let short = Pace { lease_duration: s(4), term: ms(300), rest: s(5) };
     let long = Pace { term: s(5), ..short };
     let ours = [Ours::start(&world, "ours-short", short).await, Ours::start(&world, "ours-long", long).await];
-    let manager = Make::KubeLeaseManager { grace: s(2) };
-    let _manager = world.neighbour(manager, "kube-lease-manager", Pace { rest: s(2), ..long }).await;
-    until_each_has_led(&world, &["ours-short", "ours-long", "kube-lease-manager"], 3).await;
+    let make = Make::KubeLeaseManager { grace: s(2) };
+    let manager = world.neighbour(make, "kube-lease-manager", Pace { rest: s(2), ..long }).await;
+    let all = ["ours-short", "ours-long", "kube-lease-manager"];
+    until_each_has_led(&world, &all, &mut [manager]).await;
 
     let verdict = world.verdict();
     println!("{verdict}");
@@ -86,14 +89,15 @@ async fn with_kube_lease_manager() {
     }
 }
 
-async fn until_each_has_led(world: &World, contenders: &[&str], times: usize) {
+async fn until_each_has_led(world: &World, contenders: &[&str], theirs: &mut [Neighbour]) {
     let start = Instant::now();
     loop {
         let turns: Vec<_> = contenders.iter().map(|it| (*it, world.turns_of(it))).collect();
-        if turns.iter().all(|(_, turns)| *turns >= times) {
+        if turns.iter().all(|(_, turns)| *turns >= TURNS) {
             println!("after {:.0?}: {turns:?}", start.elapsed());
             return;
         }
+        theirs.iter_mut().for_each(Neighbour::assert_runs);
         assert!(start.elapsed() < PATIENCE, "somebody starves: {turns:?}\n{}", world.verdict());
         sleep(ms(100)).await;
     }

@@ -52,8 +52,6 @@ async fn a_leader_with_late_replies_leads_on_beside_us_and_does_us_no_harm() {
     elector.says("leading client-go#1").await;
     let lock = world.lock(LEASE).await;
     let waiting = tokio::spawn(async move { acquire(&lock).await });
-    // Taking its place in the queue, it makes client-go's copy a stale one, once.
-    sleep(3 * RETRY_PERIOD).await;
     elector.order("hold replies").await;
     elector.says("holding replies PUT").await;
     // The renewal is made. Its reply comes late, but in time, and is the last.

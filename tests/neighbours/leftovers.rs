@@ -44,6 +44,25 @@ async fn what_is_released_by(make: Make) -> Value {
     without_times(left)
 }
 
+/// A release is conditional on what its owner last wrote: it fails where somebody wrote since, if only to get in line.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a Kubernetes API server"]
+async fn who_waits_does_not_keep_a_neighbour_from_releasing() {
+    tokio::join!(released_beside_us(CLIENT_GO), released_beside_us(KUBERT));
+}
+
+async fn released_beside_us(make: Make) {
+    let world = World::new().await;
+    // With a lease this long, no renewal of theirs is near.
+    let pace = Pace { lease_duration: s(600), ..pace(s(3)) };
+    let mut neighbour = world.neighbour(make, "neighbour", pace).await;
+    neighbour.says("leading neighbour#1").await;
+    let lock = world.lock(LEASE).await;
+    let waiting = tokio::spawn(async move { acquire(&lock).await });
+    neighbour.says("left neighbour#1").await;
+    waiting.await.unwrap().release().await.unwrap();
+}
+
 fn pace(term: Duration) -> Pace {
     Pace { lease_duration: LEASE, term, rest: FOR_GOOD }
 }

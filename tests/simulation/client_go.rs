@@ -40,6 +40,12 @@ struct Observed {
 }
 
 impl ClientGo {
+    const IDENTITY: &str = "client-go-";
+
+    pub(crate) fn is_one(holder: &str) -> bool {
+        holder.starts_with(Self::IDENTITY)
+    }
+
     pub(crate) fn new(
         index: u64,
         server: &LeaseServer,
@@ -50,7 +56,7 @@ impl ClientGo {
     ) -> Self {
         let link = server.connect();
         let leases = Api::default_namespaced(link.client());
-        let (identity, begun) = (format!("client-go-{index}"), Instant::now());
+        let (identity, begun) = (format!("{}{index}", Self::IDENTITY), Instant::now());
         Self { identity, link, leases, story, chance, until, fair, begun, observed: None }
     }
 

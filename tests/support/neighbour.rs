@@ -46,7 +46,7 @@ pub(crate) struct Neighbour {
     orders: ChildStdin,
     says: Lines<BufReader<ChildStdout>>,
     identity: String,
-    _process: Child,
+    process: Child,
 }
 
 impl Neighbour {
@@ -66,7 +66,7 @@ impl Neighbour {
             tokio::process::Command::from(command).kill_on_drop(true).spawn().expect("a neighbour started");
         let orders = process.stdin.take().expect("its standard input");
         let says = BufReader::new(process.stdout.take().expect("its standard output")).lines();
-        Self { orders, says, identity: identity.to_owned(), _process: process }
+        Self { orders, says, identity: identity.to_owned(), process }
     }
 
     /// What its network does from now on: `hold requests` or `hold replies`, all or those of one method, as
@@ -74,6 +74,12 @@ impl Neighbour {
     pub(crate) async fn order(&mut self, order: &str) {
         self.orders.write_all(format!("{order}\n").as_bytes()).await.expect("an order taken");
         self.says(&format!("obeying {order}")).await;
+    }
+
+    /// Fails the test where it has ended.
+    pub(crate) fn assert_runs(&mut self) {
+        let ended = self.process.try_wait().expect("its state");
+        assert!(ended.is_none(), "{} ended: {ended:?}", self.identity);
     }
 
     /// Waits until it says this.

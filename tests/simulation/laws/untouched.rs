@@ -1,15 +1,21 @@
-//! What others wrote beside the record stays as it is.
+//! What others wrote stays as it is: beside the record always, and all of it while client-go holds the Lease.
 
 use super::Case;
+use crate::client_go::ClientGo;
+use crate::history::State;
 
 pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
-    let pairs = case.states.windows(2).map(|pair| (&pair[0], &pair[1]));
-    let ours = pairs.filter(|(old, new)| case.request_of(new).is_some() && same_object(old, new));
+    let pairs = || case.states.windows(2).map(|pair| (&pair[0], &pair[1]));
+    let ours = pairs().filter(|(old, new)| case.request_of(new).is_some() && same_object(old, new));
     let touched = ours.filter(|(old, new)| old.labels != new.labels && !case.is_the_administrators(new));
-    touched.map(|(_, new)| format!("{} touched the labels", new.revision)).collect()
+    let queued = pairs().filter(|(old, new)| {
+        old.lease == new.lease && ClientGo::is_one(new.holder()) && !case.is_the_administrators(new)
+    });
+    let touched = touched.map(|(_, new)| format!("{} touched the labels", new.revision));
+    touched.chain(queued.map(|(_, new)| format!("{} got in line behind client-go", new.revision))).collect()
 }
 
-fn same_object(old: &crate::history::State, new: &crate::history::State) -> bool {
-    let uid = |state: &crate::history::State| state.lease.as_ref().map(|lease| lease.uid.clone());
+fn same_object(old: &State, new: &State) -> bool {
+    let uid = |state: &State| state.lease.as_ref().map(|lease| lease.uid.clone());
     old.lease.is_some() && uid(old) == uid(new)
 }
