@@ -216,7 +216,7 @@ impl Contender<'_> {
     }
 
     /// Leaves a free Lease to those who are ahead in the queue, and after collisions waits a little besides. Returns
-    /// what the watch told meanwhile.
+    /// what the watch has told.
     async fn give_way(&mut self) -> Option<News> {
         let now = self.session.clock.now();
         let turn = &mut *self.session.turn;
@@ -225,10 +225,9 @@ impl Contender<'_> {
         let vacancy =
             self.vacancy.get_or_insert_with(|| Vacancy { since: now, spread: turn.spread.pause(rng) });
         let due = vacancy.since + head_start + vacancy.spread;
-        if due <= now {
-            return None;
-        }
-        if let (Some(seen), Patience::Forever) = (self.contention.seen(), self.patience) {
+        if due > now
+            && let (Some(seen), Patience::Forever) = (self.contention.seen(), self.patience)
+        {
             turn.watcher.tend(seen.version.revision, now);
         }
         tokio::select! {
@@ -303,9 +302,11 @@ impl Contender<'_> {
         match news {
             News::Changed(snapshot) => self.watched(snapshot.version.revision, Some(snapshot)),
             News::Deleted(revision) => self.watched(revision, None),
-            // Something may have been missed.
-            News::Broken(_) => self.contention.doubt(self.session.turn.watcher.due()),
-            News::Forbidden(_) => {}
+            // Something may have been missed. A claim would find that out.
+            News::Broken(_) if !self.contention.may_claim() => {
+                self.contention.doubt(self.session.turn.watcher.due());
+            }
+            News::Broken(_) | News::Forbidden(_) => {}
         }
     }
 

@@ -57,7 +57,7 @@ impl Turn {
 
     /// An acquisition ends. Completes when the next one begins; at once, if no watch waits for that.
     pub(crate) fn end(&mut self) -> oneshot::Receiver<()> {
-        self.watcher.end();
+        self.watcher.end(self.left.revision());
         let (next, begins) = oneshot::channel();
         self.next = Some(next).filter(|_| self.watcher.is_open());
         begins

@@ -103,9 +103,12 @@ impl Watcher {
         self.told_before = self.told;
     }
 
-    /// An acquisition ends. Stays open for the next one, unless it has told nothing of this one: then it is dead.
-    pub(crate) fn end(&mut self) {
-        while let Some(Some(news)) = self.open.as_mut().and_then(|open| open.next().now_or_never()) {
+    /// An acquisition ends, and leaves the Lease in this revision, if that is known: what came after it is news to the
+    /// next one. Stays open for that, unless it has told nothing of this one: then it is dead.
+    pub(crate) fn end(&mut self, left: Option<u64>) {
+        while left.is_none_or(|left| self.told < left)
+            && let Some(Some(news)) = self.open.as_mut().and_then(|open| open.next().now_or_never())
+        {
             self.note(&news);
         }
         if self.told == self.told_before {

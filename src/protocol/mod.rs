@@ -75,6 +75,15 @@ pub(crate) enum Left {
     Passed { by: String, snapshot: Snapshot },
 }
 
+impl Left {
+    pub(crate) fn revision(&self) -> Option<u64> {
+        match self {
+            Self::Unknown => None,
+            Self::Free(snapshot) | Self::Passed { snapshot, .. } => Some(snapshot.version.revision),
+        }
+    }
+}
+
 /// What a request brought to light.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Answer {

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kube_lease_lock::LeaseLock;
+use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::world::{D, SOON, World, acquire};
+use crate::world::{D, NAME, SOON, World, acquire};
 
 on_both_servers!(
     locks_are_served_in_the_order_in_which_they_came,
@@ -77,6 +78,27 @@ async fn who_has_gone_holds_nobody_up(world: World) {
     let released = Instant::now();
     assert_eq!(timeout(D, waiting).await.unwrap().unwrap(), 0);
     assert!(released.elapsed() < D / 2, "{:?}", released.elapsed());
+}
+
+/// The watch may tell of the next holds before the answer to the release comes.
+#[tokio::test(start_paused = true)]
+async fn what_came_before_the_answer_to_a_release_counts() {
+    let server = LeaseServer::new();
+    let [slow, quick] = [server.connect(), server.connect()];
+    let [slow_lock, quick_lock] = [&slow, &quick].map(|link| LeaseLock::new(link.client(), NAME).unwrap());
+    let guard = acquire(&slow_lock).await;
+    let waiting = wait_for_turn(quick_lock, &Arc::default());
+    sleep(Duration::from_secs(2)).await;
+    slow.inject(Fault::delay_after(Duration::from_millis(20)).on(Verb::Apply).times(1));
+    guard.release().await.unwrap();
+    assert!(waiting.is_finished(), "in its turn meanwhile");
+    slow.forget_requests();
+
+    let asked = Instant::now();
+    let _guard = acquire(&slow_lock).await;
+    assert_eq!(asked.elapsed(), Duration::ZERO, "there is nobody to give way to");
+    let statuses: Vec<_> = slow.requests().iter().map(|request| request.status).collect();
+    assert_eq!(statuses, [Some(200)], "claims what is there");
 }
 
 async fn tasks_of_one_process_hand_the_lock_on_with_one_write_each(world: World) {
