@@ -215,16 +215,19 @@ impl Contender<'_> {
         }
     }
 
-    /// Leaves a free Lease to those who are ahead in the queue, and after collisions waits a little besides. Returns
-    /// what the watch has told.
+    /// Leaves a free Lease to those who are ahead in the queue, and where that keeps nobody apart, after collisions, waits
+    /// a little besides. Returns what the watch has told.
     async fn give_way(&mut self) -> Option<News> {
         let now = self.session.clock.now();
         let turn = &mut *self.session.turn;
-        let head_start = self.contention.queue().map_or(Duration::ZERO, |queue| turn.line.head_start(queue));
+        let queue = self.contention.queue();
+        let head_start = queue.map_or(Duration::ZERO, |queue| turn.line.head_start(queue));
+        let has_place = queue.is_some_and(|queue| queue.contains(turn.line.ticket()));
         let rng = &mut self.session.rng;
         let vacancy =
             self.vacancy.get_or_insert_with(|| Vacancy { since: now, spread: turn.spread.pause(rng) });
-        let due = vacancy.since + head_start + vacancy.spread;
+        let spread = if has_place { Duration::ZERO } else { vacancy.spread };
+        let due = vacancy.since + head_start + spread;
         if due > now
             && let (Some(seen), Patience::Forever) = (self.contention.seen(), self.patience)
         {
@@ -272,10 +275,11 @@ impl Contender<'_> {
         let seen = self.contention.seen().filter(|_| self.joining.is_terminated())?;
         seen.record.holder.as_deref().filter(|holder| is_drawn(holder))?;
         let turn = &mut *self.session.turn;
-        let due = turn.line.join_at(&seen.queue, seen.version.revision, now, &mut self.session.rng)?;
+        let due = turn.line.join_at(seen, now, &mut self.session.rng)?;
         if due > now {
             return Some(due);
         }
+        turn.line.joins(seen);
         let (store, on) = (self.session.store.clone(), seen.version.clone());
         let queue = seen.queue.joined_by(turn.line.ticket());
         self.joining = async move { store.join(&on, &queue).await }.boxed().fuse();
@@ -285,13 +289,13 @@ impl Contender<'_> {
     /// Whatever came of it grants nothing, and is no reason to stop waiting.
     fn joined(&mut self, joined: Result<Snapshot, Failure>) {
         match joined {
-            Ok(snapshot) => {
-                self.session.turn.line.joined();
-                self.watched(snapshot.version.revision, Some(snapshot));
-            }
+            Ok(snapshot) => self.watched(snapshot.version.revision, Some(snapshot)),
             Err(failure) => {
                 tracing::debug!(error = %failure.error(), "not in the queue");
-                self.session.turn.line.collided();
+                match failure {
+                    Failure::Conflict(_) => self.session.turn.line.collided(),
+                    _ => self.session.turn.line.widen(),
+                }
             }
         }
     }

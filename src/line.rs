@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::queue::{Queue, Ticket};
+use crate::record::{Snapshot, Version};
 use crate::time::Moment;
 
 /// One lock's dealings with the queue.
@@ -15,11 +16,14 @@ pub(crate) struct Line {
     window: Duration,
     /// When to join.
     due: Option<Moment>,
+    /// The holder under whom it tried to join, and whether somebody else wrote first.
+    tried: Option<String>,
+    collided: bool,
     /// The newest version of the Lease that was taken into account.
     known: u64,
     released: Option<Moment>,
-    /// Whether the last acquisition followed closely upon a release.
-    returns: bool,
+    /// For how many more releases a return is expected.
+    returns: u32,
 }
 
 impl Line {
@@ -35,11 +39,22 @@ impl Line {
     /// With fewer waiting, the queue may run empty before somebody joins.
     const SHORT: usize = 4;
 
-    /// Who acquires again so soon after a release will probably do so once more.
+    /// Who acquires again so soon after a release will probably do so once more, ..
     const SOON: Duration = Duration::from_millis(5);
+    /// .. and be late no more than once: the machine is busy.
+    const RETURNS: u32 = 2;
 
     pub(crate) fn new(ticket: Ticket) -> Self {
-        Self { ticket, window: Self::NARROWEST, due: None, known: 0, released: None, returns: false }
+        Self {
+            ticket,
+            window: Self::NARROWEST,
+            due: None,
+            tried: None,
+            collided: false,
+            known: 0,
+            released: None,
+            returns: 0,
+        }
     }
 
     pub(crate) fn ticket(&self) -> Ticket {
@@ -52,14 +67,18 @@ impl Line {
         Self::HEAD_START.saturating_mul(ahead)
     }
 
-    /// When to join the queue as it is in version `revision`; `None` where there is no place, or no need.
+    /// When to join the queue of a Lease that is held; `None` where there is no place, or no need.
     pub(crate) fn join_at(
         &mut self,
-        queue: &Queue,
-        revision: u64,
+        seen: &Snapshot,
         now: Moment,
         rng: &mut fastrand::Rng,
     ) -> Option<Moment> {
+        let Snapshot { version: Version { revision, .. }, queue, .. } = seen;
+        // If the holder has changed, it was the holder who wrote first, not somebody who would join as well.
+        if std::mem::take(&mut self.collided) && self.tried == seen.record.holder {
+            self.widen();
+        }
         if queue.is_full() {
             self.window = self.window.max(Self::CROWDED);
         }
@@ -67,26 +86,34 @@ impl Line {
             self.due = None;
             return None;
         }
-        if queue.len() < Self::SHORT && revision > self.known && self.window > Self::NARROWEST {
+        if queue.len() < Self::SHORT && *revision > self.known && self.window > Self::NARROWEST {
             self.window = (self.window / 2).max(Self::NARROWEST);
             self.due = None;
         }
-        self.known = revision;
+        self.known = *revision;
         Some(*self.due.get_or_insert_with(|| now + self.window.mul_f64(rng.f64())))
+    }
+
+    /// It is due, and under way.
+    pub(crate) fn joins(&mut self, seen: &Snapshot) {
+        self.due = None;
+        self.tried.clone_from(&seen.record.holder);
     }
 
     /// Somebody else wrote first.
     pub(crate) fn collided(&mut self) {
+        self.collided = true;
+    }
+
+    /// The attempt to join failed.
+    pub(crate) fn widen(&mut self) {
         self.window = (self.window * 2).min(Self::WIDEST);
         self.due = None;
     }
 
-    pub(crate) fn joined(&mut self) {
-        self.due = None;
-    }
-
     pub(crate) fn acquires(&mut self, now: Moment) {
-        self.returns = self.released.take().is_some_and(|released| released.until(now) < Self::SOON);
+        let soon = self.released.take().is_some_and(|released| released.until(now) < Self::SOON);
+        self.returns = if soon { Self::RETURNS } else { self.returns.saturating_sub(1) };
     }
 
     pub(crate) fn releases(&mut self, now: Moment) {
@@ -95,13 +122,15 @@ impl Line {
 
     /// The place to take in the very write that releases, by one who will probably be back.
     pub(crate) fn rejoining(&self, waited_for: bool) -> Option<Ticket> {
-        (waited_for || self.returns).then_some(self.ticket)
+        (waited_for || self.returns > 0).then_some(self.ticket)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Record;
+    use crate::time::Stamp;
 
     const ME: Ticket = Ticket(7);
 
@@ -111,6 +140,11 @@ mod tests {
 
     fn queue(tickets: impl IntoIterator<Item = u64>) -> Queue {
         tickets.into_iter().fold(Queue::default(), |queue, number| queue.joined_by(Ticket(number)))
+    }
+
+    fn held_by(holder: &str, revision: u64, queue: Queue) -> Snapshot {
+        let record = Record::claim(holder, Duration::from_secs(15), None, Stamp(0));
+        Snapshot { version: Version { uid: "u".into(), revision }, record, queue }
     }
 
     #[test]
@@ -125,30 +159,42 @@ mod tests {
     #[test]
     fn it_joins_once_where_there_is_a_place() {
         let (mut line, mut rng) = (Line::new(ME), fastrand::Rng::with_seed(1));
-        let due = line.join_at(&queue([1]), 5, at(100), &mut rng).unwrap();
+        let mut join_at =
+            |revision, queue, now| line.join_at(&held_by("them", revision, queue), at(now), &mut rng);
+        let due = join_at(5, queue([1]), 100).unwrap();
         assert!((at(100)..=at(110)).contains(&due));
-        assert_eq!(
-            line.join_at(&queue([1, 2]), 6, at(105), &mut rng),
-            Some(due),
-            "it keeps what it has drawn"
-        );
-        assert_eq!(line.join_at(&queue([1, 7]), 7, at(106), &mut rng), None);
-        assert_eq!(line.join_at(&queue(20..60), 8, at(106), &mut rng), None, "full");
+        assert_eq!(join_at(6, queue([1, 2]), 105), Some(due), "it keeps what it has drawn");
+        assert_eq!(join_at(7, queue([1, 7]), 106), None);
+        assert_eq!(join_at(8, queue(20..60), 106), None, "full");
         assert_eq!(line.window, Line::CROWDED);
     }
 
     #[test]
     fn collisions_spread_attempts_and_a_short_queue_brings_them_nearer() {
         let (mut line, mut rng) = (Line::new(ME), fastrand::Rng::with_seed(1));
-        for _ in 0..30 {
+        for revision in 5..35 {
+            let seen = held_by("them", revision, queue(20..30));
+            line.join_at(&seen, at(0), &mut rng);
+            line.joins(&seen);
             line.collided();
         }
+        line.join_at(&held_by("them", 35, queue(20..30)), at(0), &mut rng);
         assert_eq!(line.window, Line::WIDEST);
-        line.join_at(&queue(20..30), 5, at(0), &mut rng);
-        assert_eq!(line.window, Line::WIDEST);
-        for revision in 6..40 {
-            line.join_at(&queue([1]), revision, at(0), &mut rng);
-            line.join_at(&queue([1]), revision, at(0), &mut rng);
+        for revision in 36..80 {
+            line.join_at(&held_by("them", revision, queue([1])), at(0), &mut rng);
+            line.join_at(&held_by("them", revision, queue([1])), at(0), &mut rng);
+        }
+        assert_eq!(line.window, Line::NARROWEST);
+    }
+
+    #[test]
+    fn holders_that_come_and_go_do_not_keep_anybody_out() {
+        let (mut line, mut rng) = (Line::new(ME), fastrand::Rng::with_seed(1));
+        for turn in 0..30 {
+            let seen = held_by(&format!("holder {turn}"), turn, queue(20..30));
+            line.join_at(&seen, at(0), &mut rng);
+            line.joins(&seen);
+            line.collided();
         }
         assert_eq!(line.window, Line::NARROWEST);
     }
@@ -158,7 +204,7 @@ mod tests {
         let mut line = Line::new(ME);
         assert_eq!(line.rejoining(false), None);
         assert_eq!(line.rejoining(true), Some(ME), "others of this process wait");
-        for (pause, back) in [(1, true), (1, true), (50, false), (1, true)] {
+        for (pause, back) in [(50, false), (1, true), (50, true), (1, true), (50, true), (50, false)] {
             line.releases(at(1_000));
             line.acquires(at(1_000 + pause));
             assert_eq!(line.rejoining(false).is_some(), back);
