@@ -6,7 +6,6 @@ use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
 use crate::bench::Bench;
-use crate::machine::open_files;
 use crate::relay;
 use crate::stats::{Samples, Short, ratio};
 use crate::table::{Table, Target};
@@ -44,7 +43,6 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
             "claims",
             "places taken",
             "conflicts",
-            "files",
             "started in",
         ],
     );
@@ -72,7 +70,6 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
             &claims,
             &places,
             &conflicts,
-            &seen.files,
             &started,
         ]);
     }
@@ -88,14 +85,12 @@ struct Seen {
     claims: f64,
     places: f64,
     conflicts: f64,
-    /// Open files, connections above all.
-    files: usize,
     started: Duration,
 }
 
 async fn crowd(bench: &Bench<'_>, case: &Case) -> Result<Seen> {
     let name = format!("waiters-{}", case.waiters);
-    let (mut crowd, tap, files) = (Crowd::new(), Tap::default(), open_files());
+    let (mut crowd, tap) = (Crowd::new(), Tap::default());
     let first = bench.lock(bench.client()?, &name)?.acquire().await?;
     let start = Instant::now();
     for waiter in 0..case.waiters {
@@ -114,7 +109,7 @@ async fn crowd(bench: &Bench<'_>, case: &Case) -> Result<Seen> {
     tap.take();
     crowd.turns.take();
     until(&mut crowd, bench.options.count(case.handovers.0, case.handovers.1)).await?;
-    let (turns, requests, files) = (crowd.turns.take(), tap.take(), open_files().saturating_sub(files));
+    let (turns, requests) = (crowd.turns.take(), tap.take());
     let count = |what: &dyn Fn(&Sent) -> bool| requests.iter().filter(|sent| what(sent)).count();
     let [writes, places] = [Verb::Write, Verb::Place].map(|verb| count(&|sent| sent.verb == verb));
     let conflicts = count(&|sent| sent.status == 409);
@@ -126,7 +121,6 @@ async fn crowd(bench: &Bench<'_>, case: &Case) -> Result<Seen> {
         claims: per_turn(writes.saturating_sub(turns.len()))?,
         places: per_turn(places)?,
         conflicts: per_turn(conflicts)?,
-        files,
         started,
     })
 }
