@@ -279,7 +279,7 @@ impl Contender<'_> {
         if due > now {
             return Some(due);
         }
-        turn.line.joins(seen);
+        turn.line.joins(seen, now);
         let (store, on) = (self.session.store.clone(), seen.version.clone());
         let queue = seen.queue.joined_by(turn.line.ticket());
         self.joining = async move { store.join(&on, &queue).await }.boxed().fuse();
@@ -292,9 +292,10 @@ impl Contender<'_> {
             Ok(snapshot) => self.watched(snapshot.version.revision, Some(snapshot)),
             Err(failure) => {
                 tracing::debug!(error = %failure.error(), "not in the queue");
+                let line = &mut self.session.turn.line;
                 match failure {
-                    Failure::Conflict(_) => self.session.turn.line.collided(),
-                    _ => self.session.turn.line.widen(),
+                    Failure::Conflict(_) => line.collided(self.session.clock.now()),
+                    _ => line.widen(),
                 }
             }
         }

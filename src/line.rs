@@ -16,8 +16,9 @@ pub(crate) struct Line {
     window: Duration,
     /// When to join.
     due: Option<Moment>,
-    /// The holder under whom it tried to join, and whether somebody else wrote first.
-    tried: Option<String>,
+    /// When it last tried to join, under which holder, and whether somebody else wrote first.
+    tried: Moment,
+    under: Option<String>,
     collided: bool,
     /// The newest version of the Lease that was taken into account.
     known: u64,
@@ -49,7 +50,8 @@ impl Line {
             ticket,
             window: Self::NARROWEST,
             due: None,
-            tried: None,
+            tried: Moment::ORIGIN,
+            under: None,
             collided: false,
             known: 0,
             released: None,
@@ -75,8 +77,13 @@ impl Line {
         rng: &mut fastrand::Rng,
     ) -> Option<Moment> {
         let Snapshot { version: Version { revision, .. }, queue, .. } = seen;
+        let is_new = *revision > self.known;
+        if self.collided && !is_new {
+            return None; // The news of who wrote first is on its way.
+        }
+        let collided = std::mem::take(&mut self.collided);
         // If the holder has changed, it was the holder who wrote first, not somebody who would join as well.
-        if std::mem::take(&mut self.collided) && self.tried == seen.record.holder {
+        if collided && self.under == seen.record.holder {
             self.widen();
         }
         if queue.is_full() {
@@ -86,7 +93,7 @@ impl Line {
             self.due = None;
             return None;
         }
-        if queue.len() < Self::SHORT && *revision > self.known && self.window > Self::NARROWEST {
+        if queue.len() < Self::SHORT && is_new && !collided && self.window > Self::NARROWEST {
             self.window = (self.window / 2).max(Self::NARROWEST);
             self.due = None;
         }
@@ -95,14 +102,15 @@ impl Line {
     }
 
     /// It is due, and under way.
-    pub(crate) fn joins(&mut self, seen: &Snapshot) {
-        self.due = None;
-        self.tried.clone_from(&seen.record.holder);
+    pub(crate) fn joins(&mut self, seen: &Snapshot, now: Moment) {
+        (self.due, self.tried) = (None, now);
+        self.under.clone_from(&seen.record.holder);
     }
 
-    /// Somebody else wrote first.
-    pub(crate) fn collided(&mut self) {
+    /// Somebody else wrote first. That the answer took long shows how many have tried.
+    pub(crate) fn collided(&mut self, now: Moment) {
         self.collided = true;
+        self.window = self.window.max(4 * self.tried.until(now)).min(Self::WIDEST);
     }
 
     /// The attempt to join failed.
@@ -175,8 +183,8 @@ mod tests {
         for revision in 5..35 {
             let seen = held_by("them", revision, queue(20..30));
             line.join_at(&seen, at(0), &mut rng);
-            line.joins(&seen);
-            line.collided();
+            line.joins(&seen, at(0));
+            line.collided(at(1));
         }
         line.join_at(&held_by("them", 35, queue(20..30)), at(0), &mut rng);
         assert_eq!(line.window, Line::WIDEST);
@@ -188,13 +196,23 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_answer_spreads_attempts_at_once() {
+        let (mut line, mut rng) = (Line::new(ME), fastrand::Rng::with_seed(1));
+        line.joins(&held_by("them", 5, queue([1])), at(0));
+        line.collided(at(1_000));
+        line.join_at(&held_by("them", 6, queue([1, 2])), at(1_000), &mut rng);
+        assert_eq!(line.window, Duration::from_secs(8));
+    }
+
+    #[test]
     fn holders_that_come_and_go_do_not_keep_anybody_out() {
         let (mut line, mut rng) = (Line::new(ME), fastrand::Rng::with_seed(1));
         for turn in 0..30 {
             let seen = held_by(&format!("holder {turn}"), turn, queue(20..30));
             line.join_at(&seen, at(0), &mut rng);
-            line.joins(&seen);
-            line.collided();
+            line.joins(&seen, at(0));
+            line.collided(at(1));
+            assert_eq!(line.join_at(&seen, at(0), &mut rng), None, "not again on what is out of date");
         }
         assert_eq!(line.window, Line::NARROWEST);
     }
