@@ -215,8 +215,8 @@ impl Contender<'_> {
         }
     }
 
-    /// Leaves a free Lease to those who are ahead in the queue, and where that keeps nobody apart, after collisions, waits
-    /// a little besides. Returns what the watch has told.
+    /// Leaves a free Lease to those who are ahead in the queue. Who has no place in it also waits a little after
+    /// collisions. Returns what the watch has told meanwhile.
     async fn give_way(&mut self) -> Option<News> {
         let now = self.session.clock.now();
         let turn = &mut *self.session.turn;
@@ -228,10 +228,16 @@ impl Contender<'_> {
             self.vacancy.get_or_insert_with(|| Vacancy { since: now, spread: turn.spread.pause(rng) });
         let spread = if has_place { Duration::ZERO } else { vacancy.spread };
         let due = vacancy.since + head_start + spread;
-        if due > now
-            && let (Some(seen), Patience::Forever) = (self.contention.seen(), self.patience)
-        {
-            turn.watcher.tend(seen.version.revision, now);
+        if due <= now {
+            return None;
+        }
+        if self.patience == Patience::OneTry {
+            // The news may be old, and there is no patience for those to come: the claim will tell.
+            self.session.clock.sleep_until(due).await;
+            return None;
+        }
+        if let Some(Snapshot { version, .. }) = self.contention.seen() {
+            turn.watcher.tend(version.revision, now);
         }
         tokio::select! {
             biased;
@@ -273,7 +279,9 @@ impl Contender<'_> {
     /// release may fail, once and for all, where somebody has written since.
     fn get_in_line(&mut self, now: Moment) -> Option<Moment> {
         let seen = self.contention.seen().filter(|_| self.joining.is_terminated())?;
-        seen.record.holder.as_deref().filter(|holder| is_drawn(holder))?;
+        if !seen.record.holder.as_deref().is_some_and(is_drawn) {
+            return None;
+        }
         let turn = &mut *self.session.turn;
         let due = turn.line.join_at(seen, now, &mut self.session.rng)?;
         if due > now {

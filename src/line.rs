@@ -113,7 +113,7 @@ impl Line {
         self.window = self.window.max(4 * self.tried.until(now)).min(Self::WIDEST);
     }
 
-    /// The attempt to join failed.
+    /// There are too many, or the server is in trouble.
     pub(crate) fn widen(&mut self) {
         self.window = (self.window * 2).min(Self::WIDEST);
         self.due = None;

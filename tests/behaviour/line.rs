@@ -101,6 +101,23 @@ async fn what_came_before_the_answer_to_a_release_counts() {
     assert_eq!(statuses, [Some(200)], "claims what is there");
 }
 
+/// It goes by what is there, not by what the watch has told so far.
+#[tokio::test(start_paused = true)]
+async fn a_single_try_is_not_put_off_by_a_hold_that_is_over() {
+    let server = LeaseServer::new();
+    let [late, quick] = [server.connect(), server.connect()];
+    let [late_lock, quick_lock] = [&late, &quick].map(|link| LeaseLock::new(link.client(), NAME).unwrap());
+    let guard = acquire(&late_lock).await;
+    sleep(Duration::from_secs(1)).await;
+    guard.release().await.unwrap();
+
+    let guard = acquire(&quick_lock).await;
+    sleep(Duration::from_millis(10)).await;
+    late.mute_watches();
+    guard.release().await.unwrap();
+    drop(late_lock.try_acquire().await.unwrap());
+}
+
 async fn tasks_of_one_process_hand_the_lock_on_with_one_write_each(world: World) {
     let (lock, tap) = world.tapped_lock();
     let guard = acquire(&lock).await;
