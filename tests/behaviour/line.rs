@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kube_lease_lock::LeaseLock;
-use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
+use kube_lease_lock::testing::{Fault, LeaseServer, Link, Verb};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -39,6 +39,14 @@ fn wait_for_turn(lock: LeaseLock, turns: &Arc<AtomicUsize>) -> JoinHandle<usize>
         guard.release().await.unwrap();
         turn
     })
+}
+
+/// Two locks on one Lease of a server in this process, and the link of each.
+fn two_locks() -> ([Link; 2], [LeaseLock; 2]) {
+    let server = LeaseServer::new();
+    let links = [server.connect(), server.connect()];
+    let locks = links.each_ref().map(|link| LeaseLock::new(link.client(), NAME).unwrap());
+    (links, locks)
 }
 
 async fn locks_are_served_in_the_order_in_which_they_came(world: World) {
@@ -83,9 +91,7 @@ async fn who_has_gone_holds_nobody_up(world: World) {
 /// The watch may tell of the next holds before the answer to the release comes.
 #[tokio::test(start_paused = true)]
 async fn what_came_before_the_answer_to_a_release_counts() {
-    let server = LeaseServer::new();
-    let [slow, quick] = [server.connect(), server.connect()];
-    let [slow_lock, quick_lock] = [&slow, &quick].map(|link| LeaseLock::new(link.client(), NAME).unwrap());
+    let ([slow, _], [slow_lock, quick_lock]) = two_locks();
     let guard = acquire(&slow_lock).await;
     let waiting = wait_for_turn(quick_lock, &Arc::default());
     sleep(Duration::from_secs(2)).await;
@@ -104,9 +110,7 @@ async fn what_came_before_the_answer_to_a_release_counts() {
 /// It goes by what is there, not by what the watch has told so far.
 #[tokio::test(start_paused = true)]
 async fn a_single_try_is_not_put_off_by_a_hold_that_is_over() {
-    let server = LeaseServer::new();
-    let [late, quick] = [server.connect(), server.connect()];
-    let [late_lock, quick_lock] = [&late, &quick].map(|link| LeaseLock::new(link.client(), NAME).unwrap());
+    let ([late, _], [late_lock, quick_lock]) = two_locks();
     let guard = acquire(&late_lock).await;
     sleep(Duration::from_secs(1)).await;
     guard.release().await.unwrap();
