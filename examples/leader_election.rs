@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use kube_lease_lock::testing::{Fault, LeaseServer, Link};
-use kube_lease_lock::{Election, FencingToken, Held, LeaseLock};
+use kube_lease_lock::{Election, FencingToken, Hold, LeaseLock};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
@@ -81,7 +81,7 @@ impl Replica {
 /// Works whenever this replica leads, until the election ends.
 async fn follow(
     me: usize,
-    mut leadership: watch::Receiver<Option<Held>>,
+    mut leadership: watch::Receiver<Option<Hold>>,
     rounds: mpsc::UnboundedSender<Round>,
 ) {
     while leadership.changed().await.is_ok() {
@@ -95,7 +95,7 @@ async fn follow(
         let lost = held.token();
         tokio::select! {
             biased;
-            () = lost.cancelled() => println!("{} has stopped: {}", NAMES[me], held.lost().await),
+            () = lost.cancelled() => println!("{} has stopped: {}", NAMES[me], held.ended().await),
             () = reconcile(me, held.fencing_token(), rounds.clone()) => {}
         }
     }

@@ -1,29 +1,30 @@
-//! The builder: all settings, their units and their defaults.
+//! The builder: every setting with its unit and its default.
 
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
+use crate::backoff::seeded_rng;
 use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::lock::LeaseLock;
-use crate::pace::seeded_rng;
-use crate::settings::{CreateMode, Given};
+use crate::lock_core::LockCore;
+use crate::settings::{CreateMode, Options};
 
 /// Sets up a [`LeaseLock`].
 ///
-/// | setting | default | what it is |
+/// | setting | default | meaning |
 /// |---|---|---|
-/// | [`namespace`](Self::namespace) | the client's | where the Lease is |
-/// | [`identity`](Self::identity) | `$POD_NAME`, else the host name | who holds it, for people; every acquisition adds a unique suffix |
-/// | [`lease_duration`](Self::lease_duration) | 15 s | how long others wait after a crash |
-/// | [`renew_deadline`](Self::renew_deadline) | 2/3 of `lease_duration` | how long the holder trusts an unconfirmed Lease |
-/// | [`renew_interval`](Self::renew_interval) | 1/2 of `renew_deadline` | from one renewal to the next |
+/// | [`namespace`](Self::namespace) | the client's | the namespace of the Lease |
+/// | [`identity`](Self::identity) | `$POD_NAME`, else the host name | the name of the holder, for people; each acquisition adds a unique suffix |
+/// | [`lease_duration`](Self::lease_duration) | 15 s | how long other processes wait after a crash |
+/// | [`renew_deadline`](Self::renew_deadline) | 2/3 of `lease_duration` | how long the holder trusts a Lease without a confirmed renewal |
+/// | [`renew_interval`](Self::renew_interval) | 1/2 of `renew_deadline` | the time from one renewal to the next |
 /// | [`request_timeout`](Self::request_timeout) | 3/10 of `renew_deadline` | the bound on each request |
-/// | [`max_clock_skew`](Self::max_clock_skew) | none | opt-in to trust wall clocks at first sight |
+/// | [`max_clock_skew`](Self::max_clock_skew) | none | trust wall clocks when a Lease is seen for the first time |
 /// | [`field_manager`](Self::field_manager) | `kube-lease-lock` | the owner of the fields in Server-Side Apply |
 /// | [`create_mode`](Self::create_mode) | [`CreateMode::IfMissing`] | whether the lock may create the Lease |
-/// | [`label`](Self::label), [`annotation`](Self::annotation), [`owner`](Self::owner) | none | of a Lease that the lock creates |
+/// | [`label`](Self::label), [`annotation`](Self::annotation), [`owner`](Self::owner) | none | metadata of a Lease that the lock creates |
 ///
 /// # Example
 ///
@@ -46,124 +47,137 @@ use crate::settings::{CreateMode, Given};
 pub struct LeaseLockBuilder {
     client: kube::Client,
     name: String,
-    given: Given,
+    options: Options,
     clock: Option<Clock>,
     rng: Option<fastrand::Rng>,
 }
 
-impl LeaseLockBuilder {
-    pub(crate) fn new(client: kube::Client, name: String) -> Self {
-        Self { client, name, given: Given::default(), clock: None, rng: None }
+impl LeaseLock {
+    /// A lock on the Lease `name` in the namespace of the client, with all defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] if no Lease can have this name.
+    pub fn new(client: kube::Client, name: impl Into<String>) -> Result<Self, BuildError> {
+        Self::builder(client, name).build()
     }
 
-    /// The namespace of the Lease. Default: that of the client, which in a pod is the pod's own.
+    /// Sets up a lock on the Lease `name`.
+    pub fn builder(client: kube::Client, name: impl Into<String>) -> LeaseLockBuilder {
+        LeaseLockBuilder { client, name: name.into(), options: Options::default(), clock: None, rng: None }
+    }
+}
+
+impl LeaseLockBuilder {
+    /// The namespace of the Lease. Default: the namespace of the client, which in a pod is the pod's own.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.given.namespace = Some(namespace.into());
+        self.options.namespace = Some(namespace.into());
         self
     }
 
-    /// Who holds the Lease, for people to read; need not be unique. 1 to 200 printable characters. Default: the
+    /// The name of the holder, for people to read. It need not be unique. 1 to 200 printable characters. Default: the
     /// environment variable `POD_NAME`, else the host name, which in a pod is the pod's name.
     pub fn identity(mut self, identity: impl Into<String>) -> Self {
-        self.given.identity = Some(identity.into());
+        self.options.identity = Some(identity.into());
         self
     }
 
-    /// How long contenders wait after the holder's last renewal before they take over; so also how long a
-    /// crashed holder blocks them. Whole seconds, from 3 seconds to 24 hours. Default: 15 seconds.
+    /// How long contenders wait after the holder's last renewal before they take over. A crashed holder blocks them for this
+    /// time. Whole seconds, from 3 seconds to 24 hours. Default: 15 seconds.
     pub fn lease_duration(mut self, duration: Duration) -> Self {
-        self.given.lease_duration = Some(duration);
+        self.options.lease_duration = Some(duration);
         self
     }
 
-    /// How long the holder trusts the Lease after sending the last renewal that succeeded: then the token
-    /// fires. The distance to `lease_duration` is the time that the work has to stop. At most 98 % of
-    /// `lease_duration` and at least one second less. Default: 2/3 of it.
+    /// How long the holder trusts the Lease after it has sent the last renewal that succeeded. Then the token is cancelled.
+    /// The work has the time between this and `lease_duration` to stop. At most 98 % of `lease_duration`, and at least one
+    /// second less. Default: 2/3 of `lease_duration`.
     pub fn renew_deadline(mut self, deadline: Duration) -> Self {
-        self.given.renew_deadline = Some(deadline);
+        self.options.renew_deadline = Some(deadline);
         self
     }
 
-    /// The time from one renewal to the next: the load that a holder puts on the API server. At least 1 second,
-    /// and one `request_timeout` shorter than `renew_deadline`. Default: half of `renew_deadline`.
+    /// The time from one renewal to the next. It decides how much load a holder puts on the API server. At least 1 second,
+    /// and at least one `request_timeout` shorter than `renew_deadline`. Default: one half of `renew_deadline`.
     ///
-    /// The first renewal comes earlier, after half of it to all of it, by chance: locks that were acquired together are
-    /// not renewed together.
+    /// The first renewal comes earlier by chance, after one half to all of this time. Locks that were acquired together are
+    /// then not renewed together.
     pub fn renew_interval(mut self, interval: Duration) -> Self {
-        self.given.renew_interval = Some(interval);
+        self.options.renew_interval = Some(interval);
         self
     }
 
-    /// The bound on each single request, above the client's own timeouts and retries. At least 100
-    /// milliseconds. Default: 3/10 of `renew_deadline`.
+    /// The bound on each request, whatever timeouts and retries the client has itself. At least 100 milliseconds. Default:
+    /// 3/10 of `renew_deadline`.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.given.request_timeout = Some(timeout);
+        self.options.request_timeout = Some(timeout);
         self
     }
 
-    /// Trusts wall clocks to differ by no more than `skew`, and on these grounds takes over, at first sight, a
-    /// Lease that expired longer ago than that. Saves a newcomer the wait for a holder long dead. Default: not
-    /// set; a Lease seen for the first time is left alone for its whole duration, and wall clocks may differ by
-    /// any amount.
+    /// Trusts that wall clocks differ by no more than `skew`. If the wall clock says that a Lease expired longer ago than
+    /// `skew`, the lock takes it over when it sees it for the first time, and does not wait for a holder that crashed long ago.
+    ///
+    /// Default: not set. The lock then waits for the whole duration of a Lease that it sees for the first time, and wall
+    /// clocks may differ by any amount.
     pub fn max_clock_skew(mut self, skew: Duration) -> Self {
-        self.given.max_clock_skew = Some(skew);
+        self.options.max_clock_skew = Some(skew);
         self
     }
 
     /// The field manager of all writes, 1 to 128 printable characters. Default: `kube-lease-lock`.
     pub fn field_manager(mut self, manager: impl Into<String>) -> Self {
-        self.given.field_manager = Some(manager.into());
+        self.options.field_manager = Some(manager.into());
         self
     }
 
     /// Whether the lock may, must or must not create the Lease. Default: [`CreateMode::IfMissing`].
     pub fn create_mode(mut self, mode: CreateMode) -> Self {
-        self.given.creation.mode = mode;
+        self.options.create_mode = mode;
         self
     }
 
-    /// A label on a Lease that the lock creates. Existing Leases keep theirs.
+    /// A label on a Lease that the lock creates. An existing Lease keeps its labels.
     pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.given.creation.labels.insert(key.into(), value.into());
+        self.options.template.labels.insert(key.into(), value.into());
         self
     }
 
-    /// An annotation on a Lease that the lock creates. Existing Leases keep theirs.
+    /// An annotation on a Lease that the lock creates. An existing Lease keeps its annotations.
     pub fn annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.given.creation.annotations.insert(key.into(), value.into());
+        self.options.template.annotations.insert(key.into(), value.into());
         self
     }
 
-    /// The owner of a Lease that the lock creates: with the owner's deletion the Lease goes too.
+    /// The owner of a Lease that the lock creates. If the owner is deleted, Kubernetes deletes the Lease too.
     pub fn owner(mut self, owner: OwnerReference) -> Self {
-        self.given.creation.owner = Some(owner);
+        self.options.template.owner = Some(owner);
         self
     }
 
-    /// Puts the lock on a machine of its own, with a clock and troubles that the test decides.
+    /// Runs the lock on a machine whose clock and stalls the test decides.
     #[cfg(feature = "testing")]
     pub fn machine(mut self, machine: &crate::testing::Machine) -> Self {
         self.clock = Some(Clock::of(machine.clone()));
         self
     }
 
-    /// Draws all that is left to chance, holder suffixes, jitter and back-off, from this seed, so that a test
-    /// can be replayed. Default: seeded by the operating system.
+    /// The seed of all randomness: holder suffixes, jitter and backoff. A test with a seed can be replayed. Default: a seed
+    /// from the operating system.
     #[cfg(feature = "testing")]
     pub fn rng_seed(mut self, seed: u64) -> Self {
         self.rng = Some(fastrand::Rng::with_seed(seed));
         self
     }
 
-    /// Checks all settings, and makes the lock. No request is sent.
+    /// Checks all settings, and makes the lock. It sends no request.
     ///
     /// # Errors
     ///
-    /// [`BuildError`], which names the setting, its value and the rule that it breaks.
+    /// [`BuildError`], which names the setting, its value and the rule that the value breaks.
     pub fn build(self) -> Result<LeaseLock, BuildError> {
-        let settings = self.given.validate(self.name, self.client.default_namespace())?;
+        let settings = self.options.validate(self.name, self.client.default_namespace())?;
         let clock = self.clock.unwrap_or_else(Clock::system);
         let rng = self.rng.unwrap_or_else(seeded_rng);
-        Ok(LeaseLock::from_settings(self.client, settings, clock, rng))
+        Ok(LeaseLock::from_core(LockCore::new(self.client, settings, clock, rng)))
     }
 }

@@ -1,28 +1,28 @@
-//! The clocks that everything else reads: one steady, which counts time spent suspended, and the wall clock.
+//! The two clocks of the crate: a steady clock that counts suspended time, and the wall clock.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
+use tokio::time::Instant as TokioInstant;
 
-use crate::time::{Moment, Stamp};
+use crate::protocol::{Instant, WallTime};
 
-/// Time on this machine.
+/// The time on this machine.
 ///
-/// Built on tokio's clock, so that everything here runs under tokio's paused test clock as well. tokio's clock
-/// stands still while the machine is suspended; the time spent so is added.
+/// It is built on tokio's clock, so that the crate also runs under tokio's paused test clock. tokio's clock stands still while
+/// the machine is suspended; this clock adds the suspended time.
 #[derive(Clone)]
 pub(crate) struct Clock {
-    origin: Instant,
+    origin: TokioInstant,
     machine: Arc<dyn Machine>,
 }
 
-/// What a clock is told by the machine it runs on.
+/// The machine that a clock runs on.
 pub(crate) trait Machine: Send + Sync {
-    /// The time that passed here, suspend included, while `elapsed` passed on tokio's clock.
+    /// The time that has passed on this machine, suspended time included, while `elapsed` has passed on tokio's clock.
     fn passed(&self, elapsed: Duration) -> Duration;
 
-    /// How much of tokio's time a timer for `span` of this machine's time needs.
+    /// How long a timer on tokio's clock has to be for `span` on this machine.
     fn timer(&self, span: Duration) -> Duration {
         span
     }
@@ -30,7 +30,7 @@ pub(crate) trait Machine: Send + Sync {
     /// The time of day, since the Unix epoch, when `elapsed` has passed on tokio's clock.
     fn wall(&self, elapsed: Duration) -> Duration;
 
-    /// Not ready while the machine stands still.
+    /// Pending while the machine stands still.
     #[cfg(feature = "testing")]
     fn poll_runs(&self, _: &std::task::Context<'_>) -> std::task::Poll<()> {
         std::task::Poll::Ready(())
@@ -41,37 +41,37 @@ impl Clock {
     /// Timers complete up to this much late.
     pub(crate) const GRANULARITY: Duration = Duration::from_millis(1);
 
-    /// No sleep is longer than this, so that a machine that wakes up notices soon how late it is.
-    const LONGEST_NAP: Duration = Duration::from_secs(1);
+    /// No timer is longer than this, so that a machine that wakes up soon notices how late it is.
+    const MAX_TIMER: Duration = Duration::from_secs(1);
 
     pub(crate) fn system() -> Self {
         Self::of(ThisMachine { suspended_before: suspended_since_boot() })
     }
 
     pub(crate) fn of(machine: impl Machine + 'static) -> Self {
-        Self { origin: Instant::now(), machine: Arc::new(machine) }
+        Self { origin: TokioInstant::now(), machine: Arc::new(machine) }
     }
 
-    pub(crate) fn now(&self) -> Moment {
-        Moment::from_origin(self.machine.passed(self.origin.elapsed()))
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_origin(self.machine.passed(self.origin.elapsed()))
     }
 
-    pub(crate) fn wall(&self) -> Stamp {
-        Stamp(0) + self.machine.wall(self.origin.elapsed())
+    pub(crate) fn wall(&self) -> WallTime {
+        WallTime(0) + self.machine.wall(self.origin.elapsed())
     }
 
-    /// Completes at `moment`, or up to [`GRANULARITY`](Self::GRANULARITY) after it.
-    pub(crate) async fn sleep_until(&self, moment: Moment) {
+    /// Completes at `instant`, or up to [`GRANULARITY`](Self::GRANULARITY) after it.
+    pub(crate) async fn sleep_until(&self, instant: Instant) {
         loop {
-            let left = self.now().until(moment);
+            let left = self.now().until(instant);
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(self.machine.timer(left.min(Self::LONGEST_NAP))).await;
+            tokio::time::sleep(self.machine.timer(left.min(Self::MAX_TIMER))).await;
         }
     }
 
-    /// A task of this machine: it stands still when the machine does.
+    /// Runs a task on this machine: it stands still while the machine does.
     #[cfg(feature = "testing")]
     pub(crate) async fn run<F: Future>(&self, task: F) -> F::Output {
         let mut task = std::pin::pin!(task);
@@ -82,9 +82,12 @@ impl Clock {
         .await
     }
 
-    /// A task of this machine.
+    /// Runs a task on this machine.
     #[cfg(not(feature = "testing"))]
-    #[allow(clippy::unused_self, reason = "a machine of the test's own has a say in it")]
+    #[allow(
+        clippy::unused_self,
+        reason = "with the feature `testing`, the machine decides when the task runs"
+    )]
     pub(crate) async fn run<F: Future>(&self, task: F) -> F::Output {
         task.await
     }
@@ -100,9 +103,9 @@ impl Machine for ThisMachine {
         elapsed + suspended_since_boot().saturating_sub(self.suspended_before)
     }
 
-    /// The wall clock. Where tokio's clock is paused, it goes by that one.
+    /// The wall clock. If tokio's clock is paused, the wall clock follows it.
     fn wall(&self, _: Duration) -> Duration {
-        let (virtual_now, real_now) = (Instant::now().into_std(), std::time::Instant::now());
+        let (virtual_now, real_now) = (TokioInstant::now().into_std(), std::time::Instant::now());
         let ahead = virtual_now.saturating_duration_since(real_now);
         let behind = real_now.saturating_duration_since(virtual_now);
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -118,8 +121,8 @@ impl std::fmt::Debug for Clock {
 
 /// How long this machine has been suspended since it started.
 ///
-/// The difference of two clocks that are read one after the other: differences too small to be a suspension
-/// are the time between the readings. All of it is below the second that separates every `renew_deadline`
+/// It is the difference between two clocks, which are read one after the other. A difference that is too small for a
+/// suspension is the time between the two readings. That time is far below the second that separates every `renew_deadline`
 /// from its `lease_duration`.
 #[cfg(target_os = "linux")]
 fn suspended_since_boot() -> Duration {
@@ -132,7 +135,7 @@ fn suspended_since_boot() -> Duration {
     Some(total.saturating_sub(running)).filter(|suspended| *suspended > READING).unwrap_or_default()
 }
 
-/// Only Linux tells; elsewhere a suspended machine's clock stands still.
+/// Only Linux reports suspended time. Elsewhere the clock of a suspended machine stands still.
 #[cfg(not(target_os = "linux"))]
 fn suspended_since_boot() -> Duration {
     Duration::ZERO

@@ -1,46 +1,49 @@
-//! What can go wrong, one type per concern. Every message says what happened, to which Lease, and what to do.
+//! The errors, one type for each operation. Every message says what happened, to which Lease, and what to do.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::lease::{LeaseHolder, LeaseName};
 
-/// A setting that cannot work, found by [`LeaseLockBuilder::build`](crate::LeaseLockBuilder::build).
+/// A setting that cannot work, from [`LeaseLockBuilder::build`](crate::LeaseLockBuilder::build).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A name that the API server would refuse, or could not store.
+    /// A name that the API server would refuse or could not store.
+    #[non_exhaustive]
     #[error("{setting} {value:?} is invalid: {rule}")]
     Invalid {
         /// The setting at fault.
         setting: &'static str,
         /// Its value.
         value: String,
-        /// What it has to be.
+        /// The rule that it breaks.
         rule: &'static str,
     },
-    /// A duration outside of what makes sense for it.
+    /// A duration outside its range.
+    #[non_exhaustive]
     #[error("{setting} is {value:?}, but must be {rule}")]
     OutOfRange {
         /// The setting at fault.
         setting: &'static str,
         /// Its value.
         value: Duration,
-        /// What it has to be.
+        /// The rule that it breaks.
         rule: &'static str,
     },
     /// Two settings that contradict each other.
+    #[non_exhaustive]
     #[error("{setting} is {value:?} and {other} is {other_value:?}, but {rule}")]
     Contradiction {
-        /// The one setting.
+        /// The first setting.
         setting: &'static str,
         /// Its value.
         value: Duration,
         /// The other setting.
         other: &'static str,
-        /// The other's value.
+        /// The value of the other setting.
         other_value: Duration,
-        /// The rule that both together break.
+        /// The rule that the two values break.
         rule: &'static str,
     },
 }
@@ -61,13 +64,13 @@ pub(crate) enum Cause {
     NoAnswer(Duration),
     #[error("{}", brief(.0))]
     Client(Arc<kube::Error>),
-    #[error("the answer makes no sense: {0}")]
-    Nonsense(String),
+    #[error("the answer is malformed: {0}")]
+    Malformed(String),
     #[error("called from outside of a tokio runtime")]
     NoRuntime,
 }
 
-/// Without the whole of the status that kube's own words repeat.
+/// The error without the full status object that kube's own message repeats.
 fn brief(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("{} (HTTP {} {})", status.message, status.code, status.reason),
@@ -76,7 +79,7 @@ fn brief(error: &kube::Error) -> String {
 }
 
 impl RequestError {
-    /// The verb of the request, as RBAC knows it: `get`, `watch`, `update` (which also creates) or `patch`.
+    /// The RBAC verb of the request: `get`, `watch`, `patch` or `update`. An `update` also creates a missing Lease.
     #[must_use]
     pub fn verb(&self) -> &'static str {
         self.verb
@@ -88,7 +91,7 @@ impl RequestError {
         &self.lease
     }
 
-    /// The HTTP status of the answer, where there was one.
+    /// The HTTP status of the answer, if there was an answer.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match &self.cause {
@@ -105,7 +108,7 @@ impl RequestError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcquireError {
-    /// The API server does not let this client do what a lock has to do (HTTP 401 or 403).
+    /// The API server denies this client a request that a lock has to make (HTTP 401 or 403).
     #[error(
         "permission denied: {0}; a lock needs the verbs get, watch, create, update and patch on leases.coordination.k8s.io \"{name}\" in namespace \"{namespace}\"",
         name = .0.lease.name(), namespace = .0.lease.namespace()
@@ -114,66 +117,68 @@ pub enum AcquireError {
     /// The namespace does not exist, or is being deleted.
     #[error("namespace \"{namespace}\" does not exist or is being deleted: {0}", namespace = .0.lease.namespace())]
     NamespaceGone(RequestError),
-    /// The API server refuses the request as such (HTTP 400, 422 and the like): a label, an annotation or the
-    /// like that it does not accept, or something that is not a Kubernetes API server.
+    /// The API server refuses the request itself (HTTP 400, 422 and similar): for example, it does not accept a label or an
+    /// annotation, or the server is not a Kubernetes API server.
     #[error("refused by the API server: {0}")]
     Refused(RequestError),
-    /// There is no such Lease, and [`CreateMode::MustExist`](crate::CreateMode::MustExist) forbids to create it.
+    /// The Lease does not exist, and [`CreateMode::MustExist`](crate::CreateMode::MustExist) forbids to create it.
     #[error("Lease {0} does not exist; create it, or let the lock do so with CreateMode::IfMissing")]
     LeaseMissing(LeaseName),
-    /// The Lease is there already, and [`CreateMode::MustNotExist`](crate::CreateMode::MustNotExist) forbids
-    /// to use it.
+    /// The Lease exists already, and [`CreateMode::MustNotExist`](crate::CreateMode::MustNotExist) forbids to use it.
     #[error("Lease {0} exists already; delete it, or let the lock use it with CreateMode::IfMissing")]
     LeaseExists(LeaseName),
     /// No API server has ever answered this lock.
+    #[non_exhaustive]
     #[error(
         "no API server could be reached for {waited:?}: {last}; check the address in the client's configuration"
     )]
     Unreachable {
-        /// For how long it was tried.
+        /// How long the lock has tried.
         waited: Duration,
-        /// The last failure.
+        /// The last failed request.
         last: RequestError,
     },
-    /// The time given to `acquire_timeout` is over.
+    /// The timeout of `acquire_timeout` is over.
+    #[non_exhaustive]
     #[error("Lease {lease} was not acquired within {waited:?}{}{}", held_by(holder.as_deref()), lately(last.as_ref()))]
     TimedOut {
         /// The Lease.
         lease: LeaseName,
-        /// The time given.
+        /// The timeout.
         waited: Duration,
-        /// Who was last seen to hold it.
+        /// The holder that was seen last.
         holder: Option<Box<LeaseHolder>>,
-        /// The last failed request, if the last one failed.
+        /// The last request, if it failed.
         last: Option<RequestError>,
     },
     /// The lock was shut down.
     #[error("the lock on Lease {0} has been shut down")]
     ShutDown(LeaseName),
-    /// Not called from within a tokio runtime.
+    /// The call did not come from within a tokio runtime.
     #[error("the lock on Lease {0} needs a tokio runtime: call it from within one")]
     NoRuntime(LeaseName),
-    /// The background task ended before its time: the runtime is shutting down, or there is a bug.
+    /// The background task ended early: the runtime is shutting down, or this crate has a bug.
     #[error("the background task of the lock on Lease {0} ended early")]
     TaskEnded(LeaseName),
 }
 
-/// Why [`LeaseLock::try_acquire`](crate::LeaseLock::try_acquire) came back without a guard.
+/// Why [`LeaseLock::try_acquire`](crate::LeaseLock::try_acquire) returned no guard.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryAcquireError {
-    /// Somebody has the Lease.
+    /// The Lease is held.
+    #[non_exhaustive]
     #[error("Lease {lease} is not free{}", held_by(holder.as_deref()))]
     Held {
         /// The Lease.
         lease: LeaseName,
-        /// Who has it; `None` where it is another task of this process that is just acquiring it.
+        /// The holder. `None` if another task of this process is just acquiring the Lease.
         holder: Option<Box<LeaseHolder>>,
     },
-    /// The API server could not be asked, or answered with an error that may pass.
-    #[error("could not ask who holds the Lease: {0}")]
+    /// The API server did not answer, or answered with an error that may pass.
+    #[error("could not find out who holds the Lease: {0}")]
     Request(RequestError),
-    /// It would not work later either.
+    /// An error that a later try would meet again.
     #[error(transparent)]
     Acquire(#[from] AcquireError),
 }
@@ -182,15 +187,17 @@ pub enum TryAcquireError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
-    /// The lock had been lost before.
+    /// The lock had been lost before the release.
+    #[non_exhaustive]
     #[error("Lease {lease} was not released: {reason}")]
     Lost {
         /// The Lease.
         lease: LeaseName,
-        /// How it was lost.
+        /// Why it was lost.
         reason: LossReason,
     },
-    /// The API server did not confirm in time; the Lease is released, or expires by itself.
+    /// The API server did not confirm in time. The Lease is released, or it expires by itself.
+    #[non_exhaustive]
     #[error(
         "the release of Lease {lease} was not confirmed; if it did not happen, the Lease expires by itself"
     )]
@@ -200,70 +207,83 @@ pub enum ReleaseError {
     },
 }
 
-/// Why [`LeaseLock::with`](crate::LeaseLock::with) has no result.
+/// Why [`LeaseLock::with`](crate::LeaseLock::with) returned no result.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum WithError<E> {
-    /// The lock was not acquired; nothing was run.
+    /// The lock was not acquired, and nothing was run.
     #[error(transparent)]
     Acquire(#[from] AcquireError),
-    /// The lock was lost while the future ran; it was dropped before its end, or its end came too late.
+    /// The lock was lost while the future ran. The future was dropped before its end, or it ended too late.
     #[error("lost the lock while it was in use: {0}")]
     Lost(LossReason),
-    /// The future ran to its end under the lock, and failed by itself.
+    /// The future ran to its end under the lock, and returned this error.
     #[error("{0}")]
     Failed(E),
 }
 
-/// Releases were still under way at the end of [`LeaseLock::shutdown`](crate::LeaseLock::shutdown).
+/// [`LeaseLock::shutdown`](crate::LeaseLock::shutdown) returned while releases were still under way.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 #[error("{pending} release(s) of Lease {lease} still under way after {waited:?}; they expire by themselves")]
 pub struct ShutdownError {
     /// The Lease.
     pub lease: LeaseName,
     /// How many releases were not finished.
     pub pending: usize,
-    /// How long they were waited for.
+    /// How long `shutdown` has waited.
     pub waited: Duration,
 }
 
-/// Why a guard no longer holds its Lease.
+/// Why a hold has ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The guard was released or dropped, or the lock was handed off to another task of this process.
+    #[error("the guard was released")]
+    Released,
+    /// The lock was lost.
+    #[error("{0}")]
+    Lost(#[from] LossReason),
+}
+
+/// Why the lock was lost.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LossReason {
-    /// No renewal was confirmed in time; the last failure, if any.
+    /// No renewal was confirmed in time.
+    #[non_exhaustive]
     #[error("no renewal was confirmed within the renew deadline{}", because(last_failure.as_deref()))]
     DeadlinePassed {
-        /// The last failed request.
+        /// The last request, if it failed.
         last_failure: Option<String>,
     },
-    /// Permission to renew was withdrawn and not restored in time.
+    /// The permission to renew was withdrawn, and not restored in time.
+    #[non_exhaustive]
     #[error("permission to renew was withdrawn: {message}")]
     Forbidden {
-        /// What the API server said.
+        /// The message of the API server.
         message: String,
     },
-    /// Somebody else is the holder.
+    /// Another process is the holder now.
+    #[non_exhaustive]
     #[error("taken over by {by:?}")]
     TakenOver {
-        /// The holder identity now in the Lease.
+        /// The holder identity that the Lease has now.
         by: String,
     },
-    /// Somebody else emptied the holder.
-    #[error("the holder was cleared by somebody else")]
+    /// Another client emptied the holder.
+    #[error("another client cleared the holder")]
     Cleared,
     /// The Lease was deleted.
     #[error("the Lease was deleted")]
     Deleted,
-    /// The Lease was deleted along with its namespace.
+    /// The Lease was deleted together with its namespace.
     #[error("the namespace was deleted")]
     NamespaceGone,
-    /// The background task ended: its runtime is shutting down, or there is a bug.
+    /// The background task ended: its runtime is shutting down, or this crate has a bug.
     #[error("the background task ended")]
     TaskEnded,
-    /// Not lost: the guard was released or dropped.
-    #[error("the guard was released")]
-    Released,
 }
 
 fn held_by(holder: Option<&LeaseHolder>) -> String {

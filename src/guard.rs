@@ -1,60 +1,114 @@
-//! The guard: holds the lock as long as it lives.
+//! The guard: it holds the lock as long as it lives.
 
-use std::ops::Deref;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
-use crate::error::{LossReason, ReleaseError};
-use crate::held::Held;
-use crate::session::{Done, Leash};
+use crate::error::{EndReason, LossReason, ReleaseError};
+use crate::hold::Hold;
+use crate::lease::{FencingToken, LeaseName};
+use crate::stop::{ReportRelease, StopHandle};
 
 /// Holds the lock until it is dropped, released or lost.
 ///
-/// It dereferences to [`Held`], which has all there is to know about the hold: [`token`](Held::token),
-/// [`lost`](Held::lost), [`is_held`](Held::is_held), [`remaining`](Held::remaining),
-/// [`fencing_token`](Held::fencing_token), [`holder_identity`](Held::holder_identity).
+/// [`hold`](Self::hold) gives a view of the hold that can be cloned. Give clones of it to the tasks that the lock
+/// protects, and keep the guard in the task that ends last.
 ///
 /// # Drop
 ///
-/// Dropping the guard fires the token and releases the Lease in the background, at the next moment that the
-/// runtime on which it was acquired can spare. It never blocks and never panics, on any thread, with or
-/// without a runtime. Where that runtime is gone, the Lease expires `lease_duration` after its last renewal.
-/// To know the outcome, call [`release`](Self::release); before a process ends, await
+/// Dropping the guard cancels the token at once. The background task then releases the Lease, as soon as the
+/// runtime on which the lock was acquired runs it. A drop never blocks and never panics, on any thread, with or
+/// without a runtime. If that runtime has ended, the Lease expires `lease_duration` after its last renewal.
+/// To know the outcome, call [`release`](Self::release). Before a process ends, await
 /// [`LeaseLock::shutdown`](crate::LeaseLock::shutdown).
 ///
-/// Stop first, release second: drop the guard when the work that it protects has ended, not before.
+/// Stop first, release second: drop the guard after the work that it protects has ended, not before.
 #[derive(Debug)]
 #[must_use = "dropping the guard at once releases the lock at once"]
 pub struct LeaseGuard {
-    held: Held,
-    leash: Leash,
+    hold: Hold,
+    stop: StopHandle,
 }
 
 impl LeaseGuard {
-    pub(crate) fn new(held: Held, leash: Leash) -> Self {
-        Self { held, leash }
+    pub(crate) fn new(hold: Hold, stop: StopHandle) -> Self {
+        Self { hold, stop }
     }
 
-    /// A view of the hold that can be cloned and handed to others.
+    /// A view of the hold. Its clones can go to other tasks; they neither keep the lock nor release it.
     #[must_use]
-    pub fn held(&self) -> &Held {
-        &self.held
+    pub fn hold(&self) -> &Hold {
+        &self.hold
+    }
+
+    /// A token that is cancelled when the lock is lost or released: see [`Hold::token`].
+    #[must_use]
+    pub fn token(&self) -> CancellationToken {
+        self.hold.token()
+    }
+
+    /// Waits until the lock is lost, and returns the reason.
+    ///
+    /// The reason can come later than the cancellation of the [`token`](Self::token): see [`Hold::ended`]. So stop the
+    /// work when the token is cancelled, and ask for the reason then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only waits.
+    pub async fn lost(&self) -> LossReason {
+        match self.hold.ended().await {
+            EndReason::Lost(reason) => reason,
+            // Only `release` and `drop` release, and both take the guard away from whoever could wait here.
+            EndReason::Released => LossReason::TaskEnded,
+        }
+    }
+
+    /// Whether the lock is held at this very moment, by this machine's clock: see [`Hold::is_held`].
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.hold.is_held()
+    }
+
+    /// How much longer the lock is held if no further renewal succeeds: see [`Hold::remaining`].
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.hold.remaining()
+    }
+
+    /// The fencing token of this claim of the Lease.
+    #[must_use]
+    pub fn fencing_token(&self) -> FencingToken {
+        self.hold.fencing_token()
+    }
+
+    /// The value of `holderIdentity` in the Lease: see [`Hold::holder_identity`].
+    #[must_use]
+    pub fn holder_identity(&self) -> &str {
+        self.hold.holder_identity()
+    }
+
+    /// The Lease that is held.
+    #[must_use]
+    pub fn lease(&self) -> &LeaseName {
+        self.hold.lease()
     }
 
     /// Releases the lock, and waits for the outcome.
     ///
-    /// The token fires first. Where another task of this process waits for the lock, it is handed on to that one, and
-    /// there is nothing to wait for. A waiter elsewhere takes over one round trip after the release. Bounded by the
-    /// time the hold has left: at most `renew_deadline`.
+    /// The token is cancelled first. If another task of this process waits for the lock, the lock is handed off to
+    /// that task, and the future is ready at once. A waiter in another process takes over one round trip after the
+    /// release. The wait is at most as long as the hold had left, and so at most `renew_deadline`.
     ///
     /// # Errors
     ///
-    /// [`ReleaseError::Lost`] if the lock was known to be lost before, [`ReleaseError::Unconfirmed`] if the API server
-    /// did not confirm the release in time. In neither case is there anything left to do.
+    /// [`ReleaseError::Lost`] if the lock was known to be lost before. [`ReleaseError::Unconfirmed`] if the API server
+    /// did not confirm the release in time. In both cases there is nothing left to do.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: once called, the release goes on in the background even if the future is dropped.
+    /// Cancel safe: the release begins when this method is called, and goes on in the background even if the future
+    /// is dropped.
     ///
     /// # Example
     ///
@@ -67,39 +121,32 @@ impl LeaseGuard {
     /// # }
     /// ```
     pub fn release(mut self) -> impl Future<Output = Result<(), ReleaseError>> + Send + 'static {
-        let (done, outcome) = oneshot::channel();
-        self.let_go(Some(done));
+        let (report, outcome) = oneshot::channel();
+        self.end(Some(report));
         async move {
-            match outcome.await {
-                Ok(outcome) => outcome,
-                // The session had ended before, or its runtime came to an end on the way.
-                Err(_) => Err(match self.lost().await {
-                    LossReason::Released => ReleaseError::Unconfirmed { lease: self.lease().clone() },
-                    reason => ReleaseError::Lost { lease: self.lease().clone(), reason },
-                }),
+            if let Ok(outcome) = outcome.await {
+                return outcome;
             }
+            // The background task had ended before, or its runtime ended during the release.
+            let lease = self.lease().clone();
+            Err(match self.hold.ended().await {
+                EndReason::Released => ReleaseError::Unconfirmed { lease },
+                EndReason::Lost(reason) => ReleaseError::Lost { lease, reason },
+            })
         }
     }
 
-    /// Orders the release, then fires the token at once, on this thread. In this order: the background task,
-    /// finding the hold over, knows why.
-    fn let_go(&mut self, done: Option<Done>) {
-        self.leash.order(done);
-        self.held.fire();
-    }
-}
-
-impl Deref for LeaseGuard {
-    type Target = Held;
-
-    fn deref(&self) -> &Held {
-        &self.held
+    /// Requests the release, then cancels the token at once, on this thread. The order matters: the background task
+    /// finds the request when it finds that the hold is over.
+    fn end(&mut self, report: Option<ReportRelease>) {
+        self.stop.request_stop(report);
+        self.hold.cancel();
     }
 }
 
 impl Drop for LeaseGuard {
     fn drop(&mut self) {
-        self.let_go(None);
+        self.end(None);
     }
 }
 
@@ -108,10 +155,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guards_may_go_anywhere() {
+    fn guards_are_send_sync_and_static() {
         fn goes_anywhere<T: Send + Sync + Unpin + 'static>() {}
         goes_anywhere::<LeaseGuard>();
-        goes_anywhere::<Held>();
+        goes_anywhere::<Hold>();
         goes_anywhere::<crate::LeaseLock>();
     }
 }

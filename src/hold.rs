@@ -1,220 +1,234 @@
-//! The holding side: renews, notices loss, and releases when told to.
+//! One hold of the lock: the state that its background task, its guard and all views of it share.
+//!
+//! The deadline is the one value here that several parties write. The background task moves it forward; the guard and
+//! any reader of the clock can only end the hold. Once ended, a hold is never revived.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, Fuse};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::contend::Setback;
-use crate::error::LossReason;
-use crate::held::Held;
-use crate::lease::FencingToken;
-use crate::pace::{Backoff, jittered};
-use crate::protocol::{Answer, Claim, Holder, Loss, Step};
-use crate::record::{Record, Snapshot};
-use crate::release;
-use crate::session::{Session, Stop};
-use crate::store::{Denial, Failure, Store, UnderWay};
-use crate::time::Moment;
-use crate::watch::News;
+use crate::clock::Clock;
+use crate::error::{EndReason, LossReason};
+use crate::lease::{FencingToken, LeaseName};
+use crate::protocol::Instant;
 
-/// A watch that was open before the claim and does not tell of it within this time is dead.
-const ECHO: Duration = Duration::from_secs(1);
+/// A view of one hold of the lock. It is cheap to clone, and neither keeps the lock nor releases it.
+///
+/// [`LeaseGuard::hold`](crate::LeaseGuard::hold) returns it. Give clones of it to the tasks and requests that the lock
+/// protects, and keep the guard in the task that ends last.
+#[derive(Debug, Clone)]
+pub struct Hold(Arc<Shared>);
 
-/// Holds what `claim` won until it is lost or the order to stop comes. Returns that order, carried out.
-pub(crate) async fn hold(
-    session: &mut Session,
-    claim: Claim,
-    claimed: oneshot::Sender<Result<Held, Setback>>,
-    mut stop: oneshot::Receiver<Stop>,
-) -> Option<Stop> {
-    let revision = claim.snapshot.version.revision;
-    let record = claim.snapshot.record.clone();
-    let first_renewal = claim.sent + jittered(session.terms.renew_interval, &mut session.rng);
-    let holder = Holder::new(session.me.clone(), session.terms, claim.sent, claim.snapshot)
-        .renewing_from(first_renewal);
-    let held = Held::new(
-        session.store.lease().clone(),
-        session.me.clone(),
-        FencingToken::from(revision),
-        session.clock.clone(),
-        holder.deadline(),
-    );
-    // However this task ends, in a panic or with its runtime, the token fires.
-    let _last_will = scopeguard::guard(held.clone(), |held| held.end(LossReason::TaskEnded));
-    tracing::info!(fencing_token = revision, transitions = record.transitions, "acquired");
-    // Where nobody waits for it any more, the order to stop is on its way.
-    let _ = claimed.send(Ok(held.clone()));
-
-    let mut keeper = Keeper::new(session, holder, held.clone());
-    match keeper.keep(&mut stop).await {
-        End::Lost(loss) => {
-            let failure = keeper.last_failure.take();
-            // It may not have told what it should have.
-            session.turn.watcher.close();
-            report_loss(&session.store, &held, &record, loss, failure).await;
-            None
-        }
-        End::Stop(mut order) => {
-            let holder = keeper.holder;
-            // Who looks at the clock may be the first to know, and give the order because of it.
-            let over = holder.deadline() <= session.clock.now();
-            held.end(if over { release::reason(Loss::Deadline) } else { LossReason::Released });
-            let outcome = release::let_go(session, holder).await;
-            if let Some(done) = order.as_mut().and_then(|order| order.done.take()) {
-                // Fails where nobody waits for it any more.
-                let _ = done.send(outcome);
-            }
-            order
-        }
-    }
+#[derive(Debug)]
+struct Shared {
+    lease: LeaseName,
+    holder_identity: String,
+    fencing_token: FencingToken,
+    clock: Clock,
+    /// Nanoseconds on `clock`. [`OVER`] from the end of the hold on, and never anything else after that.
+    deadline: AtomicU64,
+    token: CancellationToken,
+    end: watch::Sender<Option<EndReason>>,
 }
 
-enum End {
-    Lost(Loss),
-    Stop(Option<Stop>),
-}
+const OVER: u64 = 0;
 
-struct Keeper<'a> {
-    session: &'a mut Session,
-    holder: Holder,
-    held: Held,
-    request: UnderWay<Answer>,
-    /// The revision that a watch opened before has to tell, and by when.
-    echo: (u64, Moment),
-    backoff: Backoff,
-    last_failure: Option<Failure>,
-}
-
-impl<'a> Keeper<'a> {
-    fn new(session: &'a mut Session, holder: Holder, held: Held) -> Self {
-        let pause = session.longest_pause();
-        let echo = (holder.revision(), session.clock.now() + ECHO);
-        Self {
-            session,
-            holder,
-            held,
-            request: Fuse::terminated(),
-            echo,
-            backoff: Backoff::new(pause),
-            last_failure: None,
-        }
+impl Hold {
+    pub(crate) fn new(
+        lease: LeaseName,
+        holder_identity: String,
+        fencing_token: FencingToken,
+        clock: Clock,
+        deadline: Instant,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            lease,
+            holder_identity,
+            fencing_token,
+            clock,
+            deadline: AtomicU64::new(nanos(deadline)),
+            token: CancellationToken::new(),
+            end: watch::Sender::new(None),
+        }))
     }
 
-    async fn keep(&mut self, stop: &mut oneshot::Receiver<Stop>) -> End {
+    /// A token that is cancelled when the lock is lost or released.
+    ///
+    /// It is cancelled before any other process can hold the Lease, by a timer on this machine's own clock, whether
+    /// or not the API server can be reached. If you cancel the returned token yourself, you cancel that token and its
+    /// children only, not the lock.
+    ///
+    /// ```
+    /// # use kube_lease_lock::Hold;
+    /// # async fn write_next_page() {}
+    /// async fn copy_pages(hold: Hold) {
+    ///     let lost = hold.token();
+    ///     while !lost.is_cancelled() {
+    ///         tokio::select! {
+    ///             biased;
+    ///             () = lost.cancelled() => break,
+    ///             () = write_next_page() => {}
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn token(&self) -> CancellationToken {
+        self.0.token.child_token()
+    }
+
+    /// Waits until the hold ends, and returns the reason.
+    ///
+    /// The reason comes together with the cancellation of the [`token`](Self::token), or soon after it. If the Lease was
+    /// deleted, it comes one request later, because the lock then asks whether the namespace is gone. So stop the work
+    /// when the token is cancelled, and ask for the reason then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only waits.
+    pub async fn ended(&self) -> EndReason {
+        let mut end = self.0.end.subscribe();
+        let ended = end.wait_for(Option::is_some).await;
+        ended.ok().and_then(|end| end.clone()).unwrap_or(EndReason::Lost(LossReason::TaskEnded))
+    }
+
+    /// Whether the lock is held at this very moment, by this machine's clock.
+    ///
+    /// The answer comes from the clock alone, and at once. It is right even if the runtime was blocked, or the machine
+    /// suspended, for so long that nothing could cancel the token; this call then cancels it. After the first `false`
+    /// it never returns `true` again.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        !self.remaining().is_zero()
+    }
+
+    /// How much longer the lock is held if no further renewal succeeds; zero when it is not held.
+    ///
+    /// Each renewal raises it again, to `renew_deadline` at the most.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
         loop {
-            let now = self.session.clock.now();
-            let idle_until = match self.holder.step(now, self.session.clock.wall()) {
-                Step::Lost(loss) => return End::Lost(loss),
-                Step::Wait(until) => until,
-                Step::Look => {
-                    self.request = look(self.session.store.clone(), now.until(self.holder.deadline())).fuse();
-                    continue;
-                }
-                Step::Renew(write) => {
-                    let left = now.until(self.holder.deadline());
-                    let store = self.session.store.clone();
-                    let renewal = async move { store.write(&write, left).await.map(Answer::Written) };
-                    self.request = renewal.boxed().fuse();
-                    continue;
-                }
-            };
-            if !self.held.set_deadline(self.holder.deadline()) {
-                // By the guard, which is being dropped, or by a reader of the clock.
-                return stop.try_recv().map_or(End::Lost(Loss::Deadline), |order| End::Stop(Some(order)));
+            let deadline = self.0.deadline.load(Ordering::Acquire);
+            if deadline == OVER {
+                return Duration::ZERO;
             }
-            let watcher = &mut self.session.turn.watcher;
-            let (claim, echo_due) = self.echo;
-            if !watcher.has_told(claim) && echo_due <= now {
-                watcher.give_up();
+            let left = self.0.clock.now().until(instant(deadline));
+            if !left.is_zero() {
+                return left;
             }
-            watcher.tend(self.holder.revision(), now);
-            let wake = match watcher.is_open() {
-                true if watcher.has_told(claim) => idle_until,
-                true => idle_until.min(echo_due),
-                false => idle_until.min(watcher.due()),
-            };
-            tokio::select! {
-                biased;
-                order = &mut *stop => return End::Stop(order.ok()),
-                () = self.session.clock.sleep_until(self.holder.deadline()) => {}
-                answer = &mut self.request => self.answered(answer),
-                news = watcher.next() => self.heard(news),
-                () = self.session.clock.sleep_until(wake) => {}
+            if self.0.deadline.compare_exchange(deadline, OVER, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                self.0.token.cancel();
             }
         }
     }
 
-    fn answered(&mut self, answer: Result<Answer, Failure>) {
-        let now = self.session.clock.now();
-        let answer = match answer {
-            Ok(answer) => {
-                if let Answer::Written(snapshot) = &answer {
-                    self.renewed(snapshot);
-                }
-                answer
-            }
-            Err(failure) => {
-                let left = now.until(self.holder.deadline());
-                let answer = release::answer_to(&failure, left, &mut self.backoff, &mut self.session.rng);
-                if matches!(failure, Failure::Conflict(_)) {
-                    tracing::debug!(error = %failure.error(), "the Lease has changed since the last renewal");
-                } else {
-                    tracing::warn!(error = %failure.error(), ?left, "renewal failed");
-                }
-                self.last_failure = Some(failure);
-                answer
-            }
-        };
-        self.holder.answered(answer, now);
+    /// The fencing token of this claim of the Lease.
+    #[must_use]
+    pub fn fencing_token(&self) -> FencingToken {
+        self.0.fencing_token
     }
 
-    fn heard(&mut self, news: News) {
-        self.session.heard(&news);
-        let now = self.session.clock.now();
-        match news {
-            News::Changed(snapshot) => {
-                self.holder.watched(snapshot, now);
-            }
-            News::Deleted(revision) => {
-                self.holder.watched_deletion(revision, now);
-            }
-            News::Broken(_) | News::Forbidden(_) => {}
-        }
+    /// The value of `holderIdentity` in the Lease: the lock's identity and a suffix that is unique to this acquisition.
+    #[must_use]
+    pub fn holder_identity(&self) -> &str {
+        &self.0.holder_identity
     }
 
-    fn renewed(&mut self, snapshot: &Snapshot) {
-        tracing::debug!(resource_version = snapshot.version.revision, "renewed");
-        self.backoff.succeeded();
-        self.last_failure = None;
-        // A watch that has not told of one renewal by the time of the next is dead.
-        if !self.session.turn.watcher.has_told(self.holder.revision()) {
-            self.session.turn.watcher.give_up();
-        }
+    /// The Lease that is held.
+    #[must_use]
+    pub fn lease(&self) -> &LeaseName {
+        &self.0.lease
+    }
+
+    /// Moves the deadline. Returns `false` if the hold is over.
+    pub(crate) fn set_deadline(&self, deadline: Instant) -> bool {
+        let live = |current| (current != OVER).then_some(nanos(deadline));
+        self.0.deadline.fetch_update(Ordering::AcqRel, Ordering::Acquire, live).is_ok()
+    }
+
+    /// Ends the hold and cancels the token. The reason follows with [`end`](Self::end).
+    pub(crate) fn cancel(&self) {
+        self.0.deadline.store(OVER, Ordering::Release);
+        self.0.token.cancel();
+    }
+
+    /// Ends the hold for this reason, unless it has ended for another one.
+    pub(crate) fn end(&self, reason: EndReason) {
+        self.0.deadline.store(OVER, Ordering::Release);
+        self.0.end.send_if_modified(|known| {
+            let first = known.is_none();
+            known.get_or_insert(reason);
+            first
+        });
+        self.0.token.cancel();
     }
 }
 
-fn look(store: Arc<Store>, left: Duration) -> BoxFuture<'static, Result<Answer, Failure>> {
-    async move { store.get(left).await.map(Answer::Seen) }.boxed()
+/// Never [`OVER`]: a deadline lies at least a second after the origin of the clock.
+fn nanos(instant: Instant) -> u64 {
+    u64::try_from(instant.since_origin().as_nanos()).unwrap_or(u64::MAX).max(OVER + 1)
 }
 
-async fn report_loss(store: &Store, held: &Held, record: &Record, loss: Loss, failure: Option<Failure>) {
-    // First things first: where the reason takes a request to find out, the token does not wait for it.
-    held.fire();
-    let reason = match (release::reason(loss), failure) {
-        (LossReason::Deleted, _) if store.namespace_gone(record, Duration::MAX).await => {
-            LossReason::NamespaceGone
-        }
-        (LossReason::DeadlinePassed { .. }, Some(Failure::Denied(Denial::Forbidden(error)))) => {
-            LossReason::Forbidden { message: error.to_string() }
-        }
-        (LossReason::DeadlinePassed { .. }, Some(failure)) => {
-            LossReason::DeadlinePassed { last_failure: Some(failure.error().to_string()) }
-        }
-        (reason, _) => reason,
-    };
-    tracing::warn!(%reason, "lost");
-    held.end(reason);
+fn instant(nanos: u64) -> Instant {
+    Instant::from_origin(Duration::from_nanos(nanos))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hold(clock: &Clock) -> Hold {
+        let lease = LeaseName::new("default".into(), "x".into());
+        let deadline = clock.now() + Duration::from_secs(10);
+        Hold::new(lease, "me".into(), FencingToken::from(1), clock.clone(), deadline)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn is_held_reads_the_clock_even_if_nothing_has_cancelled_the_token() {
+        let clock = Clock::system();
+        let hold = hold(&clock);
+        let token = hold.token();
+        tokio::time::advance(Duration::from_millis(9_999)).await;
+        assert!(hold.is_held() && !token.is_cancelled());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!hold.is_held() && token.is_cancelled());
+        assert!(
+            !hold.set_deadline(clock.now() + Duration::from_secs(10)),
+            "a hold that is over is not revived"
+        );
+        assert!(!hold.is_held());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn suspend_counts() {
+        let machine = crate::testing::Machine::new();
+        let hold = hold(&Clock::of(machine.clone()));
+        machine.suspended_for(Duration::from_secs(9));
+        assert_eq!(hold.remaining(), Duration::from_secs(1));
+        machine.suspended_for(Duration::from_secs(1));
+        assert!(!hold.is_held());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_reason_is_kept() {
+        let hold = hold(&Clock::system());
+        let watcher = tokio::spawn({
+            let hold = hold.clone();
+            async move { hold.ended().await }
+        });
+        hold.end(LossReason::Deleted.into());
+        hold.end(LossReason::TaskEnded.into());
+        assert_eq!(watcher.await.unwrap(), EndReason::Lost(LossReason::Deleted));
+        assert_eq!(hold.ended().await, EndReason::Lost(LossReason::Deleted));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancelling_a_handed_out_token_does_not_end_the_hold() {
+        let hold = hold(&Clock::system());
+        hold.token().cancel();
+        assert!(hold.is_held() && !hold.token().is_cancelled());
+    }
 }

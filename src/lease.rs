@@ -1,13 +1,12 @@
-//! What a Lease tells the outside: its name, its holder, and the fencing token of a claim.
+//! The name of a Lease, its holder, and the fencing token of a claim.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::record::Snapshot;
-use crate::time::Stamp;
+use crate::protocol::{Snapshot, WallTime};
 
-/// Which Lease; displays as `namespace/name`.
+/// The name of a Lease and its namespace. It is displayed as `namespace/name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LeaseName(Arc<(String, String)>);
 
@@ -35,27 +34,28 @@ impl fmt::Display for LeaseName {
     }
 }
 
-/// Who holds a Lease, in the words of the Lease itself.
+/// The holder of a Lease, as the Lease itself describes it.
 ///
-/// For people and logs. The times were written by the holder's wall clock: never decide by them whether a
-/// Lease is free, acquire it.
+/// It is for people and logs. The times come from the holder's wall clock: do not decide by them whether a Lease is free.
+/// Acquire it instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeaseHolder {
     /// `holderIdentity`.
     pub identity: String,
-    /// `acquireTime`: since when, where the holder wrote it.
+    /// `acquireTime`: since when the Lease is held. `None` if the holder did not write it.
     pub since: Option<SystemTime>,
-    /// `renewTime` plus `leaseDurationSeconds`: until when unless renewed, where the holder wrote both.
+    /// `renewTime` plus `leaseDurationSeconds`: until when the Lease is held if it is not renewed. `None` if the holder did not
+    /// write both.
     pub until: Option<SystemTime>,
     /// `leaseTransitions`: how often the Lease has changed hands.
     pub transitions: i32,
-    /// The version of the Lease this was read from.
+    /// The version of the Lease from which this was read.
     pub resource_version: u64,
 }
 
 impl LeaseHolder {
-    /// `None` where the Lease is free.
+    /// `None` if the Lease is free.
     pub(crate) fn of(snapshot: &Snapshot) -> Option<Self> {
         let record = &snapshot.record;
         let until = record
@@ -72,18 +72,18 @@ impl LeaseHolder {
     }
 }
 
-fn time(stamp: Stamp) -> Option<SystemTime> {
-    let span = Duration::from_micros(stamp.0.unsigned_abs());
-    if stamp.0 < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) }
+fn time(wall: WallTime) -> Option<SystemTime> {
+    let span = Duration::from_micros(wall.0.unsigned_abs());
+    if wall.0 < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) }
 }
 
-/// A number that rises with every claim of a Lease, by anyone: what the guarded resource compares to refuse
-/// writes of a holder that has been replaced.
+/// A number that rises with every claim of a Lease, by any process. The guarded resource compares it, and refuses the writes
+/// of a holder that has been replaced.
 ///
-/// It is the `resourceVersion` of the claiming write. Kubernetes orders these as integers across all changes
-/// of all objects, also across deletion of the Lease ([KEP-5504], promised since Kubernetes 1.35 and true
-/// before). One thing repeats numbers: an etcd restored from a backup without bumping its revision; after such
-/// a restore, reset what the resource remembers.
+/// It is the `resourceVersion` of the claiming write. Kubernetes orders these numbers as integers across all changes of all
+/// objects, also across deletion of the Lease ([KEP-5504], promised since Kubernetes 1.35 and true before). One thing repeats
+/// numbers: an etcd that was restored from a backup without a revision bump. After such a restore, reset the numbers that the
+/// resource remembers.
 ///
 /// ```
 /// use kube_lease_lock::FencingToken;
@@ -99,7 +99,7 @@ fn time(stamp: Stamp) -> Option<SystemTime> {
 pub struct FencingToken(u64);
 
 impl From<u64> for FencingToken {
-    /// A token read back from where the guarded resource keeps it.
+    /// A token that the guarded resource has stored.
     fn from(number: u64) -> Self {
         Self(number)
     }

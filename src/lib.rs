@@ -22,13 +22,13 @@
 //! # What it promises
 //!
 //! - **Exclusive.** From when [`LeaseLock::acquire`] returns a [`LeaseGuard`] until the guard's
-//!   [`token`](Held::token) fires or the guard is released, no other correct contender holds the Lease: neither
+//!   [`token`](Hold::token) fires or the guard is released, no other correct contender holds the Lease: neither
 //!   one of this crate nor one of client-go's leader election.
 //! - **Never late.** The token fires from a timer on the holder's own clock, before anybody else may take over,
 //!   with the API server hung, slow, unreachable or failing; and at once when the holder learns that the Lease
 //!   was taken, edited away or deleted. Wall clocks are not compared, unless by
 //!   [`max_clock_skew`](LeaseLockBuilder::max_clock_skew). Time spent suspended counts (on Linux): a machine that
-//!   wakes up finds [`is_held`](Held::is_held) false at once, and its token fires within a second.
+//!   wakes up finds [`is_held`](Hold::is_held) false at once, and its token fires within a second.
 //! - **Nothing left behind.** A dropped guard releases the Lease: on any thread, in a panic, with or without a
 //!   runtime context. A dropped `acquire()` leaves nothing held.
 //! - **Fast, fair handover.** Waiters queue, first come, first served, between processes too; the first of them watches
@@ -38,7 +38,7 @@
 //!
 //! A lock cannot recall what has been sent. A write that was on its way when the token fired may still land
 //! after it, under the next holder; so may what a process does that was paused between checking the lock and
-//! acting. Where that would do harm, hand the [fencing token](Held::fencing_token) along with every read and
+//! acting. Where that would do harm, hand the [fencing token](Hold::fencing_token) along with every read and
 //! write, and have the guarded resource refuse tokens lower than the highest it has seen (reads count, or a
 //! stale write could land between a successor's read and its write):
 //!
@@ -130,7 +130,7 @@
 //! # Runtime
 //!
 //! The lock needs a tokio runtime with time enabled, and one that is driven: on a current-thread runtime that
-//! nobody runs, nothing is renewed, and the token does not fire until it runs again. [`Held::is_held`] is right
+//! nobody runs, nothing is renewed, and the token does not fire until it runs again. [`Hold::is_held`] is right
 //! even then.
 //!
 //! TLS is the application's choice: enable it on `kube`. So is the Kubernetes version: enable one on
@@ -138,39 +138,25 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-mod acquisition;
+mod backoff;
 mod builder;
-mod candidate;
 #[cfg(feature = "client")]
 mod client;
 mod clock;
-mod contend;
+mod driver;
 mod election;
 mod error;
-mod events;
 mod guard;
-mod held;
 mod hold;
-mod identity;
+mod kubernetes;
 mod lease;
-mod line;
 mod lock;
-mod office;
-mod pace;
+mod lock_core;
 mod protocol;
-mod queue;
-mod record;
-mod release;
-mod session;
 mod settings;
-mod store;
+mod stop;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod time;
-mod turn;
-mod watch;
-mod watcher;
-mod wire;
 
 pub use builder::LeaseLockBuilder;
 #[cfg(feature = "rustls-tls")]
@@ -179,11 +165,11 @@ pub use client::rustls_connector;
 pub use client::{ClientError, lock_client};
 pub use election::Election;
 pub use error::{
-    AcquireError, BuildError, LossReason, ReleaseError, RequestError, ShutdownError, TryAcquireError,
-    WithError,
+    AcquireError, BuildError, EndReason, LossReason, ReleaseError, RequestError, ShutdownError,
+    TryAcquireError, WithError,
 };
 pub use guard::LeaseGuard;
-pub use held::Held;
+pub use hold::Hold;
 pub use lease::{FencingToken, LeaseHolder, LeaseName};
 pub use lock::LeaseLock;
 pub use settings::CreateMode;

@@ -1,32 +1,34 @@
-//! Everything that can be set about a lock, with defaults, and the one place that validates it.
+//! The settings of a lock: their defaults, and the one place that validates them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
+use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::lease::LeaseName;
-use crate::protocol::{CLOCK_RATE_ERROR, Terms};
+use crate::protocol::{CLOCK_RATE_ERROR, Timings};
 
-/// What to do about the Lease object itself.
+/// Whether the lock may, must or must not create the Lease object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum CreateMode {
-    /// Create the Lease if it is missing.
+    /// Create the Lease if it does not exist.
     #[default]
     IfMissing,
-    /// Never create it: acquiring fails with [`AcquireError::LeaseMissing`](crate::AcquireError::LeaseMissing)
-    /// where there is none.
+    /// Never create the Lease. If it does not exist, acquiring fails with
+    /// [`AcquireError::LeaseMissing`](crate::AcquireError::LeaseMissing).
     MustExist,
-    /// The first acquisition has to create it: it fails with
-    /// [`AcquireError::LeaseExists`](crate::AcquireError::LeaseExists) where there is one. Later acquisitions
-    /// of the same lock use the Lease that it created.
+    /// The first acquisition has to create the Lease. If the Lease exists, it fails with
+    /// [`AcquireError::LeaseExists`](crate::AcquireError::LeaseExists). Later acquisitions of the same lock use the Lease that
+    /// the lock created.
     MustNotExist,
 }
 
-/// The settings as they were given; `None` means "the default".
+/// The settings as the user gave them. `None` means "the default".
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Given {
+pub(crate) struct Options {
     pub namespace: Option<String>,
     pub identity: Option<String>,
     pub lease_duration: Option<Duration>,
@@ -35,37 +37,39 @@ pub(crate) struct Given {
     pub request_timeout: Option<Duration>,
     pub max_clock_skew: Option<Duration>,
     pub field_manager: Option<String>,
-    pub creation: Creation,
+    pub create_mode: CreateMode,
+    pub template: LeaseTemplate,
 }
 
-/// How a Lease that the lock creates looks.
+/// The metadata of a Lease that the lock creates.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Creation {
-    pub mode: CreateMode,
+pub(crate) struct LeaseTemplate {
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
     pub owner: Option<OwnerReference>,
 }
 
-/// Settings that work together.
+/// Settings that work together. A hold trusts `timings`; `renew_deadline` is the value that the user knows.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub lease: LeaseName,
     pub identity: String,
-    pub terms: Terms,
+    pub renew_deadline: Duration,
+    pub timings: Timings,
     pub request_timeout: Duration,
     pub max_clock_skew: Option<Duration>,
     pub field_manager: String,
-    pub creation: Creation,
+    pub create_mode: CreateMode,
+    pub template: LeaseTemplate,
 }
 
 const DEFAULT_LEASE_DURATION: Duration = Duration::from_secs(15);
-const SHORTEST_LEASE: Duration = Duration::from_secs(3);
-const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
+const MIN_LEASE_DURATION: Duration = Duration::from_secs(3);
+const MAX_LEASE_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 const SECOND: Duration = Duration::from_secs(1);
-const SHORTEST_TIMEOUT: Duration = Duration::from_millis(100);
+const MIN_REQUEST_TIMEOUT: Duration = Duration::from_millis(100);
 
-impl Given {
+impl Options {
     pub(crate) fn validate(self, name: String, default_namespace: &str) -> Result<Settings, BuildError> {
         let namespace = self.namespace.unwrap_or_else(|| default_namespace.to_owned());
         check("name", &name, is_subdomain, SUBDOMAIN_RULE)?;
@@ -89,25 +93,32 @@ impl Given {
         let renew_deadline = self.renew_deadline.unwrap_or(lease_duration / 3 * 2);
         let renew_interval = self.renew_interval.unwrap_or_else(|| (renew_deadline / 2).max(SECOND));
         let request_timeout =
-            self.request_timeout.unwrap_or_else(|| (renew_deadline / 10 * 3).max(SHORTEST_TIMEOUT));
-        let terms = Terms { lease_duration, renew_deadline, renew_interval };
-        check_timings(terms, request_timeout)?;
+            self.request_timeout.unwrap_or_else(|| (renew_deadline / 10 * 3).max(MIN_REQUEST_TIMEOUT));
+        check_timings(lease_duration, renew_deadline, renew_interval, request_timeout)?;
+        // A timer completes up to its granularity late. The token must not be cancelled late.
+        let token_deadline = renew_deadline.saturating_sub(Clock::GRANULARITY);
 
         Ok(Settings {
             lease: LeaseName::new(namespace, name),
             identity,
-            terms,
+            renew_deadline,
+            timings: Timings { lease_duration, token_deadline, renew_interval },
             request_timeout,
             max_clock_skew: self.max_clock_skew,
             field_manager,
-            creation: self.creation,
+            create_mode: self.create_mode,
+            template: self.template,
         })
     }
 }
 
-/// Every inequality between the timings, one after the other.
-fn check_timings(terms: Terms, request_timeout: Duration) -> Result<(), BuildError> {
-    let Terms { lease_duration, renew_deadline, renew_interval } = terms;
+/// Checks every inequality between the durations, one after the other.
+fn check_timings(
+    lease_duration: Duration,
+    renew_deadline: Duration,
+    renew_interval: Duration,
+    request_timeout: Duration,
+) -> Result<(), BuildError> {
     let out_of_range = |setting, value, rule| Err(BuildError::OutOfRange { setting, value, rule });
     if lease_duration.subsec_nanos() != 0 {
         return out_of_range(
@@ -116,7 +127,7 @@ fn check_timings(terms: Terms, request_timeout: Duration) -> Result<(), BuildErr
             "whole seconds, because that is what a Lease stores",
         );
     }
-    if lease_duration < SHORTEST_LEASE || lease_duration > LONGEST_LEASE {
+    if lease_duration < MIN_LEASE_DURATION || lease_duration > MAX_LEASE_DURATION {
         return out_of_range("lease_duration", lease_duration, "between 3 seconds and 24 hours");
     }
     if renew_interval < SECOND {
@@ -126,7 +137,7 @@ fn check_timings(terms: Terms, request_timeout: Duration) -> Result<(), BuildErr
             "at least 1 second, because others compare whole seconds",
         );
     }
-    if request_timeout < SHORTEST_TIMEOUT {
+    if request_timeout < MIN_REQUEST_TIMEOUT {
         return out_of_range("request_timeout", request_timeout, "at least 100 milliseconds");
     }
 
@@ -189,8 +200,8 @@ fn is_printable(text: &str, most: usize) -> bool {
     !text.trim().is_empty() && text.chars().count() <= most && !text.chars().any(char::is_control)
 }
 
-/// The pod's name where there is one: the downward API's `POD_NAME`, else the host name, which in a pod is its
-/// name as well.
+/// The name of the pod from the downward API (`POD_NAME`), else the host name. In a pod the host name is the pod's name as
+/// well.
 fn default_identity() -> String {
     let variable = |name| std::env::var(name).ok();
     let host_file = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
@@ -210,21 +221,22 @@ mod tests {
         Duration::from_secs_f64(s)
     }
 
-    fn validate(given: Given) -> Result<Settings, BuildError> {
-        given.validate("a-lock".into(), "default")
+    fn validate(options: Options) -> Result<Settings, BuildError> {
+        options.validate("a-lock".into(), "default")
     }
 
     #[test]
     fn the_defaults_work_at_every_lease_duration() {
         for secs in (3..100).chain([1000, 86_400]) {
             let settings =
-                validate(Given { lease_duration: Some(seconds(f64::from(secs))), ..Given::default() });
+                validate(Options { lease_duration: Some(seconds(f64::from(secs))), ..Options::default() });
             assert!(settings.is_ok(), "{secs} s: {settings:?}");
         }
-        let settings = validate(Given::default()).unwrap();
-        assert_eq!(settings.terms.lease_duration, Duration::from_secs(15));
-        assert_eq!(settings.terms.renew_deadline, Duration::from_secs(10));
-        assert_eq!(settings.terms.renew_interval, Duration::from_secs(5));
+        let settings = validate(Options::default()).unwrap();
+        assert_eq!(settings.timings.lease_duration, Duration::from_secs(15));
+        assert_eq!(settings.renew_deadline, Duration::from_secs(10));
+        assert_eq!(settings.timings.token_deadline, Duration::from_millis(9_999));
+        assert_eq!(settings.timings.renew_interval, Duration::from_secs(5));
         assert_eq!(settings.request_timeout, Duration::from_secs(3));
         assert!(!settings.identity.is_empty());
     }
@@ -232,45 +244,47 @@ mod tests {
     #[test]
     fn names_follow_the_rules_of_kubernetes() {
         for name in ["", "A", "a_b", "-a", "a-", "a..b", ".a", "a.", "a/b", "ü", &"a".repeat(254)] {
-            let error = Given::default().validate(name.into(), "default").unwrap_err();
+            let error = Options::default().validate(name.into(), "default").unwrap_err();
             assert!(matches!(&error, BuildError::Invalid { setting: "name", .. }), "{name:?}: {error}");
         }
         for namespace in ["", "a.b", "A", &"a".repeat(64)] {
-            let error = Given::default().validate("a".into(), namespace).unwrap_err();
+            let error = Options::default().validate("a".into(), namespace).unwrap_err();
             assert!(
                 matches!(&error, BuildError::Invalid { setting: "namespace", .. }),
                 "{namespace:?}: {error}"
             );
         }
-        assert!(Given::default().validate("a.b-c.9".into(), "a-9").is_ok());
-        assert!(Given::default().validate("a".repeat(253), &"a".repeat(63)).is_ok());
+        assert!(Options::default().validate("a.b-c.9".into(), "a-9").is_ok());
+        assert!(Options::default().validate("a".repeat(253), &"a".repeat(63)).is_ok());
     }
 
     #[test]
     fn blank_or_unprintable_identities_are_refused() {
         for identity in ["", "  ", "a\nb", &"x".repeat(201)] {
-            let error = validate(Given { identity: Some(identity.into()), ..Given::default() }).unwrap_err();
+            let error =
+                validate(Options { identity: Some(identity.into()), ..Options::default() }).unwrap_err();
             assert!(matches!(error, BuildError::Invalid { setting: "identity", .. }));
         }
-        let error = validate(Given { field_manager: Some(String::new()), ..Given::default() }).unwrap_err();
+        let error =
+            validate(Options { field_manager: Some(String::new()), ..Options::default() }).unwrap_err();
         assert!(matches!(error, BuildError::Invalid { setting: "field_manager", .. }));
     }
 
     #[test]
     fn absurd_durations_are_refused_by_name_and_value() {
         for absurd in [0.0, 0.5, 1.0, 2.0, 3.5, 86_401.0, 1e15] {
-            let error =
-                validate(Given { lease_duration: Some(seconds(absurd)), ..Given::default() }).unwrap_err();
+            let error = validate(Options { lease_duration: Some(seconds(absurd)), ..Options::default() })
+                .unwrap_err();
             assert!(
                 matches!(error, BuildError::OutOfRange { setting: "lease_duration", .. }),
                 "{absurd}: {error}"
             );
         }
-        for (given, setting) in [
-            (Given { renew_interval: Some(seconds(0.9)), ..Given::default() }, "renew_interval"),
-            (Given { request_timeout: Some(seconds(0.0)), ..Given::default() }, "request_timeout"),
+        for (options, setting) in [
+            (Options { renew_interval: Some(seconds(0.9)), ..Options::default() }, "renew_interval"),
+            (Options { request_timeout: Some(seconds(0.0)), ..Options::default() }, "request_timeout"),
         ] {
-            let error = validate(given).unwrap_err();
+            let error = validate(options).unwrap_err();
             assert!(matches!(&error, BuildError::OutOfRange { setting: s, .. } if *s == setting), "{error}");
         }
     }
@@ -278,41 +292,42 @@ mod tests {
     #[test]
     fn endless_durations_are_an_error_not_a_panic() {
         let endless = Some(Duration::MAX);
-        for given in [
-            Given { lease_duration: endless, ..Given::default() },
-            Given { renew_deadline: endless, ..Given::default() },
-            Given { renew_interval: endless, ..Given::default() },
-            Given { request_timeout: endless, ..Given::default() },
+        for options in [
+            Options { lease_duration: endless, ..Options::default() },
+            Options { renew_deadline: endless, ..Options::default() },
+            Options { renew_interval: endless, ..Options::default() },
+            Options { request_timeout: endless, ..Options::default() },
         ] {
-            validate(given).unwrap_err();
+            validate(options).unwrap_err();
         }
     }
 
     #[test]
     fn contradictions_name_both_values_and_the_rule() {
         let cases = [
-            (Given { renew_deadline: Some(seconds(15.0)), ..Given::default() }, "lease_duration"),
-            (Given { renew_deadline: Some(seconds(14.5)), ..Given::default() }, "lease_duration"),
+            (Options { renew_deadline: Some(seconds(15.0)), ..Options::default() }, "lease_duration"),
+            (Options { renew_deadline: Some(seconds(14.5)), ..Options::default() }, "lease_duration"),
             (
-                Given {
+                Options {
                     lease_duration: Some(seconds(1000.0)),
                     renew_deadline: Some(seconds(985.0)),
-                    ..Given::default()
+                    ..Options::default()
                 },
                 "lease_duration",
             ),
-            (Given { renew_interval: Some(seconds(10.0)), ..Given::default() }, "renew_interval"),
-            (Given { renew_deadline: Some(seconds(1.0)), ..Given::default() }, "renew_interval"),
-            (Given { request_timeout: Some(seconds(5.1)), ..Given::default() }, "request_timeout"),
+            (Options { renew_interval: Some(seconds(10.0)), ..Options::default() }, "renew_interval"),
+            (Options { renew_deadline: Some(seconds(1.0)), ..Options::default() }, "renew_interval"),
+            (Options { request_timeout: Some(seconds(5.1)), ..Options::default() }, "request_timeout"),
         ];
-        for (given, with) in cases {
-            let error = validate(given.clone()).unwrap_err();
+        for (options, with) in cases {
+            let error = validate(options.clone()).unwrap_err();
             assert!(
                 matches!(&error, BuildError::Contradiction { other, .. } if *other == with),
-                "{given:?}: {error}"
+                "{options:?}: {error}"
             );
         }
-        let error = validate(Given { renew_deadline: Some(seconds(15.0)), ..Given::default() }).unwrap_err();
+        let error =
+            validate(Options { renew_deadline: Some(seconds(15.0)), ..Options::default() }).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("renew_deadline is 15s and lease_duration is 15s"), "{text}");
     }

@@ -89,7 +89,7 @@ async fn the_token_fires_by_send_plus_renew_deadline_whatever_fails() {
             "403" => matches!(reason, LossReason::Forbidden { .. }),
             // Refusals only: nothing failed, and yet nothing was confirmed.
             "409" => matches!(reason, LossReason::DeadlinePassed { .. }),
-            _ => matches!(reason, LossReason::DeadlinePassed { last_failure: Some(_) }),
+            _ => matches!(reason, LossReason::DeadlinePassed { last_failure: Some(_), .. }),
         };
         assert!(expected, "{name}: {reason:?}");
     }
@@ -197,7 +197,7 @@ async fn a_late_renewal_or_release_never_touches_a_successor() {
             let guard = world.lock.acquire().await.unwrap();
             // The next write of the old holder arrives a minute late.
             world.link.inject(Fault::delay_before(Duration::from_secs(60)).on(Verb::Apply));
-            let old = guard.held().clone();
+            let old = guard.hold().clone();
             let kept = if release {
                 drop(guard);
                 None

@@ -1,97 +1,46 @@
 //! The rules of the lock as pure state machines: `(state, event, now) -> action`.
 //!
-//! No I/O, no clock, no runtime: time is an argument, randomness is an argument. What drives these
-//! machines against a Kubernetes API server also drives them in tests and in a model checker.
+//! This module imports nothing of the crate. It does no I/O, reads no clock and needs no runtime: time and randomness are
+//! arguments. The module `driver` runs these machines against a Kubernetes API server; the tests run them in
+//! virtual time and in an exhaustive search.
 //!
-//! - [`Judge`] tells whether a Lease that somebody else may hold may be claimed.
-//! - [`Contention`] is one acquisition: it looks, waits and claims, until it has won.
-//! - [`Holder`] keeps a Lease that this process holds, and knows when it no longer does.
-//! - [`Release`] gives a held Lease back.
+//! The nouns:
+//!
+//! - [`time`] has the two kinds of time, [`record`] what a Lease says, [`queue`] the queue of processes that it carries.
+//! - [`request`] has what a machine sends, and the outcome that the driver reports.
+//! - [`Timings`] are the durations that the machines obey. [`Carryover`] is what one acquisition leaves to the next.
+//!
+//! The rules:
+//!
+//! - [`ExpiryTracker`] decides whether a Lease that another process may hold can be claimed.
+//! - [`AcquireState`] is one acquisition: it reads, waits and claims until the claim is won.
+//! - [`HoldState`] is one hold: it renews the Lease, and decides when the hold is over.
+//! - [`ReleaseState`] gives up a hold, or withdraws a claim.
+//! - [`QueuePolicy`] decides when to join the queue, and how long to leave a free Lease to the processes ahead.
 
-mod contention;
-mod holder;
-mod judge;
+mod acquire;
+mod carryover;
+mod expiry;
+mod hold;
+pub(crate) mod identity;
 #[cfg(test)]
 mod model;
+mod queue;
+mod queueing;
+mod record;
 mod release;
+mod request;
+mod time;
+mod timings;
 
-pub(crate) use contention::{Claim, Contention, ContentionStep};
-pub(crate) use holder::{Holder, Loss, Step};
-pub(crate) use judge::Judge;
-pub(crate) use release::{Release, ReleaseStep, Released};
-
-use std::time::Duration;
-
-use crate::queue::Queue;
-use crate::record::{Record, Snapshot, Version};
-use crate::time::{Moment, Stamp};
-
-/// The largest relative rate error assumed of any clock: 1 %. NTP keeps real clocks within 0.05 %.
-pub(crate) const CLOCK_RATE_ERROR: f64 = 0.01;
-
-/// The timings that a holder lives by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Terms {
-    /// How long a contender waits after the last change of the record before it takes over.
-    pub lease_duration: Duration,
-    /// How long the holder trusts the Lease after sending the last write that succeeded.
-    pub renew_deadline: Duration,
-    /// The time from sending one successful write to sending the next.
-    pub renew_interval: Duration,
-}
-
-/// One write: this record, and only if the Lease is still in this version.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Write {
-    /// `None` creates the Lease if it is absent.
-    pub on: Option<Version>,
-    pub record: Record,
-    /// The queue as it is to be; `None` where there is none, and none to be.
-    pub queue: Option<Queue>,
-}
-
-impl Write {
-    /// Creates the Lease if it is absent.
-    fn create(record: Record) -> Self {
-        Self { on: None, record, queue: None }
-    }
-
-    /// Replaces exactly what was seen.
-    fn replace(seen: &Snapshot, record: Record, queue: Queue) -> Self {
-        let queue = (!seen.queue.is_empty() || !queue.is_empty()).then_some(queue);
-        Self { on: Some(seen.version.clone()), record, queue }
-    }
-}
-
-/// What one acquisition of a process leaves to the next.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(crate) enum Left {
-    /// Look first.
-    #[default]
-    Unknown,
-    /// It released the Lease, and this is what it left.
-    Free(Snapshot),
-    /// It did not release the Lease, but handed it on: its hold is over, its record is still there.
-    Passed { by: String, snapshot: Snapshot },
-}
-
-impl Left {
-    pub(crate) fn revision(&self) -> Option<u64> {
-        match self {
-            Self::Unknown => None,
-            Self::Free(snapshot) | Self::Passed { snapshot, .. } => Some(snapshot.version.revision),
-        }
-    }
-}
-
-/// What a request brought to light.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Answer {
-    /// The write was definitely made; this is the object it left.
-    Written(Snapshot),
-    /// A read: the Lease as it is now, or `None` where there is none.
-    Seen(Option<Snapshot>),
-    /// Nobody knows: no answer, an error that may hide a commit, or a conflict, which may be the answer
-    /// to a silent repetition of a write that was made. Nothing further is sent for `pause`.
-    Unknown { pause: Duration },
-}
+pub(crate) use acquire::{AcquireState, AcquireStep, Claim};
+pub(crate) use carryover::Carryover;
+pub(crate) use expiry::ExpiryTracker;
+pub(crate) use hold::{HoldState, HoldStep, Loss};
+pub(crate) use queue::{Queue, Ticket};
+pub(crate) use queueing::{ContentionWindow, QueuePolicy};
+pub(crate) use record::{Record, Snapshot, Version};
+pub(crate) use release::{ReleaseOutcome, ReleaseState, ReleaseStep};
+pub(crate) use request::{Outcome, Write};
+pub(crate) use time::{Instant, WallTime};
+pub(crate) use timings::{CLOCK_RATE_ERROR, Timings};

@@ -117,7 +117,7 @@ mod tests {
     use tokio::time::{Instant, sleep};
 
     use super::*;
-    use crate::{clock::Clock, time::Stamp};
+    use crate::{clock::Clock, protocol::WallTime};
 
     #[tokio::test(start_paused = true)]
     async fn a_fast_clock_is_ahead_and_its_timers_early() {
@@ -127,7 +127,7 @@ mod tests {
         let took = start.elapsed();
         assert!((100_000..=100_002).contains(&took.as_millis()), "{took:?}");
         assert!((108_000_000..108_010_000).contains(&clock.wall().0), "{:?}", clock.wall());
-        assert!(clock.wall() > Stamp(0));
+        assert!(clock.wall() > WallTime(0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,11 +28,11 @@ async fn a_guard_holds_until_it_is_released(world: World) {
     assert!(guard.remaining() > Duration::ZERO && guard.remaining() <= D);
     assert!(guard.holder_identity().starts_with("tester_"));
     assert_eq!(world.holder().await.as_deref(), Some(guard.holder_identity()));
-    let held = guard.held().clone();
+    let held = guard.hold().clone();
     guard.release().await.unwrap();
     assert_eq!(world.holder().await, None);
     assert!(!held.is_held() && held.token().is_cancelled());
-    assert_eq!(held.lost().await, kube_lease_lock::LossReason::Released);
+    assert_eq!(held.ended().await, kube_lease_lock::EndReason::Released);
 }
 
 async fn a_dropped_guard_releases(world: World) {
@@ -69,7 +69,7 @@ async fn trying_tells_who_holds_the_lease(world: World) {
     let lock = world.lock();
     let guard = lock.try_acquire().await.unwrap();
     for other in [world.lock(), lock.clone()] {
-        let Err(TryAcquireError::Held { holder: Some(holder), lease }) = other.try_acquire().await else {
+        let Err(TryAcquireError::Held { holder: Some(holder), lease, .. }) = other.try_acquire().await else {
             panic!("the Lease is held")
         };
         assert_eq!((holder.identity.as_str(), lease.name()), (guard.holder_identity(), NAME));

@@ -114,7 +114,7 @@ mod in_process_only {
         link.inject(Fault::status(403));
         let reason = guard.lost().await;
         assert!(
-            matches!(&reason, LossReason::Forbidden { message } if message.contains("403") || message.contains("orbidden")),
+            matches!(&reason, LossReason::Forbidden { message, .. } if message.contains("403") || message.contains("orbidden")),
             "{reason:?}"
         );
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube_lease_lock::{Election, Held};
+use kube_lease_lock::{Election, Hold};
 
 use crate::world::{D, SOON, World};
 
@@ -65,7 +65,7 @@ async fn a_dropped_election_leaves_the_lease_free(world: World) {
 }
 
 /// The next change, which has to be leadership.
-async fn led_by(election: &mut Election) -> Held {
+async fn led_by(election: &mut Election) -> Hold {
     let changed = tokio::time::timeout(SOON, election.changed()).await;
     changed.expect("it should lead by now").unwrap().expect("leadership")
 }

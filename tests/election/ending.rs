@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
-use kube_lease_lock::{AcquireError, Election, LossReason, ReleaseError};
+use kube_lease_lock::{AcquireError, Election, EndReason, ReleaseError};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{D, MOMENT, STAND_BACK, candidate, connect, ended, holder, led_by};
@@ -21,7 +21,7 @@ async fn stepping_down_hands_over_even_to_those_that_poll() {
     leadership.mark_unchanged();
     first.step_down().await.unwrap();
     assert!(!held.is_held() && !first.is_leader());
-    assert_eq!(held.lost().await, LossReason::Released);
+    assert_eq!(held.ended().await, EndReason::Released);
     leadership.changed().await.unwrap();
     assert!(leadership.borrow().is_none());
     ended(&mut first).await;
@@ -56,16 +56,15 @@ async fn stepping_down_alone_is_a_pause() {
 async fn stopping_and_stepping_down_tell_how_the_release_went() {
     let server = LeaseServer::new();
     let (link, mut election) = candidate(&server);
-    let held = led_by(&mut election).await;
+    led_by(&mut election).await;
     let leadership = election.subscribe();
     link.inject(Fault::hang());
-    let lease = held.lease().clone();
-    assert_eq!(election.step_down().await, Err(ReleaseError::Unconfirmed { lease: lease.clone() }));
+    assert!(matches!(election.step_down().await, Err(ReleaseError::Unconfirmed { .. })));
     ended(&mut election).await;
     link.heal();
     led_by(&mut election).await;
     link.inject(Fault::hang());
-    assert_eq!(election.stop().await, Err(ReleaseError::Unconfirmed { lease }));
+    assert!(matches!(election.stop().await, Err(ReleaseError::Unconfirmed { .. })));
     assert!(leadership.has_changed().is_err() && leadership.borrow().is_none());
 }
 

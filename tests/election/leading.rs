@@ -1,7 +1,7 @@
 //! Who leads, who follows, and who is told of it.
 
 use kube_lease_lock::testing::{Fault, LeaseServer};
-use kube_lease_lock::{Election, LossReason};
+use kube_lease_lock::{Election, EndReason, LossReason};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -13,10 +13,10 @@ use crate::{
 async fn leads_and_keeps_leading() {
     let server = LeaseServer::new();
     let (_link, mut election) = candidate(&server);
-    assert!(!election.is_leader() && election.held().is_none(), "not before the Lease is held");
+    assert!(!election.is_leader() && election.hold().is_none(), "not before the Lease is held");
     let held = led_by(&mut election).await;
     assert_eq!(holder(&server).as_deref(), Some(held.holder_identity()));
-    assert_eq!(election.held().unwrap().fencing_token(), held.fencing_token());
+    assert_eq!(election.hold().unwrap().fencing_token(), held.fencing_token());
     assert!(timeout(10 * D, election.changed()).await.is_err(), "nothing changes");
     assert!(election.is_leader() && held.is_held());
 }
@@ -67,7 +67,7 @@ async fn the_token_fires_before_the_channel_tells_and_before_another_leads() {
     assert!(held.token().is_cancelled() && !first.is_leader());
     assert!(!second.is_leader());
     ended(&mut first).await;
-    assert!(matches!(held.lost().await, LossReason::DeadlinePassed { .. }));
+    assert!(matches!(held.ended().await, EndReason::Lost(LossReason::DeadlinePassed { .. })));
 
     led_by(&mut second).await;
     link.heal();
@@ -84,7 +84,7 @@ async fn nobody_leads_past_the_deadline_though_nothing_runs() {
     machine.freeze();
     sleep(RENEW_DEADLINE).await;
     assert!(election.subscribe().borrow().is_some(), "the channel has had no chance");
-    assert!(!election.is_leader() && election.held().is_none());
+    assert!(!election.is_leader() && election.hold().is_none());
     let (_link, mut second) = candidate(&server);
     led_by(&mut second).await;
     machine.thaw();
@@ -124,13 +124,14 @@ async fn a_leader_that_is_ousted_stands_again() {
     sleep(MOMENT).await;
     set_holder(&server, "somebody");
     ended(&mut election).await;
-    assert_eq!(held.lost().await, LossReason::TakenOver { by: "somebody".into() });
+    let end = held.ended().await;
+    assert!(matches!(&end, EndReason::Lost(LossReason::TakenOver { by, .. }) if by == "somebody"), "{end:?}");
     assert!(timeout(D / 2, election.changed()).await.is_err(), "somebody else leads");
     let next = led_by(&mut election).await;
     assert!(next.fencing_token() > held.fencing_token());
     sleep(MOMENT).await;
     server.delete("default", NAME);
-    assert_eq!(next.lost().await, LossReason::Deleted);
+    assert_eq!(next.ended().await, EndReason::Lost(LossReason::Deleted));
     sleep(MOMENT).await;
     // Nobody is in its way, so it leads again before it could tell that it did not.
     let again = led_by(&mut election).await;

@@ -9,7 +9,7 @@ mod refused;
 use std::time::Duration;
 
 use kube_lease_lock::testing::{LeaseServer, Link, Machine};
-use kube_lease_lock::{Election, Held, LeaseLock};
+use kube_lease_lock::{Election, Hold, LeaseLock};
 use tokio::time::timeout;
 
 const NAME: &str = "leader";
@@ -49,7 +49,7 @@ fn set_holder(server: &LeaseServer, holder: &str) {
 }
 
 /// The next change, which has to be leadership.
-async fn led_by(election: &mut Election) -> Held {
+async fn led_by(election: &mut Election) -> Hold {
     let changed = timeout(4 * D, election.changed()).await.expect("nothing has changed");
     changed.unwrap().expect("leadership")
 }

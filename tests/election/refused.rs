@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
-use kube_lease_lock::{AcquireError, LossReason};
+use kube_lease_lock::{AcquireError, EndReason, LossReason};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{D, MOMENT, candidate, connect, ended, led_by, set_holder};
@@ -81,7 +81,7 @@ async fn a_namespace_that_comes_back_has_a_leader_again() {
     sleep(MOMENT).await;
     server.delete_namespace("default");
     ended(&mut election).await;
-    assert_eq!(held.lost().await, LossReason::NamespaceGone);
+    assert_eq!(held.ended().await, EndReason::Lost(LossReason::NamespaceGone));
     sleep(4 * D).await;
     assert!(matches!(election.last_error(), Some(AcquireError::NamespaceGone(_))));
     server.create_namespace("default");

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use kube_lease_lock::{AcquireError, Held, LeaseGuard, LeaseLock, LossReason, lock_client, rustls_connector};
+use kube_lease_lock::{AcquireError, EndReason, Hold, LeaseGuard, LeaseLock, lock_client, rustls_connector};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
@@ -111,15 +111,15 @@ impl Life {
 
     async fn turn(&mut self, guard: LeaseGuard) {
         let at = now();
-        tokio::spawn(watch(guard.held().clone()));
-        let mut goes_on = self.round(guard.held()).await;
+        tokio::spawn(watch(guard.hold().clone()));
+        let mut goes_on = self.round(guard.hold()).await;
         // Not before the register knows.
         say(at, "acquired", &format!("{} {}", guard.holder_identity(), u64::from(guard.fencing_token())));
         for _ in 1..self.rng.u64(self.manner.rounds.clone()) {
             if !goes_on {
                 break;
             }
-            goes_on = self.round(guard.held()).await;
+            goes_on = self.round(guard.hold()).await;
         }
         if guard.is_held() {
             self.give_back(guard).await;
@@ -127,7 +127,7 @@ impl Life {
     }
 
     /// Asks, and writes a moment later without asking again: for what comes between, there is the fencing token.
-    async fn round(&mut self, held: &Held) -> bool {
+    async fn round(&mut self, held: &Hold) -> bool {
         let at = now();
         if !held.is_held() {
             return false;
@@ -172,12 +172,12 @@ pub(crate) fn stale_while_held(hold: &str) -> String {
 }
 
 /// Tells when the token fired, and why.
-async fn watch(held: Held) {
+async fn watch(held: Hold) {
     held.token().cancelled().await;
     let at = now();
     assert!(!held.is_held(), "the token of {} fired while it was held", held.holder_identity());
-    match held.lost().await {
-        LossReason::Released => {}
+    match held.ended().await {
+        EndReason::Released => {}
         reason => say(at, "lost", &format!("{} {reason:?}", held.holder_identity())),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use kube_lease_lock::{Held, LossReason};
+use kube_lease_lock::{EndReason, Hold, LossReason};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ pub(crate) struct Story(Arc<Mutex<Told>>);
 
 pub(crate) struct Told {
     begun: Instant,
-    pub(crate) holds: Vec<Hold>,
+    pub(crate) holds: Vec<HoldTrace>,
     /// Two believed to hold at once: the earlier, the later, and when.
     pub(crate) overlaps: Vec<(usize, usize, Instant)>,
     pub(crate) tampered: Vec<Tampering>,
@@ -41,7 +41,7 @@ pub(crate) enum Telling {
 pub(crate) type Counts = BTreeMap<(&'static str, &'static str), u64>;
 
 /// One holding of the lock, from the grant on.
-pub(crate) struct Hold {
+pub(crate) struct HoldTrace {
     /// `None`: a contender that behaves as client-go does.
     pub(crate) node: Option<Arc<Node>>,
     pub(crate) identity: String,
@@ -49,9 +49,9 @@ pub(crate) struct Hold {
     pub(crate) token: CancellationToken,
     /// A machine that stood still between the claim and its answer may be granted what has expired.
     pub(crate) live_at_first: bool,
-    held: Option<Held>,
+    held: Option<Hold>,
     pub(crate) fired: Option<Instant>,
-    pub(crate) reason: Option<LossReason>,
+    pub(crate) reason: Option<EndReason>,
     /// When its release was confirmed.
     pub(crate) released: Option<Instant>,
 }
@@ -98,8 +98,8 @@ impl Story {
     }
 
     /// A guard was handed out. From now on nobody else may have a live one.
-    pub(crate) fn granted(&self, node: &Arc<Node>, held: &Held) -> usize {
-        let number = self.told().begin(Hold {
+    pub(crate) fn granted(&self, node: &Arc<Node>, held: &Hold) -> usize {
+        let number = self.told().begin(HoldTrace {
             node: Some(node.clone()),
             identity: held.holder_identity().to_owned(),
             fencing_token: held.fencing_token().into(),
@@ -114,7 +114,7 @@ impl Story {
         tokio::spawn(async move {
             held.token().cancelled().await;
             story.told().holds[number].fired = Some(Instant::now());
-            let reason = held.lost().await;
+            let reason = held.ended().await;
             story.told().lost(number, reason);
         });
         number
@@ -122,7 +122,7 @@ impl Story {
 
     /// A contender like client-go believes to lead, until `token` fires.
     pub(crate) fn leads(&self, identity: &str, fencing_token: u64, token: &CancellationToken) {
-        self.told().begin(Hold {
+        self.told().begin(HoldTrace {
             node: None,
             identity: identity.to_owned(),
             fencing_token,
@@ -182,28 +182,28 @@ impl Told {
         *self.counts.entry((kind, what)).or_default() += 1;
     }
 
-    fn begin(&mut self, hold: Hold) -> usize {
+    fn begin(&mut self, hold: HoldTrace) -> usize {
         let (new, now) = (self.holds.len(), Instant::now());
         self.count("grants", if hold.node.is_some() { "kube-lease-lock" } else { "client-go" });
         self.note(&hold.identity, || format!("GRANTED, fencing token {}", hold.fencing_token));
         if hold.is_live() {
-            let live = |(old, other): (usize, &Hold)| other.is_live().then_some((old, new, now));
+            let live = |(old, other): (usize, &HoldTrace)| other.is_live().then_some((old, new, now));
             self.overlaps.extend(self.holds.iter().enumerate().filter_map(live));
         }
         self.holds.push(hold);
         new
     }
 
-    fn lost(&mut self, hold: usize, reason: LossReason) {
+    fn lost(&mut self, hold: usize, reason: EndReason) {
         let what = match &reason {
-            LossReason::DeadlinePassed { .. } => "deadline passed",
-            LossReason::Forbidden { .. } => "forbidden",
-            LossReason::TakenOver { .. } => "taken over",
-            LossReason::Cleared => "cleared",
-            LossReason::Deleted => "deleted",
-            LossReason::NamespaceGone => "namespace gone",
-            LossReason::TaskEnded => "task ended",
-            LossReason::Released => "released, not lost",
+            EndReason::Released => "released",
+            EndReason::Lost(LossReason::DeadlinePassed { .. }) => "deadline passed",
+            EndReason::Lost(LossReason::Forbidden { .. }) => "forbidden",
+            EndReason::Lost(LossReason::TakenOver { .. }) => "taken over",
+            EndReason::Lost(LossReason::Cleared) => "cleared",
+            EndReason::Lost(LossReason::Deleted) => "deleted",
+            EndReason::Lost(LossReason::NamespaceGone) => "namespace gone",
+            EndReason::Lost(LossReason::TaskEnded) => "task ended",
             _ => "unheard of",
         };
         self.count("ends of holds", what);
@@ -213,7 +213,7 @@ impl Told {
     }
 }
 
-impl Hold {
+impl HoldTrace {
     /// Whether its owner may still believe to hold the lock.
     ///
     /// Nobody can fire a token on a machine that stands still; but its clock knows.

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use kube_lease_lock::testing::{Fault, Verb};
-use kube_lease_lock::{AcquireError, Held, LeaseGuard, TryAcquireError, WithError};
+use kube_lease_lock::{AcquireError, Hold, LeaseGuard, TryAcquireError, WithError};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -127,7 +127,7 @@ impl User {
         }
     }
 
-    async fn guarded(&mut self, held: Held, work: Duration) -> Result<(), ()> {
+    async fn guarded(&mut self, held: Hold, work: Duration) -> Result<(), ()> {
         self.story.granted(&self.node, &held);
         self.watch_over(&held, work).await;
         Ok(())
@@ -143,8 +143,8 @@ impl User {
     }
 
     async fn work(&mut self, guard: LeaseGuard, work: Duration) {
-        let hold = self.story.granted(&self.node, &guard);
-        self.watch_over(guard.held(), work).await;
+        let hold = self.story.granted(&self.node, guard.hold());
+        self.watch_over(guard.hold(), work).await;
         if self.chance.knows(2) && self.chance.one_in(8) {
             // On a thread that knows no runtime.
             return std::thread::spawn(|| drop(guard)).join().unwrap();
@@ -174,12 +174,12 @@ impl User {
         }
         waiting.abort();
         if let Ok(Ok(guard)) = waiting.await {
-            self.story.granted(&self.node, &guard);
+            self.story.granted(&self.node, guard.hold());
         }
     }
 
     /// Works, and looks at the hold from time to time, as a careful owner does.
-    async fn watch_over(&mut self, held: &Held, work: Duration) {
+    async fn watch_over(&mut self, held: &Hold, work: Duration) {
         let (token, end) = (held.token(), Instant::now() + work);
         let mut over = false;
         while Instant::now() < end && !token.is_cancelled() {
@@ -194,7 +194,7 @@ impl User {
         self.look(held, over);
     }
 
-    fn look(&self, held: &Held, over: bool) -> bool {
+    fn look(&self, held: &Hold, over: bool) -> bool {
         let (fired, is_held, remaining) = (held.token().is_cancelled(), held.is_held(), held.remaining());
         if is_held && (fired || over) {
             self.story.broken(format!("over: {} is held after its end", held.holder_identity()));

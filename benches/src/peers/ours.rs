@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Parser;
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use kube_lease_lock::{Held, LeaseGuard, LeaseLock};
+use kube_lease_lock::{LeaseGuard, LeaseLock};
 
 use super::program::orders;
 use super::program::peer::{Hold, Peer};
@@ -68,7 +68,7 @@ impl Peer for Ours {
 
 impl Hold for LeaseGuard {
     fn is_held(&self) -> bool {
-        Held::is_held(self)
+        LeaseGuard::is_held(self)
     }
 
     async fn release(self) -> Result<()> {

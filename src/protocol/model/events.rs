@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::process::State;
 use super::world::{Request, World};
-use super::{Answer, Faults, Setup};
+use super::{Faults, Outcome, Setup};
 
 /// What happened, by process.
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +124,7 @@ impl Explorer<'_> {
                     |world| {
                         let (now, wall) = (world.now(setup, number), world.wall(setup, number));
                         world.give_up(number);
-                        let unknown = Answer::Unknown { pause: Duration::ZERO };
+                        let unknown = Outcome::Unknown { pause: Duration::ZERO };
                         world.processes[number].answered(unknown, now, wall);
                     },
                 );
@@ -141,7 +141,7 @@ impl Explorer<'_> {
                 State::Holding(_) => {
                     self.spend(|left| &mut left.releases, Event::Releases(number), stop);
                     self.spend(
-                        |left| &mut left.passes,
+                        |left| &mut left.hand_offs,
                         Event::Passes(number),
                         |world| {
                             let now = world.now(setup, number);

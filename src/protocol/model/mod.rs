@@ -20,7 +20,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use setup::{Faults, Flaw, Setup};
 
 use super::*;
-use crate::queue::Ticket;
 
 /// Nothing but delays.
 const NOTHING: Faults = Faults {
@@ -28,7 +27,7 @@ const NOTHING: Faults = Faults {
     repetitions: 0,
     releases: 0,
     withdrawals: 0,
-    passes: 0,
+    hand_offs: 0,
     returns: 0,
     news: 0,
     edits: 0,
@@ -42,7 +41,7 @@ const NOTHING: Faults = Faults {
 const DRIFTING: Setup = Setup {
     rates: &[80, 120],
     lease_duration: 6,
-    renew_deadline: 4,
+    token_deadline: 4,
     horizon: 6,
     faults: Faults { timeouts: 1, ..NOTHING },
     flaw: None,
@@ -50,7 +49,7 @@ const DRIFTING: Setup = Setup {
 
 /// Clocks that run alike, and leases so short that they may change hands twice.
 const SHORT: Setup =
-    Setup { rates: &[100, 100], lease_duration: 3, renew_deadline: 2, horizon: 5, ..DRIFTING };
+    Setup { rates: &[100, 100], lease_duration: 3, token_deadline: 2, horizon: 5, ..DRIFTING };
 
 const fn short(horizon: u64, faults: Faults) -> Setup {
     Setup { horizon, faults, ..SHORT }
@@ -79,7 +78,7 @@ fn breaks(setup: &Setup, flaw: Option<Flaw>) {
 
 #[test]
 fn every_flaw_is_found() {
-    breaks(&Setup { renew_deadline: 5, ..DRIFTING }, None);
+    breaks(&Setup { token_deadline: 5, ..DRIFTING }, None);
     breaks(&DRIFTING, Some(Flaw::StampedAtAnswer));
     breaks(&DRIFTING, Some(Flaw::ReceivedAtRequest));
     breaks(&SHORT, Some(Flaw::Unconditional));
@@ -93,7 +92,7 @@ fn every_single_fault() {
         ("a lost answer", short(3, Faults { timeouts: 1, ..NOTHING })),
         ("a repeated write", short(3, Faults { repetitions: 1, ..NOTHING })),
         ("a release, and the same again", short(3, Faults { releases: 1, returns: 1, ..NOTHING })),
-        ("a hold handed on", short(3, Faults { passes: 1, ..NOTHING })),
+        ("a hold handed on", short(3, Faults { hand_offs: 1, ..NOTHING })),
         ("an acquisition given up", short(3, Faults { withdrawals: 1, ..NOTHING })),
         ("a watch", short(3, Faults { news: 1, ..NOTHING })),
         ("an edit beside the record", short(3, Faults { edits: 1, ..NOTHING })),
@@ -113,18 +112,18 @@ fn faults_together() {
     let lost = Faults { timeouts: 1, ..NOTHING };
     all_hold(&[
         ("drifting clocks, a lost answer", DRIFTING),
-        ("a lost answer, two terms", SHORT),
+        ("a lost answer, two timings", SHORT),
         ("two lost answers", short(4, Faults { timeouts: 2, ..NOTHING })),
         ("a lost answer, an edit", short(4, Faults { edits: 1, ..lost })),
         ("a lost answer, a release, and again", short(3, Faults { releases: 1, returns: 1, ..lost })),
-        ("a lost answer, a hold handed on", short(3, Faults { passes: 1, ..lost })),
+        ("a lost answer, a hold handed on", short(3, Faults { hand_offs: 1, ..lost })),
         (
             "a hold handed on, then given up",
-            short(3, Faults { passes: 1, withdrawals: 1, edits: 1, ..NOTHING }),
+            short(3, Faults { hand_offs: 1, withdrawals: 1, edits: 1, ..NOTHING }),
         ),
         (
             "a hold handed on, a deletion, an intruder",
-            short(2, Faults { passes: 1, deletions: 1, intrusions: 1, ..NOTHING }),
+            short(2, Faults { hand_offs: 1, deletions: 1, intrusions: 1, ..NOTHING }),
         ),
         ("a lost answer, given up", short(4, Faults { withdrawals: 1, ..lost })),
         ("a lost answer, a watch", short(3, Faults { news: 2, ..lost })),
@@ -145,7 +144,7 @@ fn faults_together() {
         ),
         ("three, a lost answer", three(2, lost)),
         ("three, a release, and again", three(2, Faults { releases: 1, returns: 1, ..NOTHING })),
-        ("three, a hold handed on", three(2, Faults { passes: 1, ..lost })),
+        ("three, a hold handed on", three(2, Faults { hand_offs: 1, ..lost })),
         ("three, a deletion", three(2, Faults { deletions: 1, ..NOTHING })),
         ("three, an intruder", three(2, Faults { intrusions: 1, ..NOTHING })),
         ("three, a term and more", three(4, NOTHING)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Terms;
+use super::Timings;
 
 /// One exploration.
 #[derive(Clone)]
@@ -11,7 +11,7 @@ pub(super) struct Setup {
     pub rates: &'static [u64],
     /// All in seconds.
     pub lease_duration: u64,
-    pub renew_deadline: u64,
+    pub token_deadline: u64,
     pub horizon: u64,
     pub faults: Faults,
     pub flaw: Option<Flaw>,
@@ -29,7 +29,7 @@ pub(super) struct Faults {
     /// Acquisitions given up.
     pub withdrawals: u8,
     /// Holds handed on to the next acquisition of the same process.
-    pub passes: u8,
+    pub hand_offs: u8,
     /// Processes that acquire once more.
     pub returns: u8,
     /// States told by a watch.
@@ -56,11 +56,11 @@ pub(super) enum Flaw {
 }
 
 impl Setup {
-    pub(super) fn terms(&self) -> Terms {
-        Terms {
+    pub(super) fn timings(&self) -> Timings {
+        Timings {
             lease_duration: Duration::from_secs(self.lease_duration),
-            renew_deadline: Duration::from_secs(self.renew_deadline),
-            renew_interval: Duration::from_secs(self.renew_deadline / 2),
+            token_deadline: Duration::from_secs(self.token_deadline),
+            renew_interval: Duration::from_secs(self.token_deadline / 2),
         }
     }
 }

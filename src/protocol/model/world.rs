@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::process::{Act, Process};
-use super::{Answer, Faults, Flaw, Moment, Queue, Record, Setup, Snapshot, Stamp, Version, Write};
+use super::{Faults, Flaw, Instant, Outcome, Queue, Record, Setup, Snapshot, Version, WallTime, Write};
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct World {
@@ -16,7 +16,7 @@ pub(super) struct World {
     /// On their way to the server.
     pub requests: Vec<Request>,
     /// On their way back.
-    pub answers: Vec<(Request, Answer)>,
+    pub answers: Vec<(Request, Outcome)>,
     /// On their way from the watch, in the order of each process.
     pub news: Vec<News>,
     pub left: Faults,
@@ -35,7 +35,7 @@ pub(super) struct Request {
     /// Nobody waits for the answer any more.
     pub stale: bool,
     /// When it was sent, where that matters.
-    pub sent: Option<Moment>,
+    pub sent: Option<Instant>,
     /// `None` reads.
     pub write: Option<Write>,
 }
@@ -70,13 +70,14 @@ impl World {
         world
     }
 
-    pub(super) fn now(&self, setup: &Setup, process: usize) -> Moment {
-        Moment::ORIGIN + Duration::from_millis(10 * setup.rates[process] * self.time)
+    pub(super) fn now(&self, setup: &Setup, process: usize) -> Instant {
+        Instant::ORIGIN + Duration::from_millis(10 * setup.rates[process] * self.time)
     }
 
     /// Wall clocks differ by weeks.
-    pub(super) fn wall(&self, setup: &Setup, process: usize) -> Stamp {
-        Stamp(1_000_000_000_000 * i64::try_from(process).unwrap()) + self.now(setup, process).since_origin()
+    pub(super) fn wall(&self, setup: &Setup, process: usize) -> WallTime {
+        WallTime(1_000_000_000_000 * i64::try_from(process).unwrap())
+            + self.now(setup, process).since_origin()
     }
 
     /// Lets every process do what it does by itself.
@@ -134,7 +135,7 @@ impl World {
 
     pub(super) fn serve(&mut self, setup: &Setup, request: Request) {
         let answer = match &request.write {
-            None => Answer::Seen(self.lease.clone()),
+            None => Outcome::Read(self.lease.clone()),
             Some(write) if self.accepts(setup, write) => {
                 if self.tramples(setup, request.process) {
                     self.broken = Some("a write replaces the record of a hold that is not over");
@@ -143,9 +144,9 @@ impl World {
                 if let Some(holder) = &write.record.holder {
                     self.robbed.remove(holder);
                 }
-                Answer::Written(self.put(write.record.clone()))
+                Outcome::Written(self.put(write.record.clone()))
             }
-            Some(_) => Answer::Unknown { pause: Duration::ZERO },
+            Some(_) => Outcome::Unknown { pause: Duration::ZERO },
         };
         if !request.stale {
             self.answers.push((request, answer));
@@ -215,11 +216,11 @@ impl World {
     /// Somebody claims, and trusts in it for as long as one of us would.
     pub(super) fn intrude(&mut self, setup: &Setup) {
         self.rob();
-        let now = Stamp(1_000_000_000_000_000) + Duration::from_secs(self.time);
+        let now = WallTime(1_000_000_000_000_000) + Duration::from_secs(self.time);
         let previous = self.lease.as_ref().map(|lease| &lease.record);
-        let record = Record::claim(INTRUDER, setup.terms().lease_duration, previous, now);
+        let record = Record::claim(INTRUDER, setup.timings().lease_duration, previous, now);
         self.put(record);
-        self.intruded_until = self.time + setup.renew_deadline;
+        self.intruded_until = self.time + setup.token_deadline;
     }
 
     fn rob(&mut self) {

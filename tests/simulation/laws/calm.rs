@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kube_lease_lock::LossReason;
+use kube_lease_lock::EndReason;
 
 use super::Case;
 use crate::history::State;
@@ -24,7 +24,7 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
     }
     let ours =
         case.told.holds.iter().filter(|hold| hold.node.as_ref().is_some_and(|node| has_time(case, node)));
-    let lost = ours.filter(|hold| !matches!(hold.reason, None | Some(LossReason::Released)));
+    let lost = ours.filter(|hold| !matches!(hold.reason, None | Some(EndReason::Released)));
     let mut broken: Vec<_> =
         lost.map(|hold| format!("{} was lost: {:?}", hold.identity, hold.reason)).collect();
     broken.extend(case.states.iter().filter_map(|state| left_behind(case, state)));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Case;
 use crate::node::Node;
-use crate::story::Hold;
+use crate::story::HoldTrace;
 
 /// The granularity of tokio's timers, twice.
 const GRANULARITY: Duration = Duration::from_millis(2);
@@ -14,7 +14,7 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
     ours.filter_map(|(hold, node)| late(case, hold, node)).collect()
 }
 
-fn late(case: &Case<'_>, hold: &Hold, node: &Node) -> Option<String> {
+fn late(case: &Case<'_>, hold: &HoldTrace, node: &Node) -> Option<String> {
     let sent = case.written_by(hold).filter_map(|state| Some(case.request_of(state)?.at)).max();
     let Some(sent) = sent else {
         return Some(format!("{} was granted without a claim", hold.identity));

@@ -3,10 +3,10 @@
 //! Holds that were over when they were granted may be late.
 
 use super::Case;
-use crate::story::Hold;
+use crate::story::HoldTrace;
 
 pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
-    let holds: Vec<&Hold> = case.told.holds.iter().collect();
+    let holds: Vec<&HoldTrace> = case.told.holds.iter().collect();
     let foreign = holds.iter().filter(|hold| hold.node.is_some()).filter_map(|hold| {
         let mut own = case.states.iter().filter(|state| state.holder() == hold.identity);
         let known = own.any(|state| state.revision == hold.fencing_token);

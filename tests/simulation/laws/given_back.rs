@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use kube_lease_lock::LossReason;
+use kube_lease_lock::EndReason;
 
 use super::Case;
 use crate::node::Node;
 use crate::plan::Weather;
-use crate::story::Hold;
+use crate::story::HoldTrace;
 
 /// Some requests without faults, one of them late.
 const ROUND_TRIPS: Duration = Duration::from_secs(2);
@@ -20,9 +20,8 @@ pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
     ours.filter_map(|(hold, node)| kept(case, hold, node)).collect()
 }
 
-fn kept(case: &Case<'_>, hold: &Hold, node: &Node) -> Option<String> {
-    let fired =
-        hold.fired.filter(|_| hold.reason == Some(LossReason::Released) && !node.has_stood_still())?;
+fn kept(case: &Case<'_>, hold: &HoldTrace, node: &Node) -> Option<String> {
+    let fired = hold.fired.filter(|_| hold.reason == Some(EndReason::Released) && !node.has_stood_still())?;
     // One request may fail on the way.
     let timeout = match case.plan.weather {
         Weather::Calm => Duration::ZERO,

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use crate::history::State;
 use crate::node::Node;
 use crate::plan::Plan;
-use crate::story::{Hold, Story, Told};
+use crate::story::{HoldTrace, Story, Told};
 
 /// Everything there is to judge by.
 pub(crate) struct Case<'a> {
@@ -104,7 +104,7 @@ impl Case<'_> {
     }
 
     /// What the owner of `hold` itself wrote, and stands.
-    fn written_by<'a>(&'a self, hold: &'a Hold) -> impl DoubleEndedIterator<Item = &'a State> {
+    fn written_by<'a>(&'a self, hold: &'a HoldTrace) -> impl DoubleEndedIterator<Item = &'a State> {
         let own = |state: &&State| state.holder() == hold.identity && !self.is_the_administrators(state);
         self.written().filter(own)
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Case;
 use crate::history::State;
 use crate::plan::Weather;
-use crate::story::Hold;
+use crate::story::HoldTrace;
 
 /// A watch that was just opened, after the pause between two of them.
 const AT_ONCE: Duration = Duration::from_millis(200);
@@ -47,7 +47,11 @@ fn left_short(case: &Case<'_>, old: &State, new: &State) -> Option<String> {
 }
 
 /// The hold that ended with the administrator's `new` state, and when, if its owner did not learn of it at once.
-pub(super) fn learns_late<'a>(case: &'a Case<'_>, old: &State, new: &State) -> Option<(&'a Hold, Instant)> {
+pub(super) fn learns_late<'a>(
+    case: &'a Case<'_>,
+    old: &State,
+    new: &State,
+) -> Option<(&'a HoldTrace, Instant)> {
     if old.holder() == new.holder() || !case.is_the_administrators(new) {
         return None;
     }

@@ -1,0 +1,70 @@
+//! Pauses between tries, and the randomness that they are drawn from.
+
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+/// Pauses that double with each failure in a row.
+///
+/// Each pause is drawn between one half and all of its nominal length: "equal jitter" in Brooker, *Exponential Backoff And
+/// Jitter* (AWS Architecture Blog, 2015).
+#[derive(Debug, Clone)]
+pub(crate) struct Backoff {
+    failures: u32,
+    max_pause: Duration,
+}
+
+impl Backoff {
+    const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+    pub(crate) fn new(max_pause: Duration) -> Self {
+        Self { failures: 0, max_pause }
+    }
+
+    /// Whether nothing has failed since the last success.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.failures == 0
+    }
+
+    pub(crate) fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// The pause after one more failure: at least as long as the server asked for.
+    pub(crate) fn failed(&mut self, retry_after: Option<Duration>, rng: &mut fastrand::Rng) -> Duration {
+        let nominal = Self::FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(self.max_pause);
+        self.failures += 1;
+        jittered(nominal, rng).max(retry_after.unwrap_or_default())
+    }
+}
+
+/// Between one half and all of `nominal`.
+pub(crate) fn jittered(nominal: Duration, rng: &mut fastrand::Rng) -> Duration {
+    nominal.mul_f64(0.5 + rng.f64() / 2.0)
+}
+
+/// A generator with a seed from the operating system, which the standard library provides.
+pub(crate) fn seeded_rng() -> fastrand::Rng {
+    fastrand::Rng::with_seed(std::hash::RandomState::new().hash_one(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_up_to_its_limit_and_starts_over() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut backoff = Backoff::new(Duration::from_secs(2));
+        for nominal in [100, 200, 400, 800, 1600, 2000, 2000] {
+            let pause = backoff.failed(None, &mut rng);
+            let nominal = Duration::from_millis(nominal);
+            assert!(pause >= nominal / 2 && pause <= nominal, "{pause:?} for {nominal:?}");
+        }
+        for _ in 0..100 {
+            assert!(backoff.failed(None, &mut rng) <= Duration::from_secs(2));
+        }
+        backoff.succeeded();
+        assert!(backoff.failed(None, &mut rng) <= Backoff::FIRST_PAUSE);
+        assert_eq!(backoff.failed(Some(Duration::from_secs(7)), &mut rng), Duration::from_secs(7));
+    }
+}

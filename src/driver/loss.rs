@@ -1,0 +1,45 @@
+//! Why a hold was lost, in the words of the public API.
+
+use std::time::Duration;
+
+use super::session::Context;
+use crate::error::LossReason;
+use crate::hold::Hold;
+use crate::kubernetes::{Denial, Failure};
+use crate::protocol::{Loss, Record};
+
+/// The reason for a loss, as far as the protocol knows it.
+pub(super) fn reason(loss: Loss) -> LossReason {
+    match loss {
+        Loss::Deadline => LossReason::DeadlinePassed { last_failure: None },
+        Loss::TakenOver { by } => LossReason::TakenOver { by },
+        Loss::Cleared => LossReason::Cleared,
+        Loss::Deleted => LossReason::Deleted,
+    }
+}
+
+/// Ends a lost hold: cancels its token, finds out the full reason, and tells it.
+pub(super) async fn report(
+    context: &Context,
+    hold: &Hold,
+    record: &Record,
+    loss: Loss,
+    last_failure: Option<Failure>,
+) {
+    // The token first: to find out the reason can take a request, and the token must not wait for that.
+    hold.cancel();
+    let reason = match (reason(loss), last_failure) {
+        (LossReason::Deleted, _) if context.client.namespace_gone(record, Duration::MAX).await => {
+            LossReason::NamespaceGone
+        }
+        (LossReason::DeadlinePassed { .. }, Some(Failure::Denied(Denial::Forbidden(error)))) => {
+            LossReason::Forbidden { message: error.to_string() }
+        }
+        (LossReason::DeadlinePassed { .. }, Some(failure)) => {
+            LossReason::DeadlinePassed { last_failure: Some(failure.error().to_string()) }
+        }
+        (reason, _) => reason,
+    };
+    tracing::warn!(%reason, "lost");
+    hold.end(reason.into());
+}

@@ -1,0 +1,129 @@
+//! What an election shares with its background task: the guard while this process leads, and why it cannot lead.
+
+use std::mem::replace;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::AcquireError;
+use crate::guard::LeaseGuard;
+use crate::hold::Hold;
+use crate::lock_core::LockCore;
+
+/// What an election shares with its background task.
+#[derive(Debug)]
+pub(super) struct Leadership {
+    core: Arc<LockCore>,
+    state: Mutex<State>,
+    refusal: Mutex<Option<AcquireError>>,
+    stopped: CancellationToken,
+}
+
+/// Whether this process leads. The guard is here, and not in the background task, so that leadership can be given up without
+/// that task.
+#[derive(Debug)]
+enum State {
+    Following,
+    Leading(LeaseGuard),
+    /// Leadership was left to other processes for a while.
+    SteppedDown,
+    /// The election has ended.
+    Ended,
+}
+
+impl Leadership {
+    pub(super) fn new(core: Arc<LockCore>) -> Self {
+        Self {
+            core,
+            state: Mutex::new(State::Following),
+            refusal: Mutex::new(None),
+            stopped: CancellationToken::new(),
+        }
+    }
+
+    pub(super) fn core(&self) -> &Arc<LockCore> {
+        &self.core
+    }
+
+    /// Cancelled when the owner of the election has stopped or dropped it.
+    pub(super) fn stopped(&self) -> &CancellationToken {
+        &self.stopped
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn hold(&self) -> Option<Hold> {
+        match &*self.state() {
+            State::Leading(guard) => Some(guard.hold().clone()).filter(Hold::is_held),
+            State::Following | State::SteppedDown | State::Ended => None,
+        }
+    }
+
+    /// Begins to lead. If the election has ended, the guard comes back, to be dropped.
+    pub(super) fn lead(&self, guard: LeaseGuard) -> Result<(), LeaseGuard> {
+        let mut state = self.state();
+        match *state {
+            State::Ended => Err(guard),
+            State::Following | State::Leading(_) | State::SteppedDown => {
+                *state = State::Leading(guard);
+                Ok(())
+            }
+        }
+    }
+
+    /// Clears a leadership that is over. Returns whether this process has stepped down.
+    pub(super) fn clear(&self) -> bool {
+        let mut state = self.state();
+        let before = match *state {
+            State::Ended => return false,
+            State::Following | State::Leading(_) | State::SteppedDown => {
+                replace(&mut *state, State::Following)
+            }
+        };
+        drop(state);
+        matches!(before, State::SteppedDown)
+    }
+
+    pub(super) fn step_down(&self) -> Option<LeaseGuard> {
+        let mut state = self.state();
+        match *state {
+            State::Leading(_) => replace(&mut *state, State::SteppedDown).guard(),
+            State::Following | State::SteppedDown | State::Ended => None,
+        }
+    }
+
+    pub(super) fn end(&self) -> Option<LeaseGuard> {
+        replace(&mut *self.state(), State::Ended).guard()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(*self.state(), State::Ended)
+    }
+
+    /// Why this process cannot lead. `None` while it waits for another holder, because then nothing refuses it any more.
+    pub(super) fn refusal(&self) -> Option<AcquireError> {
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        refusal.filter(|_| self.core.progress().get().0.is_none())
+    }
+
+    pub(super) fn set_refusal(&self, refusal: Option<AcquireError>) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+    }
+
+    /// Why the election has ended, if its owner did not end it.
+    pub(super) fn end_error(&self) -> AcquireError {
+        let ended = || AcquireError::TaskEnded(self.core.lease().clone());
+        self.core.check_open().err().unwrap_or_else(ended)
+    }
+}
+
+impl State {
+    fn guard(self) -> Option<LeaseGuard> {
+        match self {
+            State::Leading(guard) => Some(guard),
+            State::Following | State::SteppedDown | State::Ended => None,
+        }
+    }
+}

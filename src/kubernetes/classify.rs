@@ -1,0 +1,103 @@
+//! What a failed request means to the lock.
+
+use std::time::Duration;
+
+use kube::core::Status;
+
+use crate::error::{AcquireError, RequestError};
+
+/// A request without a usable object in its answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The object is not in the expected version, or it exists and was expected not to.
+    Conflict(RequestError),
+    /// There was no answer, or an error that may hide a commit, or an error that may pass.
+    Unknown { error: RequestError, retry_after: Option<Duration> },
+    /// The server understood the request and refused it. The same request would be refused again.
+    Denied(Denial),
+}
+
+/// Why the same request would be refused again.
+#[derive(Debug, Clone)]
+pub(crate) enum Denial {
+    Forbidden(RequestError),
+    NamespaceGone(RequestError),
+    Refused(RequestError),
+}
+
+impl From<Denial> for AcquireError {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::Forbidden(error) => AcquireError::Forbidden(error),
+            Denial::NamespaceGone(error) => AcquireError::NamespaceGone(error),
+            Denial::Refused(error) => AcquireError::Refused(error),
+        }
+    }
+}
+
+impl Failure {
+    /// How long the server asked the client to wait.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Failure::Unknown { retry_after, .. } => *retry_after,
+            Failure::Conflict(_) | Failure::Denied(_) => None,
+        }
+    }
+
+    pub(crate) fn error(&self) -> &RequestError {
+        match self {
+            Failure::Conflict(error)
+            | Failure::Unknown { error, .. }
+            | Failure::Denied(
+                Denial::Forbidden(error) | Denial::NamespaceGone(error) | Denial::Refused(error),
+            ) => error,
+        }
+    }
+}
+
+/// Classifies an error answer: by HTTP code first, by reason second. `known`: the server has accepted this client before.
+pub(super) fn classify(status: &Status, error: RequestError, known: bool) -> Failure {
+    let retry_after = retry_after(status);
+    match status.code {
+        _ if is_foreign(status) => Failure::Unknown { error, retry_after },
+        403 | 404 if is_namespace_gone(status) => Failure::Denied(Denial::NamespaceGone(error)),
+        // Tokens rotate: a server that has accepted this client will accept it again.
+        401 if known => Failure::Unknown { error, retry_after },
+        401 | 403 => Failure::Denied(Denial::Forbidden(error)),
+        409 if error.verb == "patch" || error.verb == "update" => Failure::Conflict(error),
+        422 if is_other_object(status) => Failure::Conflict(error),
+        408 | 409 | 410 | 425 | 429 => Failure::Unknown { error, retry_after },
+        400..=499 => Failure::Denied(Denial::Refused(error)),
+        _ => Failure::Unknown { error, retry_after },
+    }
+}
+
+/// Whether the answer shows that a Kubernetes API server is there and accepts this client.
+pub(super) fn shows_acceptance(status: &Status) -> bool {
+    status.code != 401 && !is_foreign(status)
+}
+
+/// Whether kube worded the error, because the answer did not come from a Kubernetes API server.
+fn is_foreign(status: &Status) -> bool {
+    status.reason == "Failed to parse error data"
+}
+
+fn retry_after(status: &Status) -> Option<Duration> {
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+}
+
+/// Whether the namespace is missing, or being deleted.
+fn is_namespace_gone(status: &Status) -> bool {
+    let Some(details) = &status.details else {
+        return false;
+    };
+    details.kind == "namespaces" || details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// Whether the object exists and was expected not to (a PUT without a version), or is another object of the same name.
+/// Kubernetes reports both as invalid metadata.
+fn is_other_object(status: &Status) -> bool {
+    let causes = status.details.as_ref().map(|details| &details.causes[..]).unwrap_or_default();
+    causes.iter().any(|cause| ["metadata.resourceVersion", "metadata.uid"].contains(&cause.field.as_str()))
+}

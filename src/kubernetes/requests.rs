@@ -1,0 +1,218 @@
+//! The few requests about one Lease. Each is bounded in time, and each failure is classified.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::{FutureExt, Stream};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Resource;
+use kube::api::{GetParams, Patch, PatchParams, PostParams, WatchParams};
+use kube::core::{Request, WatchEvent};
+use serde_json::{Value, json};
+
+use super::classify::{Denial, Failure, classify, shows_acceptance};
+use super::codec::{self, QUEUE_ANNOTATION, RawLease};
+use super::watch_stream::watch_stream;
+use crate::error::{Cause, RequestError};
+use crate::lease::LeaseName;
+use crate::protocol::{Queue, Record, Snapshot, Version, Write};
+use crate::settings::{LeaseTemplate, Settings};
+
+/// A request, if it could be put into HTTP.
+type Built = Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+
+/// The requests about one Lease.
+pub(crate) struct LeaseClient {
+    client: kube::Client,
+    requests: Request,
+    lease: LeaseName,
+    field_manager: String,
+    template: LeaseTemplate,
+    request_timeout: Duration,
+    /// Whether a Kubernetes API server has ever answered, and accepted this client.
+    reached: AtomicBool,
+}
+
+impl LeaseClient {
+    pub(crate) fn new(client: kube::Client, settings: &Settings) -> Self {
+        Self {
+            client,
+            requests: Request::new(Lease::url_path(&(), Some(settings.lease.namespace()))),
+            lease: settings.lease.clone(),
+            field_manager: settings.field_manager.clone(),
+            template: settings.template.clone(),
+            request_timeout: settings.request_timeout,
+            reached: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn lease(&self) -> &LeaseName {
+        &self.lease
+    }
+
+    pub(crate) fn reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
+    /// Reads the Lease. `None` if it does not exist.
+    pub(crate) async fn get(&self, within: Duration) -> Result<Option<Snapshot>, Failure> {
+        let request = self.requests.get(self.lease.name(), &GetParams::default());
+        let answer = async {
+            match self.send(request).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+                answer => answer.map(Some),
+            }
+        };
+        let answer = self.bounded("get", within, answer).await?;
+        answer.map(|lease| self.snapshot("get", lease)).transpose()
+    }
+
+    /// Makes one conditional write.
+    pub(crate) async fn write(&self, write: &Write, within: Duration) -> Result<Snapshot, Failure> {
+        match &write.on {
+            Some(version) => self.apply(version, write, within).await,
+            None => self.create(&write.record, within, false).await,
+        }
+    }
+
+    /// Whether the namespace is gone. A dry run of creating the Lease tells.
+    pub(crate) async fn namespace_gone(&self, record: &Record, within: Duration) -> bool {
+        let answer = self.create(record, within, true).await;
+        matches!(answer, Err(Failure::Denied(Denial::NamespaceGone(_))))
+    }
+
+    /// Server-Side Apply of the whole owned spec to exactly this version of exactly this object.
+    async fn apply(&self, on: &Version, write: &Write, within: Duration) -> Result<Snapshot, Failure> {
+        let Write { record, queue, .. } = write;
+        let mut object = self.object(record);
+        object["metadata"]["uid"] = json!(on.uid);
+        object["metadata"]["resourceVersion"] = json!(on.revision.to_string());
+        if let Some(queue) = queue {
+            object["metadata"]["annotations"] = json!({ QUEUE_ANNOTATION: codec::queue_value(queue) });
+        }
+        let params = PatchParams::apply(&self.field_manager).force();
+        let request = self.requests.patch(self.lease.name(), &params, &Patch::Apply(&object));
+        let lease = self.bounded("patch", within, self.send(request)).await?;
+        self.written("patch", lease, record)
+    }
+
+    /// Writes the queue alone, into exactly this version of exactly this object.
+    pub(crate) async fn join(&self, on: &Version, queue: &Queue) -> Result<Snapshot, Failure> {
+        let patch = json!({ "metadata": {
+            "uid": on.uid,
+            "resourceVersion": on.revision.to_string(),
+            "annotations": { QUEUE_ANNOTATION: codec::queue_value(queue) },
+        } });
+        let params =
+            PatchParams { field_manager: Some(self.field_manager.clone()), ..PatchParams::default() };
+        let request = self.requests.patch(self.lease.name(), &params, &Patch::Merge(&patch));
+        let lease = self.bounded("patch", self.request_timeout, self.send(request)).await?;
+        self.snapshot("patch", lease)
+    }
+
+    /// PUT without a version: it creates the Lease atomically, and is refused if the Lease exists.
+    async fn create(&self, record: &Record, within: Duration, dry_run: bool) -> Result<Snapshot, Failure> {
+        let mut object = self.object(record);
+        object["metadata"]["labels"] = json!(self.template.labels);
+        object["metadata"]["annotations"] = json!(self.template.annotations);
+        if let Some(owner) = &self.template.owner {
+            object["metadata"]["ownerReferences"] = json!([owner]);
+        }
+        let params = PostParams { dry_run, field_manager: Some(self.field_manager.clone()) };
+        let request = self.requests.replace(self.lease.name(), &params, object.to_string().into_bytes());
+        let lease = self.bounded("update", within, self.send(request)).await?;
+        self.written("update", lease, record)
+    }
+
+    /// Opens a watch on this one Lease, from `revision` on.
+    pub(super) async fn watch(
+        &self,
+        revision: u64,
+    ) -> Result<impl Stream<Item = kube::Result<WatchEvent<RawLease>>> + use<>, Failure> {
+        let params = WatchParams::default().fields(&format!("metadata.name={}", self.lease.name()));
+        let request = self.requests.watch(&params, &revision.to_string());
+        let stream =
+            async { watch_stream(&self.client, request.map_err(kube::Error::BuildRequest)?).boxed().await };
+        self.bounded("watch", self.request_timeout, stream).await
+    }
+
+    /// The Lease of an answer or a watch event, if it is a Lease and this one.
+    pub(super) fn snapshot(&self, verb: &'static str, lease: RawLease) -> Result<Snapshot, Failure> {
+        if lease.metadata.name.as_deref() != Some(self.lease.name()) {
+            return Err(self.malformed(verb, format!("an object named {:?}", lease.metadata.name)));
+        }
+        Snapshot::try_from(lease).map_err(|malformed| self.malformed(verb, malformed.to_string()))
+    }
+
+    /// The Lease after a write, if it really shows what was written.
+    fn written(&self, verb: &'static str, lease: RawLease, record: &Record) -> Result<Snapshot, Failure> {
+        let snapshot = self.snapshot(verb, lease)?;
+        let made = snapshot.record.holder == record.holder && snapshot.record.renewed == record.renewed;
+        if made {
+            Ok(snapshot)
+        } else {
+            Err(self.malformed(verb, "the object was not changed as asked".into()))
+        }
+    }
+
+    fn object(&self, record: &Record) -> Value {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": { "name": self.lease.name(), "namespace": self.lease.namespace() },
+            "spec": codec::spec(record),
+        })
+    }
+
+    /// Boxed, because the future of a request is large, and most locks wait for something else.
+    async fn send(&self, request: Built) -> kube::Result<RawLease> {
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        self.client.request(request).boxed().await
+    }
+
+    async fn bounded<T>(
+        &self,
+        verb: &'static str,
+        within: Duration,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Failure> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(Failure::Unknown { error: self.error(verb, Cause::NoRuntime), retry_after: None });
+        }
+        let within = within.min(self.request_timeout);
+        let Ok(answer) = tokio::time::timeout(within, request).await else {
+            let error = self.error(verb, Cause::NoAnswer(within));
+            return Err(Failure::Unknown { error, retry_after: None });
+        };
+        let accepted = match &answer {
+            Ok(_) => true,
+            Err(kube::Error::Api(status)) => shows_acceptance(status),
+            Err(_) => false,
+        };
+        self.reached.fetch_or(accepted, Ordering::Relaxed);
+        answer.map_err(|error| self.failure(verb, error))
+    }
+
+    pub(super) fn failure(&self, verb: &'static str, error: kube::Error) -> Failure {
+        let error = Arc::new(error);
+        let failed = self.error(verb, Cause::Client(error.clone()));
+        match &*error {
+            kube::Error::Api(status) => classify(status, failed, self.reached()),
+            _ => Failure::Unknown { error: failed, retry_after: None },
+        }
+    }
+
+    /// The server ended a watch that had only just begun.
+    pub(super) fn short_watch(&self) -> RequestError {
+        self.error("watch", Cause::Malformed("the watch ended right after it had begun".to_owned()))
+    }
+
+    fn malformed(&self, verb: &'static str, what: String) -> Failure {
+        Failure::Unknown { error: self.error(verb, Cause::Malformed(what)), retry_after: None }
+    }
+
+    fn error(&self, verb: &'static str, cause: Cause) -> RequestError {
+        RequestError { verb, lease: self.lease.clone(), cause }
+    }
+}

@@ -1,0 +1,228 @@
+//! The state and the operations behind a lock, which [`LeaseLock`](crate::LeaseLock) and
+//! [`Election`](crate::Election) share.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::{Instrument, Span};
+
+use crate::clock::Clock;
+use crate::driver::{self, Admission, Context, Fifo, Memory, Mode, NotAcquired, Progress, Session};
+use crate::error::{AcquireError, RequestError, ShutdownError, TryAcquireError};
+use crate::guard::LeaseGuard;
+use crate::kubernetes::LeaseClient;
+use crate::lease::{LeaseHolder, LeaseName};
+use crate::protocol::{Ticket, identity};
+use crate::settings::Settings;
+use crate::stop::StopHandle;
+
+/// One lock of a process.
+pub(crate) struct LockCore {
+    settings: Settings,
+    client: Arc<LeaseClient>,
+    clock: Clock,
+    rng: Mutex<fastrand::Rng>,
+    fifo: Fifo<Memory>,
+    progress: Arc<Progress>,
+    /// What `shutdown` waits for: acquisitions, and releases.
+    pending: TaskTracker,
+    closing: CancellationToken,
+}
+
+impl LockCore {
+    pub(crate) fn new(
+        client: kube::Client,
+        settings: Settings,
+        clock: Clock,
+        mut rng: fastrand::Rng,
+    ) -> Self {
+        let client = Arc::new(LeaseClient::new(client, &settings));
+        let memory = Memory::new(client.clone(), clock.clone(), &settings, Ticket(rng.u64(..)));
+        Self {
+            settings,
+            client,
+            clock,
+            rng: Mutex::new(rng),
+            fifo: Fifo::new(memory),
+            progress: Arc::default(),
+            pending: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) fn lease(&self) -> &LeaseName {
+        &self.settings.lease
+    }
+
+    pub(crate) async fn acquire(&self) -> Result<LeaseGuard, AcquireError> {
+        self.check_open()?;
+        let runtime = self.runtime()?;
+        match self.start(&runtime, self.fifo.enqueue(), Mode::Wait).await {
+            Ok(guard) => Ok(guard),
+            Err(NotAcquired::Fatal(error)) => Err(error),
+            // These belong to `Mode::Try`.
+            Err(NotAcquired::Held(_) | NotAcquired::Failed(_)) => {
+                Err(AcquireError::TaskEnded(self.lease().clone()))
+            }
+        }
+    }
+
+    pub(crate) async fn try_acquire(&self) -> Result<LeaseGuard, TryAcquireError> {
+        self.check_open()?;
+        let held = |holder| TryAcquireError::Held { lease: self.lease().clone(), holder };
+        let Some(memory) = self.fifo.try_take() else {
+            let holder = self.holder().await.map_err(TryAcquireError::Request)?;
+            return Err(held(holder.map(Box::new)));
+        };
+        let runtime = self.runtime()?;
+        let admission = Admission::Admitted(memory);
+        self.start(&runtime, admission, Mode::Try).await.map_err(|not_acquired| match not_acquired {
+            NotAcquired::Held(holder) => held(holder),
+            NotAcquired::Failed(error) => TryAcquireError::Request(error),
+            NotAcquired::Fatal(error) => TryAcquireError::Acquire(error),
+        })
+    }
+
+    pub(crate) async fn acquire_timeout(&self, timeout: Duration) -> Result<LeaseGuard, AcquireError> {
+        self.runtime()?;
+        tokio::time::timeout(timeout, self.acquire()).await.unwrap_or_else(|_| {
+            let (holder, last) = self.progress.get();
+            Err(AcquireError::TimedOut {
+                lease: self.lease().clone(),
+                waited: timeout,
+                holder: holder.map(Box::new),
+                last,
+            })
+        })
+    }
+
+    pub(crate) async fn holder(&self) -> Result<Option<LeaseHolder>, RequestError> {
+        let seen = self.client.get(Duration::MAX).await.map_err(|failure| failure.error().clone())?;
+        Ok(seen.as_ref().and_then(LeaseHolder::of))
+    }
+
+    pub(crate) async fn shutdown(&self) -> Result<(), ShutdownError> {
+        self.closing.cancel();
+        self.pending.close();
+        let waited = match Handle::try_current() {
+            Ok(_) => self.settings.renew_deadline,
+            // Without a runtime nothing can be waited for.
+            Err(_) => Duration::ZERO,
+        };
+        let done = !waited.is_zero() && tokio::time::timeout(waited, self.pending.wait()).await.is_ok();
+        match self.pending.len() {
+            pending if !done && pending > 0 => {
+                Err(ShutdownError { lease: self.lease().clone(), pending, waited })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts an acquisition in the background, and waits for its outcome.
+    async fn start(
+        &self,
+        runtime: &Handle,
+        admission: Admission<Memory>,
+        mode: Mode,
+    ) -> Result<LeaseGuard, NotAcquired> {
+        let context = self.context();
+        let span = self.span_of(&context.me);
+        let (mut stop_handle, stop) = StopHandle::new(self.pending.clone());
+        let (acquired, outcome) = oneshot::channel();
+        let task = driver::run(admission, context, mode, acquired, stop);
+        self.spawn(runtime, task.instrument(span));
+        let hold = tokio::select! {
+            biased;
+            () = self.closing.cancelled() => return Err(AcquireError::ShutDown(self.lease().clone()).into()),
+            outcome = outcome => outcome.map_err(|_| AcquireError::TaskEnded(self.lease().clone()))??,
+        };
+        stop_handle.acquired();
+        Ok(LeaseGuard::new(hold, stop_handle))
+    }
+
+    /// Waits until every acquisition that has begun is over, or the lock is shut down. Even if the caller drops the future,
+    /// a hold that was handed off to nobody meanwhile is released.
+    pub(crate) async fn drained(self: &Arc<Self>) {
+        let Ok(runtime) = self.runtime() else { return };
+        let (core, (done, drained)) = (self.clone(), oneshot::channel::<()>());
+        self.spawn(&runtime, async move {
+            core.fifo.drained().await;
+            let _pending = core.pending();
+            if let Some(memory) = core.fifo.orphaned_hand_off() {
+                driver::release_orphan(Session { context: core.context(), memory }).await;
+            }
+            drop(done);
+        });
+        self.closing.run_until_cancelled(drained).await;
+    }
+
+    /// Fails after [`shutdown`](Self::shutdown).
+    pub(crate) fn check_open(&self) -> Result<(), AcquireError> {
+        if self.closing.is_cancelled() { Err(AcquireError::ShutDown(self.lease().clone())) } else { Ok(()) }
+    }
+
+    pub(crate) fn runtime(&self) -> Result<Handle, AcquireError> {
+        Handle::try_current().map_err(|_| AcquireError::NoRuntime(self.lease().clone()))
+    }
+
+    /// Runs a task in the background, on the lock's machine.
+    pub(crate) fn spawn(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+        let (clock, task) = (self.clock.clone(), Box::pin(task));
+        runtime.spawn(async move { clock.run(task).await });
+    }
+
+    /// A new source of randomness.
+    pub(crate) fn fork_rng(&self) -> fastrand::Rng {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).fork()
+    }
+
+    /// The span of events that concern the lock, and not a single acquisition.
+    pub(crate) fn span(&self) -> Span {
+        self.span_of(&self.settings.identity)
+    }
+
+    fn span_of(&self, identity: &str) -> Span {
+        let lease = self.lease();
+        tracing::info_span!("lease_lock", namespace = lease.namespace(), lease = lease.name(), identity)
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// `shutdown` waits until the token is dropped.
+    pub(crate) fn pending(&self) -> TaskTrackerToken {
+        self.pending.token()
+    }
+
+    /// Cancelled by `shutdown`.
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.closing
+    }
+
+    /// The context of a new acquisition.
+    fn context(&self) -> Context {
+        let me = identity::generate(&self.settings.identity, &mut self.fork_rng());
+        Context {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            timings: self.settings.timings,
+            create_mode: self.settings.create_mode,
+            me,
+            rng: self.fork_rng(),
+            progress: self.progress.clone(),
+            fifo: self.fifo.clone(),
+        }
+    }
+}
+
+impl std::fmt::Debug for LockCore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LockCore").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,25 @@
+//! What one acquisition of a process leaves to the next.
+
+use super::record::Snapshot;
+
+/// What one acquisition of a process leaves to the next.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Carryover {
+    /// Nothing is known: the next acquisition reads first.
+    #[default]
+    Unknown,
+    /// The acquisition released the Lease, which was then in this state.
+    Free(Snapshot),
+    /// The acquisition handed its hold off, and did not release the Lease: `by` is still its holder there.
+    HandedOff { by: String, snapshot: Snapshot },
+}
+
+impl Carryover {
+    /// The revision in which the acquisition left the Lease, if it is known.
+    pub(crate) fn revision(&self) -> Option<u64> {
+        match self {
+            Self::Unknown => None,
+            Self::Free(snapshot) | Self::HandedOff { snapshot, .. } => Some(snapshot.version.revision),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The durations that the machines obey.
+
+use std::time::Duration;
+
+/// The largest relative rate error that is assumed of any clock: 1 %. NTP keeps real clocks within 0.05 %.
+pub(crate) const CLOCK_RATE_ERROR: f64 = 0.01;
+
+/// The durations that the machines obey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Timings {
+    /// How long a contender waits after the last change of the record before it takes over.
+    pub lease_duration: Duration,
+    /// How long the holder trusts the Lease after it has sent the last write that succeeded: `renew_deadline`, less the
+    /// granularity of the timer that cancels the token.
+    pub token_deadline: Duration,
+    /// The time from sending one successful write to sending the next.
+    pub renew_interval: Duration,
+}

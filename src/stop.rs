@@ -1,0 +1,55 @@
+//! The stop request that a guard, or a dropped `acquire()`, sends to its background task.
+
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::error::ReleaseError;
+
+/// Where the background task reports the outcome of a release.
+pub(crate) type ReportRelease = oneshot::Sender<Result<(), ReleaseError>>;
+
+/// The request to stop: to give up acquiring, or to release.
+#[derive(Debug)]
+pub(crate) struct StopRequest {
+    /// `None` if nobody waits for the outcome.
+    pub report: Option<ReportRelease>,
+    /// `shutdown` waits until the request is dropped, which is when it has been carried out.
+    _pending: TaskTrackerToken,
+}
+
+/// The user's end of the channel. Dropping it requests the stop.
+#[derive(Debug)]
+pub(crate) struct StopHandle {
+    stop: Option<oneshot::Sender<StopRequest>>,
+    pending: TaskTracker,
+    /// `shutdown` also waits for acquisitions, from their start until the guard is handed over.
+    acquiring: Option<TaskTrackerToken>,
+}
+
+impl StopHandle {
+    pub(crate) fn new(pending: TaskTracker) -> (Self, oneshot::Receiver<StopRequest>) {
+        let (stop, requested) = oneshot::channel();
+        let acquiring = Some(pending.token());
+        (Self { stop: Some(stop), pending, acquiring }, requested)
+    }
+
+    /// The guard is handed over: from now on `shutdown` waits only for the stop request.
+    pub(crate) fn acquired(&mut self) {
+        self.acquiring = None;
+    }
+
+    /// Requests the stop, once. If the background task has ended already, `report` is dropped.
+    pub(crate) fn request_stop(&mut self, report: Option<ReportRelease>) {
+        if let Some(stop) = self.stop.take() {
+            // Sending fails if the task has ended. Then there is nothing left to stop.
+            let _ = stop.send(StopRequest { report, _pending: self.pending.token() });
+        }
+    }
+}
+
+impl Drop for StopHandle {
+    fn drop(&mut self) {
+        self.request_stop(None);
+    }
+}
