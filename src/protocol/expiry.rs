@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_lease_is_left_alone_for_the_holders_own_duration_from_first_receipt() {
+    fn a_held_lease_is_held_for_the_holders_own_duration_from_its_first_receipt() {
         let mut me = contender();
         let theirs = held("them", 1, Some(40));
         assert_eq!(me.observe("me", Some(&theirs), at(100), WALL), Availability::HeldUntil(at(140)));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn ancient_or_future_remote_times_change_nothing_unless_opted_in() {
+    fn remote_times_change_nothing_without_a_clock_skew() {
         for renewed in [i64::MIN, 0, i64::MAX] {
             let availability = contender().observe("me", Some(&held("them", renewed, Some(15))), at(0), WALL);
             assert_eq!(availability, Availability::HeldUntil(at(15)), "renewed at {renewed}");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_opted_in_skew_takes_over_only_what_is_dead_beyond_it() {
+    fn a_clock_skew_takes_over_only_what_expired_longer_ago() {
         let skewed = || ExpiryTracker::new(LEASE_DURATION, Some(Duration::from_secs(60)));
         let ago = |seconds: i64| held("them", WALL.0 - seconds * 1_000_000, Some(15));
         assert_eq!(skewed().observe("me", Some(&ago(76)), at(0), WALL), Availability::Claimable);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_trace_of_ones_own_unanswered_claim_may_be_claimed_again() {
+    fn an_unanswered_claim_of_ones_own_may_be_claimed_again() {
         assert_eq!(
             contender().observe("me", Some(&held("me", 1, Some(15))), at(0), WALL),
             Availability::Claimable
@@ -220,7 +220,7 @@ mod tests {
 
         /// The rule once more, over the whole history instead of step by step.
         #[test]
-        fn only_what_stood_unchanged_for_its_duration_is_claimed(
+        fn only_a_record_that_stood_unchanged_for_its_duration_is_claimable(
             history in prop::collection::vec(sightings(), 1..12),
         ) {
             let (mut tracker, mut now) = (contender(), 0);

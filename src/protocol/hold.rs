@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::carryover::Carryover;
+use super::loss::Loss;
 use super::queue::Queue;
 use super::record::{Record, Snapshot};
 use super::release::ReleaseState;
@@ -60,19 +61,6 @@ enum Request {
 struct Attempt {
     sent: Instant,
     record: Record,
-}
-
-/// Why the hold is over.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Loss {
-    /// No write was confirmed in time.
-    Deadline,
-    /// Another process is the holder.
-    TakenOver { by: String },
-    /// Another client emptied the holder.
-    Cleared,
-    /// The object that was claimed is gone. There may be a new one of the same name.
-    Deleted,
 }
 
 /// The next action.

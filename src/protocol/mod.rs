@@ -23,6 +23,7 @@ mod carryover;
 mod expiry;
 mod hold;
 pub(crate) mod identity;
+mod loss;
 #[cfg(test)]
 mod model;
 mod queue;
@@ -36,7 +37,8 @@ mod timings;
 pub(crate) use acquire::{AcquireState, AcquireStep, Claim};
 pub(crate) use carryover::Carryover;
 pub(crate) use expiry::ExpiryTracker;
-pub(crate) use hold::{HoldState, HoldStep, Loss};
+pub(crate) use hold::{HoldState, HoldStep};
+pub(crate) use loss::Loss;
 pub(crate) use queue::{Queue, Ticket};
 pub(crate) use queueing::{ContentionWindow, QueuePolicy};
 pub(crate) use record::{Record, Snapshot, Version};

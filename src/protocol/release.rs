@@ -1,6 +1,6 @@
 //! One release: it gives up a finished hold, withdraws a claim, or releases what was handed off to nobody.
 
-use super::hold::Loss;
+use super::loss::Loss;
 use super::queue::Ticket;
 use super::record::{Record, Snapshot, Version};
 use super::request::{Outcome, Write};

@@ -24,9 +24,9 @@ fn state(holder: &str, revision: u64) -> Snapshot {
 struct Me(AcquireState, ExpiryTracker);
 
 impl Me {
-    fn new(left: Carryover) -> Self {
+    fn new(carryover: Carryover) -> Self {
         let expiry = ExpiryTracker::new(TIMINGS.lease_duration, None);
-        Self(AcquireState::new("me".into(), Ticket(7), TIMINGS, left), expiry)
+        Self(AcquireState::new("me".into(), Ticket(7), TIMINGS, carryover), expiry)
     }
 
     fn step(&mut self, millis: u64) -> AcquireStep {
@@ -40,8 +40,8 @@ impl Me {
         }
     }
 
-    fn answer(&mut self, answer: Outcome, millis: u64) {
-        self.0.answered(answer, &mut self.1, at(millis), WALL);
+    fn answer(&mut self, outcome: Outcome, millis: u64) {
+        self.0.answered(outcome, &mut self.1, at(millis), WALL);
     }
 
     fn read(&mut self, seen: Option<Snapshot>, millis: u64) {
@@ -59,7 +59,7 @@ fn unknown() -> Outcome {
 }
 
 #[test]
-fn a_free_lease_takes_one_look_and_one_claim() {
+fn a_free_lease_takes_one_read_and_one_claim() {
     let mut me = Me::new(Carryover::Unknown);
     me.read(Some(state("", 4)), 0);
     let write = me.claim(1);
@@ -70,7 +70,7 @@ fn a_free_lease_takes_one_look_and_one_claim() {
 }
 
 #[test]
-fn an_answer_that_comes_after_the_hold_would_be_over_wins_nothing() {
+fn an_answer_after_the_end_of_the_hold_wins_nothing() {
     let mut me = Me::new(Carryover::Free(state("", 4)));
     me.claim(0);
     me.answer(Outcome::Written(state("me", 5)), 10_000);
@@ -79,7 +79,7 @@ fn an_answer_that_comes_after_the_hold_would_be_over_wins_nothing() {
 }
 
 #[test]
-fn what_was_left_free_is_claimed_without_a_look_and_looked_at_after_a_conflict() {
+fn a_lease_left_free_is_claimed_without_a_read_and_read_after_a_conflict() {
     let mut me = Me::new(Carryover::Free(state("", 4)));
     assert_eq!(me.claim(0).on, Some(state("", 4).version));
     me.answer(Outcome::Unknown { pause: Duration::ZERO }, 2);
@@ -92,7 +92,7 @@ fn queue(tickets: &[u64]) -> Queue {
 }
 
 #[test]
-fn a_claim_takes_its_own_place_and_those_ahead_out_of_the_queue() {
+fn a_claim_removes_its_own_ticket_and_the_tickets_ahead() {
     for (before, after) in
         [(&[][..], None), (&[7, 8], Some(&[8][..])), (&[5, 7, 8], Some(&[8])), (&[5, 6], Some(&[]))]
     {
@@ -102,10 +102,10 @@ fn a_claim_takes_its_own_place_and_those_ahead_out_of_the_queue() {
 }
 
 #[test]
-fn what_was_handed_on_is_claimed_at_once_and_again_after_a_conflict() {
+fn a_hand_off_is_claimed_at_once_and_again_after_a_conflict() {
     let handed_on = Snapshot { queue: queue(&[5]), ..state("one", 4) };
     let mut me = Me::new(Carryover::HandedOff { by: "one".into(), snapshot: handed_on.clone() });
-    assert_eq!(me.0.queue(), None, "nobody else can claim it");
+    assert_eq!(me.0.queue(), None, "no other process can claim it");
     let write = me.claim(0);
     assert_eq!((write.on, write.queue), (Some(state("one", 4).version), Some(queue(&[5]))));
     me.answer(Outcome::Unknown { pause: Duration::ZERO }, 2);
@@ -117,10 +117,10 @@ fn what_was_handed_on_is_claimed_at_once_and_again_after_a_conflict() {
 }
 
 #[test]
-fn what_was_handed_on_and_is_not_wanted_is_given_back() {
+fn a_hand_off_that_is_not_wanted_is_released() {
     for (seen, written) in [("one", true), ("me", true), ("them", false)] {
         let me = Me::new(Carryover::HandedOff { by: "one".into(), snapshot: state("one", 4) });
-        let mut release = me.0.withdraw(at(0)).expect("something to give back");
+        let mut release = me.0.withdraw(at(0)).expect("something to release");
         assert_eq!(release.step(at(0), WALL), ReleaseStep::Read);
         release.answered(Outcome::Read(Some(state(seen, 5))), at(1));
         assert_eq!(matches!(release.step(at(1), WALL), ReleaseStep::Write(_)), written, "{seen}");
@@ -129,13 +129,13 @@ fn what_was_handed_on_and_is_not_wanted_is_given_back() {
 }
 
 #[test]
-fn a_claim_never_repeats_the_second_of_the_record_it_replaces() {
+fn a_claim_never_repeats_the_second_of_the_record_that_it_replaces() {
     let mut me = Me::new(Carryover::Free(state("", 4)));
     assert_eq!(me.claim(0).record.renewed.map(WallTime::second), Some(WALL.second() + 1));
 }
 
 #[test]
-fn a_release_told_by_the_watch_is_claimed_at_once_and_old_news_ignored() {
+fn a_release_from_the_watch_is_claimed_at_once_and_old_events_are_ignored() {
     let mut me = Me::new(Carryover::Unknown);
     me.read(Some(state("them", 4)), 0);
     me.watch(state("", 3), 10);
@@ -145,7 +145,7 @@ fn a_release_told_by_the_watch_is_claimed_at_once_and_old_news_ignored() {
 }
 
 #[test]
-fn an_expired_lease_is_looked_at_once_more_before_it_is_claimed() {
+fn an_expired_lease_is_read_once_more_before_it_is_claimed() {
     let mut me = Me::new(Carryover::Unknown);
     me.read(Some(state("them", 4)), 0);
     assert_eq!(me.step(14_999), AcquireStep::Wait(at(15_000)));
@@ -153,7 +153,7 @@ fn an_expired_lease_is_looked_at_once_more_before_it_is_claimed() {
     assert_eq!(me.claim(15_001).on, Some(state("them", 4).version));
 }
 
-/// What a claim leaves.
+/// The Lease after a claim.
 fn made(write: &Write, revision: u64) -> Snapshot {
     Snapshot {
         version: Version { uid: "u".into(), revision },
@@ -184,16 +184,16 @@ fn an_earlier_claim_is_not_taken_for_a_later_one() {
     let mut me = Me::new(Carryover::Free(state("", 4)));
     let first = me.claim(0);
     me.answer(unknown(), 3_000);
-    // Too old to build on; the claim over it fails, and somebody edits a label.
+    // It is too old to go on from. The next claim fails, and another client edits a label.
     me.read(Some(made(&first, 5)), 9_000);
     me.claim(9_001);
     me.answer(unknown(), 9_002);
     me.read(Some(made(&first, 6)), 9_252);
-    assert_eq!(me.claim(9_253).on.map(|on| on.revision), Some(6), "not won, but claimed over once more");
+    assert_eq!(me.claim(9_253).on.map(|on| on.revision), Some(6), "not won, but claimed once more");
 }
 
 #[test]
-fn one_that_is_too_old_to_build_on_is_claimed_again() {
+fn a_claim_in_doubt_that_is_too_old_is_claimed_again() {
     let mut me = Me::new(Carryover::Free(state("", 4)));
     let write = me.claim(0);
     me.answer(unknown(), 3_000);
@@ -204,7 +204,7 @@ fn one_that_is_too_old_to_build_on_is_claimed_again() {
 }
 
 #[test]
-fn one_that_was_edited_since_is_claimed_again() {
+fn a_claim_in_doubt_that_was_edited_is_claimed_again() {
     let mut me = Me::new(Carryover::Free(state("", 4)));
     let write = me.claim(0);
     me.answer(unknown(), 100);
@@ -215,7 +215,7 @@ fn one_that_was_edited_since_is_claimed_again() {
 }
 
 #[test]
-fn giving_up_leaves_nothing_to_do_unless_a_claim_may_have_been_made() {
+fn giving_up_needs_no_request_unless_a_claim_may_have_been_made() {
     let withdraw = |me: Me| me.0.withdraw(at(0)).is_some();
     assert!(!withdraw(Me::new(Carryover::Unknown)));
 
@@ -227,7 +227,7 @@ fn giving_up_leaves_nothing_to_do_unless_a_claim_may_have_been_made() {
     me.claim(0);
     me.answer(unknown(), 100);
     me.read(Some(state("", 4)), 350);
-    assert!(me.0.in_doubt.is_some() && withdraw(me), "it may yet be made");
+    assert!(me.0.in_doubt.is_some() && withdraw(me), "it may still be made");
 
     let mut me = Me::new(Carryover::Free(state("", 4)));
     me.claim(0);

@@ -12,7 +12,7 @@ fn at(millis: u64) -> Instant {
     Instant::from_origin(Duration::from_millis(millis))
 }
 
-/// The wall clock, far from the origin of the other one.
+/// The wall clock, far from the origin of the steady clock.
 fn wall(millis: u64) -> WallTime {
     WallTime(1_000_000_000_000) + Duration::from_millis(millis)
 }
@@ -32,7 +32,7 @@ fn holder() -> HoldState {
     )
 }
 
-/// Sends the renewal that is due, and returns what it would leave as `revision`.
+/// Sends the renewal that is due, and returns the Lease after it, as `revision`.
 fn renew(holder: &mut HoldState, millis: u64, revision: u64) -> Snapshot {
     match holder.step(at(millis), wall(millis)) {
         HoldStep::Renew(write) => {
@@ -103,7 +103,7 @@ fn one_failed_renewal_loses_nothing() {
 }
 
 #[test]
-fn an_unknown_write_found_to_have_been_made_counts_from_its_own_sending() {
+fn a_write_in_doubt_that_was_made_counts_from_its_own_sending() {
     let mut me = holder();
     let renewed = renew(&mut me, 5_000, 11);
     me.answered(Outcome::Unknown { pause: PAUSE }, at(8_000));
@@ -114,17 +114,17 @@ fn an_unknown_write_found_to_have_been_made_counts_from_its_own_sending() {
 }
 
 #[test]
-fn the_watch_may_settle_an_unknown_write_too() {
+fn the_watch_can_resolve_a_write_in_doubt_too() {
     let mut me = holder();
     let renewed = renew(&mut me, 5_000, 11);
     me.answered(Outcome::Unknown { pause: PAUSE }, at(8_000));
     me.watched(renewed, at(8_100));
     assert_eq!(me.deadline(), at(15_000));
-    assert_eq!(me.step(at(8_100), wall(8_100)), HoldStep::Wait(at(10_000)), "no look is needed any more");
+    assert_eq!(me.step(at(8_100), wall(8_100)), HoldStep::Wait(at(10_000)), "no read is needed any more");
 }
 
 #[test]
-fn the_watch_may_overtake_the_answer() {
+fn the_watch_can_overtake_the_answer() {
     let mut me = holder();
     let renewed = renew(&mut me, 5_000, 11);
     let mut labelled = renewed.clone();
@@ -133,11 +133,11 @@ fn the_watch_may_overtake_the_answer() {
     me.watched(labelled, at(5_020));
     me.answered(Outcome::Written(renewed), at(5_030));
     assert_eq!((me.deadline(), me.revision()), (at(15_000), 12), "the older answer changes nothing");
-    assert!(!me.must_read, "and leaves nothing to look into");
+    assert!(!me.must_read, "and no read is needed");
 }
 
 #[test]
-fn an_unknown_outcome_leads_to_a_look_before_the_next_write() {
+fn an_unknown_outcome_leads_to_a_read_before_the_next_write() {
     let mut me = holder();
     renew(&mut me, 5_000, 11);
     me.answered(Outcome::Unknown { pause: Duration::ZERO }, at(5_010));
@@ -160,7 +160,7 @@ fn no_two_renewals_share_a_second_however_fast_they_follow() {
 }
 
 #[test]
-fn stamps_rise_even_if_the_wall_clock_does_not() {
+fn renew_times_rise_even_if_the_wall_clock_does_not() {
     let mut me = holder();
     let mut stamps = vec![wall(0)];
     // Set back by an hour, then ahead by a minute, then back again.
@@ -176,7 +176,7 @@ fn stamps_rise_even_if_the_wall_clock_does_not() {
 }
 
 #[test]
-fn another_holder_a_cleared_one_a_deletion_or_a_new_object_end_the_hold_at_once() {
+fn another_holder_a_cleared_holder_a_deletion_or_a_new_object_ends_the_hold_at_once() {
     let lost = |tell: &dyn Fn(&mut HoldState)| {
         let mut me = holder();
         tell(&mut me);
@@ -193,7 +193,7 @@ fn another_holder_a_cleared_one_a_deletion_or_a_new_object_end_the_hold_at_once(
 }
 
 #[test]
-fn news_from_before_the_claim_is_no_news() {
+fn events_from_before_the_claim_change_nothing() {
     let mut me = holder();
     me.watched(by("them", &me.current.clone(), 9), at(1_000));
     me.watched_deletion(8, at(1_000));
@@ -201,7 +201,7 @@ fn news_from_before_the_claim_is_no_news() {
 }
 
 #[test]
-fn a_read_shows_a_takeover_or_a_deletion_as_well() {
+fn a_read_shows_a_takeover_or_a_deletion_too() {
     let doubtful = || {
         let mut me = holder();
         renew(&mut me, 5_000, 11);
@@ -218,14 +218,14 @@ fn a_read_shows_a_takeover_or_a_deletion_as_well() {
 }
 
 #[test]
-fn edits_beside_the_record_cost_nothing_and_carry_over() {
+fn edits_beside_the_record_cost_nothing_and_are_kept() {
     let mut me = holder();
     let mut labelled = me.current.clone();
     labelled.version = version(12);
     me.watched(labelled, at(1_000));
     assert_eq!(me.step(at(1_000), wall(1_000)), HoldStep::Wait(at(5_000)));
     let HoldStep::Renew(write) = me.step(at(5_000), wall(5_000)) else { panic!("a renewal is due") };
-    assert_eq!(write.on, Some(version(12)), "the renewal builds on the edited state");
+    assert_eq!(write.on, Some(version(12)), "the renewal is conditional on the edited state");
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn an_edited_count_of_transitions_is_kept() {
     assert_eq!(
         me.step(at(3_000), wall(3_000)),
         HoldStep::Wait(at(4_000)),
-        "restored soon, but not at any rate"
+        "restored soon, but not without a pause"
     );
     let HoldStep::Renew(write) = me.step(at(4_000), wall(4_000)) else { panic!("a renewal is due") };
     assert_eq!(write.record.transitions, 41);
@@ -260,7 +260,7 @@ fn a_shortened_duration_shortens_the_hold_until_it_is_restored() {
 }
 
 #[test]
-fn a_shortened_duration_is_heeded_also_on_top_of_an_unanswered_renewal() {
+fn a_shortened_duration_shortens_the_hold_also_on_top_of_a_renewal_in_doubt() {
     let mut me = holder();
     let renewed = renew(&mut me, 5_000, 11);
     let mut edited = renewed.clone();

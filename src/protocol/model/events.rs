@@ -1,4 +1,4 @@
-//! Everything that can happen next.
+//! Every event that can happen next.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::process::State;
 use super::world::{Request, World};
 use super::{Faults, Outcome, Setup};
 
-/// What happened, by process.
+/// An event, with the process that it concerns.
 #[derive(Debug, Clone, Copy)]
 #[allow(dead_code, reason = "for people to read")]
 pub(super) enum Event {
@@ -15,19 +15,19 @@ pub(super) enum Event {
     ServedTwice(usize),
     Answered(usize),
     TimedOut(usize),
-    Watched(usize),
-    Told(usize),
+    WatchSends(usize),
+    WatchDelivers(usize),
     Releases(usize),
     Withdraws(usize),
-    Passes(usize),
+    HandsOff(usize),
     Returns(usize),
     Edited,
     Deleted,
     Emptied,
-    Intruded,
+    Seized,
 }
 
-/// Takes one from what may yet happen.
+/// Selects the fault of which one more is spent.
 type Budget = fn(&mut Faults) -> &mut u8;
 
 struct Explorer<'a> {
@@ -44,9 +44,9 @@ pub(super) fn successors(setup: &Setup, world: &World) -> Vec<(Event, World)> {
     }
     explorer.requests();
     explorer.answers();
-    explorer.news();
+    explorer.events();
     explorer.processes();
-    explorer.somebody_else();
+    explorer.other_clients();
     explorer.next
 }
 
@@ -58,7 +58,7 @@ impl Explorer<'_> {
         self.next.push((event, world));
     }
 
-    /// The same, if it may happen once more.
+    /// Explores the event if its fault may happen once more.
     fn spend(&mut self, budget: Budget, event: Event, change: impl FnOnce(&mut World)) {
         let mut left = self.world.left;
         if *budget(&mut left) > 0 {
@@ -81,7 +81,7 @@ impl Explorer<'_> {
                     |left| &mut left.repetitions,
                     Event::ServedTwice(request.process),
                     |world| {
-                        // The client is told what came of the second.
+                        // The client gets the answer to the second arrival.
                         let first = Request { stale: true, ..world.requests[at].clone() };
                         world.serve(setup, first);
                     },
@@ -101,14 +101,14 @@ impl Explorer<'_> {
         }
     }
 
-    fn news(&mut self) {
+    fn events(&mut self) {
         let (setup, world) = (self.setup, self.world);
         for number in 0..world.processes.len() {
-            if let Some(at) = world.news.iter().position(|news| news.process == number) {
-                self.explore(Event::Told(number), |world| {
-                    let news = world.news.remove(at);
+            if let Some(at) = world.events.iter().position(|event| event.process == number) {
+                self.explore(Event::WatchDelivers(number), |world| {
+                    let event = world.events.remove(at);
                     let (now, wall) = (world.now(setup, number), world.wall(setup, number));
-                    world.processes[number].told(news.revision, news.seen, now, wall);
+                    world.processes[number].watched(event.revision, event.seen, now, wall);
                 });
             }
         }
@@ -123,7 +123,7 @@ impl Explorer<'_> {
                     Event::TimedOut(number),
                     |world| {
                         let (now, wall) = (world.now(setup, number), world.wall(setup, number));
-                        world.give_up(number);
+                        world.abandon_requests(number);
                         let unknown = Outcome::Unknown { pause: Duration::ZERO };
                         world.processes[number].answered(unknown, now, wall);
                     },
@@ -131,22 +131,22 @@ impl Explorer<'_> {
             }
             let stop = |world: &mut World| {
                 let now = world.now(setup, number);
-                world.give_up(number);
+                world.abandon_requests(number);
                 world.processes[number].stop(now);
             };
             match &process.state {
-                State::Contending(_) => {
+                State::Acquiring(_) => {
                     self.spend(|left| &mut left.withdrawals, Event::Withdraws(number), stop);
                 }
                 State::Holding(_) => {
                     self.spend(|left| &mut left.releases, Event::Releases(number), stop);
                     self.spend(
                         |left| &mut left.hand_offs,
-                        Event::Passes(number),
+                        Event::HandsOff(number),
                         |world| {
                             let now = world.now(setup, number);
-                            world.give_up(number);
-                            world.processes[number].pass(setup, now);
+                            world.abandon_requests(number);
+                            world.processes[number].hand_off(setup, now);
                         },
                     );
                 }
@@ -156,21 +156,21 @@ impl Explorer<'_> {
                         |left| &mut left.returns,
                         Event::Returns(number),
                         |world| {
-                            world.processes[number].contend(setup);
+                            world.processes[number].acquire(setup);
                         },
                     );
                     continue;
                 }
             }
             if world.has_history() {
-                self.spend(|left| &mut left.news, Event::Watched(number), |world| world.watch(number));
+                self.spend(|left| &mut left.events, Event::WatchSends(number), |world| world.watch(number));
             }
         }
     }
 
-    fn somebody_else(&mut self) {
+    fn other_clients(&mut self) {
         let setup = self.setup;
-        self.spend(|left| &mut left.intrusions, Event::Intruded, |world| world.intrude(setup));
+        self.spend(|left| &mut left.seizures, Event::Seized, |world| world.seize(setup));
         if self.world.lease.is_some() {
             self.spend(|left| &mut left.edits, Event::Edited, World::edit);
             self.spend(|left| &mut left.deletions, Event::Deleted, World::delete);

@@ -1,12 +1,15 @@
-//! An exhaustive search through what can happen to the shipped state machines: every order of arrivals,
-//! delays, lost answers and repetitions, with clocks that run at different rates, and somebody else who edits,
-//! empties, deletes and claims the Lease.
+//! An exhaustive search through everything that can happen to the shipped state machines: every order of arrivals, delays,
+//! lost answers and repetitions, with clocks that run at different rates, and with another client that edits, empties,
+//! deletes and claims the Lease.
 //!
-//! One tick is one second of true time. After every event each process acts until it has to wait; everything
-//! else, what arrives when, is explored. A message that never arrives is one that arrives after the horizon.
+//! One tick is one second of true time. After every event each process acts until it has to wait. The search explores
+//! everything else, which is what arrives when. A message that never arrives is one that arrives after the horizon.
 //!
-//! At no point may two processes hold the Lease, nor a write replace the record of a hold that is not over, nor a
-//! guard be handed out with a fencing token that is not higher than the one before.
+//! Invariants, at every point:
+//!
+//! 1. At most one process holds the Lease.
+//! 2. No write replaces the record of a hold that is not over.
+//! 3. Each guard has a higher fencing token than the guard before.
 
 mod events;
 mod process;
@@ -21,7 +24,7 @@ use setup::{Faults, Flaw, Setup};
 
 use super::*;
 
-/// Nothing but delays.
+/// Delays only.
 const NOTHING: Faults = Faults {
     timeouts: 0,
     repetitions: 0,
@@ -29,15 +32,15 @@ const NOTHING: Faults = Faults {
     withdrawals: 0,
     hand_offs: 0,
     returns: 0,
-    news: 0,
+    events: 0,
     edits: 0,
     deletions: 0,
-    intrusions: 0,
+    seizures: 0,
     clearings: 0,
 };
 
-/// Clocks that differ by 20 % to either side: the fast one waits for 5 s of true time, the slow one trusts its
-/// hold for as long.
+/// Clocks that are 20 % too slow and 20 % too fast. The fast one waits for 5 s of true time, and the slow one trusts its hold
+/// for 5 s of true time.
 const DRIFTING: Setup = Setup {
     rates: &[80, 120],
     lease_duration: 6,
@@ -47,7 +50,7 @@ const DRIFTING: Setup = Setup {
     flaw: None,
 };
 
-/// Clocks that run alike, and leases so short that they may change hands twice.
+/// Clocks with the same rate, and leases so short that they can change hands twice.
 const SHORT: Setup =
     Setup { rates: &[100, 100], lease_duration: 3, token_deadline: 2, horizon: 5, ..DRIFTING };
 
@@ -84,7 +87,7 @@ fn every_flaw_is_found() {
     breaks(&SHORT, Some(Flaw::Unconditional));
 }
 
-/// Seconds, in a debug build.
+/// This takes seconds in a debug build.
 #[test]
 fn every_single_fault() {
     all_hold(&[
@@ -92,51 +95,52 @@ fn every_single_fault() {
         ("a lost answer", short(3, Faults { timeouts: 1, ..NOTHING })),
         ("a repeated write", short(3, Faults { repetitions: 1, ..NOTHING })),
         ("a release, and the same again", short(3, Faults { releases: 1, returns: 1, ..NOTHING })),
-        ("a hold handed on", short(3, Faults { hand_offs: 1, ..NOTHING })),
+        ("a hold handed off", short(3, Faults { hand_offs: 1, ..NOTHING })),
         ("an acquisition given up", short(3, Faults { withdrawals: 1, ..NOTHING })),
-        ("a watch", short(3, Faults { news: 1, ..NOTHING })),
+        ("a watch", short(3, Faults { events: 1, ..NOTHING })),
         ("an edit beside the record", short(3, Faults { edits: 1, ..NOTHING })),
         ("a deletion", short(3, Faults { deletions: 1, ..NOTHING })),
         ("an emptied holder", short(3, Faults { clearings: 1, ..NOTHING })),
-        ("an intruder", short(3, Faults { intrusions: 1, ..NOTHING })),
+        ("a seizure", short(3, Faults { seizures: 1, ..NOTHING })),
         ("three contenders", three(2, NOTHING)),
     ]);
 }
 
-/// Minutes, in a release build: asked for by `MODEL=large`.
+/// This takes minutes in a release build, so it has to be asked for by `MODEL=large`.
 #[test]
 fn faults_together() {
     if !std::env::var("MODEL").is_ok_and(|size| size == "large") {
+        println!("SKIPPED: set MODEL=large, in a release build");
         return;
     }
     let lost = Faults { timeouts: 1, ..NOTHING };
     all_hold(&[
         ("drifting clocks, a lost answer", DRIFTING),
-        ("a lost answer, two timings", SHORT),
+        ("a lost answer, two holds", SHORT),
         ("two lost answers", short(4, Faults { timeouts: 2, ..NOTHING })),
         ("a lost answer, an edit", short(4, Faults { edits: 1, ..lost })),
         ("a lost answer, a release, and again", short(3, Faults { releases: 1, returns: 1, ..lost })),
-        ("a lost answer, a hold handed on", short(3, Faults { hand_offs: 1, ..lost })),
+        ("a lost answer, a hold handed off", short(3, Faults { hand_offs: 1, ..lost })),
         (
-            "a hold handed on, then given up",
+            "a hold handed off, then given up",
             short(3, Faults { hand_offs: 1, withdrawals: 1, edits: 1, ..NOTHING }),
         ),
         (
-            "a hold handed on, a deletion, an intruder",
-            short(2, Faults { hand_offs: 1, deletions: 1, intrusions: 1, ..NOTHING }),
+            "a hold handed off, a deletion, a seizure",
+            short(2, Faults { hand_offs: 1, deletions: 1, seizures: 1, ..NOTHING }),
         ),
         ("a lost answer, given up", short(4, Faults { withdrawals: 1, ..lost })),
-        ("a lost answer, a watch", short(3, Faults { news: 2, ..lost })),
+        ("a lost answer, a watch", short(3, Faults { events: 2, ..lost })),
         (
             "a lost answer, a deletion, a repetition",
             short(2, Faults { deletions: 1, repetitions: 1, ..lost }),
         ),
-        ("a lost answer, a watch, an emptied holder", short(2, Faults { news: 1, clearings: 1, ..lost })),
+        ("a lost answer, a watch, an emptied holder", short(2, Faults { events: 1, clearings: 1, ..lost })),
         ("two deletions, a release", short(3, Faults { deletions: 2, releases: 1, ..NOTHING })),
-        ("an intruder, a lost answer", short(4, Faults { intrusions: 1, ..lost })),
+        ("a seizure, a lost answer", short(4, Faults { seizures: 1, ..lost })),
         (
-            "an intruder, releases, and again",
-            short(3, Faults { intrusions: 1, releases: 2, returns: 2, ..NOTHING }),
+            "a seizure, releases, and again",
+            short(3, Faults { seizures: 1, releases: 2, returns: 2, ..NOTHING }),
         ),
         (
             "releases, a repetition, and again",
@@ -144,14 +148,14 @@ fn faults_together() {
         ),
         ("three, a lost answer", three(2, lost)),
         ("three, a release, and again", three(2, Faults { releases: 1, returns: 1, ..NOTHING })),
-        ("three, a hold handed on", three(2, Faults { hand_offs: 1, ..lost })),
+        ("three, a hold handed off", three(2, Faults { hand_offs: 1, ..lost })),
         ("three, a deletion", three(2, Faults { deletions: 1, ..NOTHING })),
-        ("three, an intruder", three(2, Faults { intrusions: 1, ..NOTHING })),
-        ("three, a term and more", three(4, NOTHING)),
+        ("three, a seizure", three(2, Faults { seizures: 1, ..NOTHING })),
+        ("three, a hold and more", three(4, NOTHING)),
     ]);
 }
 
-/// On all cores.
+/// Runs the searches on all cores.
 fn all_hold(cases: &[(&str, Setup)]) {
     let (next, states) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);

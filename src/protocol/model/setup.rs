@@ -1,4 +1,4 @@
-//! What is explored.
+//! The parameters of one exploration.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::Timings;
 pub(super) struct Setup {
     /// The rate of each process's clock, in percent of true time: 100 is right.
     pub rates: &'static [u64],
-    /// All in seconds.
+    /// In seconds, as the two fields below.
     pub lease_duration: u64,
     pub token_deadline: u64,
     pub horizon: u64,
@@ -17,41 +17,41 @@ pub(super) struct Setup {
     pub flaw: Option<Flaw>,
 }
 
-/// How often something may happen on the way through.
+/// How often each fault may happen on one path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Faults {
-    /// Requests given up on; they may arrive all the same.
+    /// Requests whose client gives up. They may arrive all the same.
     pub timeouts: u8,
     /// Writes that arrive twice.
     pub repetitions: u8,
-    /// Holds given back.
+    /// Holds that are released.
     pub releases: u8,
-    /// Acquisitions given up.
+    /// Acquisitions that are given up.
     pub withdrawals: u8,
-    /// Holds handed on to the next acquisition of the same process.
+    /// Holds that are handed off to the next acquisition of the same process.
     pub hand_offs: u8,
     /// Processes that acquire once more.
     pub returns: u8,
-    /// States told by a watch.
-    pub news: u8,
-    /// Edits beside the record, by somebody else.
+    /// States that a watch delivers.
+    pub events: u8,
+    /// Edits beside the record, by another client.
     pub edits: u8,
-    /// Deletions of the Lease, by somebody else.
+    /// Deletions of the Lease, by another client.
     pub deletions: u8,
-    /// Claims by somebody else, who does not care for whose the Lease is.
-    pub intrusions: u8,
-    /// Holders emptied by somebody else.
+    /// Claims by another client that does not respect the holder.
+    pub seizures: u8,
+    /// Holders that another client empties.
     pub clearings: u8,
 }
 
-/// Deliberate breaches of the protocol, to see that the search finds them.
+/// Deliberate breaches of the protocol. The search has to find each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flaw {
     /// A claim counts from its answer.
     StampedAtAnswer,
-    /// The server takes every write, whatever it is conditional on.
+    /// The server makes every write and ignores its condition.
     Unconditional,
-    /// A record counts as received when it was asked for.
+    /// A record counts as received when the read was sent.
     ReceivedAtRequest,
 }
 

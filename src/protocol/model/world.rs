@@ -1,9 +1,9 @@
-//! The Lease, those who contend for it, and what is on its way between them.
+//! The Lease, the processes that contend for it, and the messages between them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::process::{Act, Process};
+use super::process::{Action, Process};
 use super::{Faults, Flaw, Instant, Outcome, Queue, Record, Setup, Snapshot, Version, WallTime, Write};
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -13,17 +13,17 @@ pub(super) struct World {
     objects: u64,
     pub lease: Option<Snapshot>,
     pub processes: Vec<Process>,
-    /// On their way to the server.
+    /// On the way to the server.
     pub requests: Vec<Request>,
-    /// On their way back.
+    /// On the way back.
     pub answers: Vec<(Request, Outcome)>,
-    /// On their way from the watch, in the order of each process.
-    pub news: Vec<News>,
+    /// On the way from the watches. Each process receives its own in order.
+    pub events: Vec<WatchEvent>,
     pub left: Faults,
-    /// From whom somebody else took the Lease: until they learn of it, they may hold beside a successor.
-    robbed: BTreeSet<String>,
-    /// Up to when the intruder holds what it has taken.
-    intruded_until: u64,
+    /// Holders from which another client took the Lease. Until they learn of it, they may hold beside a successor.
+    dispossessed: BTreeSet<String>,
+    /// The end of the hold that the other client has seized.
+    seized_until: u64,
     /// The fencing token of the last guard.
     token: u64,
     pub broken: Option<&'static str>,
@@ -32,22 +32,22 @@ pub(super) struct World {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Request {
     pub process: usize,
-    /// Nobody waits for the answer any more.
+    /// No process waits for the answer any more.
     pub stale: bool,
-    /// When it was sent, where that matters.
+    /// When it was sent, if the flaw under test needs that.
     pub sent: Option<Instant>,
-    /// `None` reads.
+    /// `None`: a read.
     pub write: Option<Write>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct News {
+pub(super) struct WatchEvent {
     pub process: usize,
     pub revision: u64,
     pub seen: Option<Snapshot>,
 }
 
-const INTRUDER: &str = "intruder";
+const OUTSIDER: &str = "outsider";
 
 impl World {
     pub(super) fn new(setup: &Setup) -> Self {
@@ -59,10 +59,10 @@ impl World {
             processes: (0..setup.rates.len()).map(|number| Process::new(number, setup)).collect(),
             requests: Vec::new(),
             answers: Vec::new(),
-            news: Vec::new(),
+            events: Vec::new(),
             left: setup.faults,
-            robbed: BTreeSet::new(),
-            intruded_until: 0,
+            dispossessed: BTreeSet::new(),
+            seized_until: 0,
             token: 0,
             broken: None,
         };
@@ -74,13 +74,13 @@ impl World {
         Instant::ORIGIN + Duration::from_millis(10 * setup.rates[process] * self.time)
     }
 
-    /// Wall clocks differ by weeks.
+    /// The wall clocks of the processes differ by weeks.
     pub(super) fn wall(&self, setup: &Setup, process: usize) -> WallTime {
         WallTime(1_000_000_000_000 * i64::try_from(process).unwrap())
             + self.now(setup, process).since_origin()
     }
 
-    /// Lets every process do what it does by itself.
+    /// Lets every process act until it has to wait.
     pub(super) fn act(&mut self, setup: &Setup) {
         for number in 0..self.processes.len() {
             while self.act_once(setup, number) {}
@@ -96,25 +96,25 @@ impl World {
     fn act_once(&mut self, setup: &Setup, number: usize) -> bool {
         let (now, wall) = (self.now(setup, number), self.wall(setup, number));
         match self.processes[number].act(setup, now, wall) {
-            Act::Send(write) => {
+            Action::Send(write) => {
                 let sent = (setup.flaw == Some(Flaw::ReceivedAtRequest)).then_some(now);
                 self.requests.push(Request { process: number, stale: false, sent, write });
             }
-            Act::Granted(token) => {
-                if !self.robbed.contains(&self.processes[number].identity()) {
+            Action::Granted(token) => {
+                if !self.dispossessed.contains(&self.processes[number].identity()) {
                     if token <= self.token {
                         self.broken = Some("a fencing token does not rise");
                     }
                     self.token = token;
                 }
             }
-            Act::Ended => self.give_up(number),
-            Act::Waits => return false,
+            Action::Ended => self.abandon_requests(number),
+            Action::Waits => return false,
         }
         true
     }
 
-    /// A write conditional on a state that has gone can change nothing, where nobody waits for its answer.
+    /// Drops writes that can no longer change anything: their state is gone, and no process waits for the answer.
     fn forget_void_requests(&mut self) {
         let found = self.lease.as_ref().map(|lease| lease.version.clone());
         let may_come_back = self.left.deletions > 0;
@@ -124,8 +124,8 @@ impl World {
         });
     }
 
-    /// What a process has under way may still arrive, but its answer is lost on it. Its watch stays open.
-    pub(super) fn give_up(&mut self, process: usize) {
+    /// The process no longer waits for the answers to its requests. The requests may still arrive. Its watch stays open.
+    pub(super) fn abandon_requests(&mut self, process: usize) {
         for request in self.requests.iter_mut().filter(|request| request.process == process) {
             request.stale = true;
         }
@@ -137,12 +137,12 @@ impl World {
         let answer = match &request.write {
             None => Outcome::Read(self.lease.clone()),
             Some(write) if self.accepts(setup, write) => {
-                if self.tramples(setup, request.process) {
+                if self.replaces_live_hold(setup, request.process) {
                     self.broken = Some("a write replaces the record of a hold that is not over");
                 }
-                // What was written after a robbery was decided on what that had left.
+                // The write was decided on a state after the dispossession: this is a new hold.
                 if let Some(holder) = &write.record.holder {
-                    self.robbed.remove(holder);
+                    self.dispossessed.remove(holder);
                 }
                 Outcome::Written(self.put(write.record.clone()))
             }
@@ -161,15 +161,15 @@ impl World {
         }
     }
 
-    /// Whether the Lease is somebody else's, who may trust in it.
-    fn tramples(&self, setup: &Setup, writer: usize) -> bool {
+    /// Whether another client or process holds the Lease and may still trust it.
+    fn replaces_live_hold(&self, setup: &Setup, writer: usize) -> bool {
         let Some(holder) = self.lease.as_ref().and_then(|lease| lease.record.holder.as_ref()) else {
             return false;
         };
-        let intruded = holder == INTRUDER && self.time < self.intruded_until;
+        let seized = holder == OUTSIDER && self.time < self.seized_until;
         let others = (0..self.processes.len()).filter(|number| *number != writer);
         let mut owners = others.filter(|number| self.processes[*number].identity() == *holder);
-        intruded || owners.any(|number| self.holds(setup, number))
+        seized || owners.any(|number| self.holds(setup, number))
     }
 
     fn put(&mut self, record: Record) -> Snapshot {
@@ -183,17 +183,20 @@ impl World {
         snapshot
     }
 
-    /// Processes that believe to hold the Lease, and whom nobody has robbed of it.
+    /// The number of processes that believe they hold the Lease, without the dispossessed ones.
     fn holders(&self, setup: &Setup) -> usize {
-        let is_robbed = |number: &usize| self.robbed.contains(&self.processes[*number].identity());
-        (0..self.processes.len()).filter(|number| self.holds(setup, *number) && !is_robbed(number)).count()
+        let is_dispossessed =
+            |number: &usize| self.dispossessed.contains(&self.processes[*number].identity());
+        (0..self.processes.len())
+            .filter(|number| self.holds(setup, *number) && !is_dispossessed(number))
+            .count()
     }
 
     fn holds(&self, setup: &Setup, number: usize) -> bool {
         self.processes[number].deadline().is_some_and(|deadline| self.now(setup, number) < deadline)
     }
 
-    /// Somebody edits what is beside the record.
+    /// Another client edits a field beside the record.
     pub(super) fn edit(&mut self) {
         if let Some(lease) = &self.lease {
             self.put(lease.record.clone());
@@ -201,38 +204,38 @@ impl World {
     }
 
     pub(super) fn delete(&mut self) {
-        self.rob();
+        self.dispossess();
         self.revision += 1;
         self.lease = None;
     }
 
     pub(super) fn empty(&mut self) {
-        self.rob();
+        self.dispossess();
         if let Some(lease) = &self.lease {
             self.put(Record { holder: None, ..lease.record.clone() });
         }
     }
 
-    /// Somebody claims, and trusts in it for as long as one of us would.
-    pub(super) fn intrude(&mut self, setup: &Setup) {
-        self.rob();
+    /// Another client claims the Lease, and trusts it for as long as a process of this crate would.
+    pub(super) fn seize(&mut self, setup: &Setup) {
+        self.dispossess();
         let now = WallTime(1_000_000_000_000_000) + Duration::from_secs(self.time);
         let previous = self.lease.as_ref().map(|lease| &lease.record);
-        let record = Record::claim(INTRUDER, setup.timings().lease_duration, previous, now);
+        let record = Record::claim(OUTSIDER, setup.timings().lease_duration, previous, now);
         self.put(record);
-        self.intruded_until = self.time + setup.token_deadline;
+        self.seized_until = self.time + setup.token_deadline;
     }
 
-    fn rob(&mut self) {
-        self.robbed.extend(self.lease.as_ref().and_then(|lease| lease.record.holder.clone()));
+    fn dispossess(&mut self) {
+        self.dispossessed.extend(self.lease.as_ref().and_then(|lease| lease.record.holder.clone()));
     }
 
-    /// A watch sends the present state on its way.
+    /// The watch of a process sends the present state.
     pub(super) fn watch(&mut self, process: usize) {
-        self.news.push(News { process, revision: self.revision, seen: self.lease.clone() });
+        self.events.push(WatchEvent { process, revision: self.revision, seen: self.lease.clone() });
     }
 
-    /// Whether there is anything to tell.
+    /// Whether there is a state that a watch could send.
     pub(super) fn has_history(&self) -> bool {
         self.revision > 0
     }
