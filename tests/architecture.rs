@@ -53,11 +53,14 @@ fn is_test(path: &Path) -> bool {
     ["tests", "tests.rs", "model"].contains(&path.file_name().unwrap().to_str().unwrap())
 }
 
-/// The first module of every path that begins with `prefix`.
+/// The first module of every path that begins with `prefix`, also of paths in braces.
 fn imports(code: &str, prefix: &str) -> BTreeSet<String> {
+    let paths = code.split(prefix).skip(1).flat_map(|rest| match rest.strip_prefix('{') {
+        Some(list) => list.split(';').next().unwrap().split([',', '{', '}']).collect(),
+        None => vec![rest],
+    });
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let after = code.split(prefix).skip(1);
-    let names = after.map(|rest| rest.split(|c| !is_word(c)).next().unwrap().to_owned());
+    let names = paths.map(|path| path.trim_start().split(|c| !is_word(c)).next().unwrap().to_owned());
     names.filter(|name| name.starts_with(char::is_lowercase)).collect()
 }
 
