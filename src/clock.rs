@@ -128,11 +128,11 @@ impl std::fmt::Debug for Clock {
 fn suspended_since_boot() -> Duration {
     use rustix::time::{ClockId, Timespec, clock_gettime};
 
-    const READING: Duration = Duration::from_millis(10);
+    const MAX_READING_GAP: Duration = Duration::from_millis(10);
     let duration = |time: Timespec| Duration::try_from(time).unwrap_or_default();
     let running = duration(clock_gettime(ClockId::Monotonic));
     let total = duration(clock_gettime(ClockId::Boottime));
-    Some(total.saturating_sub(running)).filter(|suspended| *suspended > READING).unwrap_or_default()
+    Some(total.saturating_sub(running)).filter(|suspended| *suspended > MAX_READING_GAP).unwrap_or_default()
 }
 
 /// Only Linux reports suspended time. Elsewhere the clock of a suspended machine stands still.

@@ -59,7 +59,7 @@ impl LeaseGuard {
     pub async fn lost(&self) -> LossReason {
         match self.hold.ended().await {
             EndReason::Lost(reason) => reason,
-            // Only `release` and `drop` release, and both take the guard away from whoever could wait here.
+            // Only `release` and `drop` release, and both need the guard that is borrowed here.
             EndReason::Released => LossReason::TaskEnded,
         }
     }

@@ -47,7 +47,7 @@ impl From<AcquireError> for NotAcquired {
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The longest pause after a failed request, however long the server asks the client to wait.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
 
 /// If a watch is silent for this long, a read checks it.
 const WATCH_SILENCE_LIMIT: Duration = Duration::from_secs(30);
@@ -199,7 +199,7 @@ impl AcquireDriver<'_> {
         if !context.client.reached() && waited >= context.timings.lease_duration {
             return Err(AcquireError::Unreachable { waited, last: error }.into());
         }
-        let pause = pause.min(MAX_RETRY_AFTER);
+        let pause = pause.min(MAX_RETRY_PAUSE);
         tracing::warn!(%error, ?pause, "request failed");
         context.progress.failed(error);
         Ok(Outcome::Unknown { pause })

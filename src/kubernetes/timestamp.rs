@@ -16,15 +16,15 @@ pub(super) fn micro_time(time: WallTime) -> MicroTime {
 /// Reads a time of any year in RFC 3339 form. `jiff` reads it in a year that has the same calendar and that it knows; the
 /// result is then moved to the year that the text names.
 pub(super) fn parse(text: &str) -> Option<WallTime> {
-    const CYCLE: i64 = 400;
+    const CYCLE_YEARS: i64 = 400;
     const CYCLE_MICROSECONDS: i64 = 146_097 * 24 * 3_600 * 1_000_000;
-    const KNOWN: i64 = 2000;
+    const KNOWN_YEAR: i64 = 2000;
 
     let sign = usize::from(text.starts_with(['-', '+']));
     let (year, rest) = text.split_at_checked(sign + text.get(sign..)?.find('-')?)?;
-    let since = year.parse::<i64>().ok()?.checked_sub(KNOWN)?;
-    let twin: Timestamp = format!("{:04}{rest}", KNOWN + since.rem_euclid(CYCLE)).parse().ok()?;
-    let cycles = since.div_euclid(CYCLE).checked_mul(CYCLE_MICROSECONDS)?;
+    let since = year.parse::<i64>().ok()?.checked_sub(KNOWN_YEAR)?;
+    let twin: Timestamp = format!("{:04}{rest}", KNOWN_YEAR + since.rem_euclid(CYCLE_YEARS)).parse().ok()?;
+    let cycles = since.div_euclid(CYCLE_YEARS).checked_mul(CYCLE_MICROSECONDS)?;
     Some(WallTime(cycles.checked_add(twin.as_microsecond())?))
 }
 

@@ -54,7 +54,7 @@ struct Watch {
 
 impl Watch {
     /// A watch that ends earlier was not ended because its time was over.
-    const SHORTEST_WATCH: Duration = Duration::from_secs(10);
+    const MIN_WATCH_DURATION: Duration = Duration::from_secs(10);
 
     async fn next(&mut self) -> WatchEvent {
         loop {
@@ -66,7 +66,7 @@ impl Watch {
                     } else {
                         // Its time was over: nothing was missed.
                         self.events = None;
-                        if self.opened.elapsed() < Self::SHORTEST_WATCH {
+                        if self.opened.elapsed() < Self::MIN_WATCH_DURATION {
                             return WatchEvent::Broken(self.client.short_watch());
                         }
                         Ok(None)

@@ -48,7 +48,7 @@ impl QueuePolicy {
     const QUICK_RETURN: Duration = Duration::from_millis(5);
 
     /// One slow return does not end that expectation, because the machine may be busy. Two in a row do.
-    const RETURNS_EXPECTED_AFTER_ONE: u32 = 2;
+    const EXPECTED_RETURNS: u32 = 2;
 
     pub(crate) fn new(ticket: Ticket) -> Self {
         Self {
@@ -130,7 +130,7 @@ impl QueuePolicy {
     pub(crate) fn acquiring(&mut self, now: Instant) {
         let quick = self.released.take().is_some_and(|released| released.until(now) < Self::QUICK_RETURN);
         self.expected_returns =
-            if quick { Self::RETURNS_EXPECTED_AFTER_ONE } else { self.expected_returns.saturating_sub(1) };
+            if quick { Self::EXPECTED_RETURNS } else { self.expected_returns.saturating_sub(1) };
     }
 
     /// The Lease was released.
