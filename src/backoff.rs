@@ -1,6 +1,5 @@
-//! Pauses between tries, and the randomness that they are drawn from.
+//! Pauses between tries.
 
-use std::hash::BuildHasher;
 use std::time::Duration;
 
 /// Pauses that double with each failure in a row.
@@ -40,11 +39,6 @@ impl Backoff {
 /// Between one half and all of `nominal`.
 pub(crate) fn jittered(nominal: Duration, rng: &mut fastrand::Rng) -> Duration {
     nominal.mul_f64(0.5 + rng.f64() / 2.0)
-}
-
-/// A generator with a seed from the operating system, which the standard library provides.
-pub(crate) fn seeded_rng() -> fastrand::Rng {
-    fastrand::Rng::with_seed(std::hash::RandomState::new().hash_one(0))
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
-use crate::backoff::seeded_rng;
 use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::lock::LeaseLock;
 use crate::lock_core::LockCore;
+use crate::random::Random;
 use crate::settings::{CreateMode, Options};
 
 /// Sets up a [`LeaseLock`].
@@ -49,7 +49,7 @@ pub struct LeaseLockBuilder {
     name: String,
     options: Options,
     clock: Option<Clock>,
-    rng: Option<fastrand::Rng>,
+    seed: Option<u64>,
 }
 
 impl LeaseLock {
@@ -64,7 +64,7 @@ impl LeaseLock {
 
     /// Sets up a lock on the Lease `name`.
     pub fn builder(client: kube::Client, name: impl Into<String>) -> LeaseLockBuilder {
-        LeaseLockBuilder { client, name: name.into(), options: Options::default(), clock: None, rng: None }
+        LeaseLockBuilder { client, name: name.into(), options: Options::default(), clock: None, seed: None }
     }
 }
 
@@ -161,11 +161,13 @@ impl LeaseLockBuilder {
         self
     }
 
-    /// The seed of all randomness: holder suffixes, jitter and backoff. A test with a seed can be replayed. Default: a seed
-    /// from the operating system.
+    /// The seed of all randomness: holder suffixes, jitter and backoff. A test with a seed can be replayed. Give each lock a
+    /// seed of its own: locks with the same seed draw the same holder suffixes, and then do not exclude each other.
+    ///
+    /// Default: holder suffixes come from the operating system, one by one, and so does the seed of the rest.
     #[cfg(feature = "testing")]
     pub fn rng_seed(mut self, seed: u64) -> Self {
-        self.rng = Some(fastrand::Rng::with_seed(seed));
+        self.seed = Some(seed);
         self
     }
 
@@ -177,7 +179,7 @@ impl LeaseLockBuilder {
     pub fn build(self) -> Result<LeaseLock, BuildError> {
         let settings = self.options.validate(self.name, self.client.default_namespace())?;
         let clock = self.clock.unwrap_or_else(Clock::system);
-        let rng = self.rng.unwrap_or_else(seeded_rng);
-        Ok(LeaseLock::from_core(LockCore::new(self.client, settings, clock, rng)))
+        let random = self.seed.map_or_else(Random::system, Random::seeded);
+        Ok(LeaseLock::from_core(LockCore::new(self.client, settings, clock, random)))
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::driver::{ReportRelease, StopHandle};
 use crate::error::{EndReason, LossReason, ReleaseError};
 use crate::hold::Hold;
 use crate::lease::{FencingToken, LeaseName};
-use crate::stop::{ReportRelease, StopHandle};
 
 /// Holds the lock until it is dropped, released or lost.
 ///

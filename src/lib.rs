@@ -153,8 +153,8 @@ mod lease;
 mod lock;
 mod lock_core;
 mod protocol;
+mod random;
 mod settings;
-mod stop;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -1,7 +1,7 @@
 //! The state and the operations behind a lock, which [`LeaseLock`](crate::LeaseLock) and
 //! [`Election`](crate::Election) share.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -12,21 +12,23 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument, Span};
 
 use crate::clock::Clock;
-use crate::driver::{self, Admission, Context, Fifo, Memory, Mode, NotAcquired, Progress, Session};
+use crate::driver::{
+    self, Admission, Context, Fifo, Memory, Mode, NotAcquired, Progress, Session, StopHandle,
+};
 use crate::error::{AcquireError, RequestError, ShutdownError, TryAcquireError};
 use crate::guard::LeaseGuard;
 use crate::kubernetes::LeaseClient;
 use crate::lease::{LeaseHolder, LeaseName};
 use crate::protocol::{Ticket, identity};
+use crate::random::Random;
 use crate::settings::Settings;
-use crate::stop::StopHandle;
 
 /// One lock of a process.
 pub(crate) struct LockCore {
     settings: Settings,
     client: Arc<LeaseClient>,
     clock: Clock,
-    rng: Mutex<fastrand::Rng>,
+    random: Random,
     fifo: Fifo<Memory>,
     progress: Arc<Progress>,
     /// What `shutdown` waits for: acquisitions, and releases.
@@ -35,19 +37,14 @@ pub(crate) struct LockCore {
 }
 
 impl LockCore {
-    pub(crate) fn new(
-        client: kube::Client,
-        settings: Settings,
-        clock: Clock,
-        mut rng: fastrand::Rng,
-    ) -> Self {
+    pub(crate) fn new(client: kube::Client, settings: Settings, clock: Clock, random: Random) -> Self {
         let client = Arc::new(LeaseClient::new(client, &settings));
-        let memory = Memory::new(client.clone(), clock.clone(), &settings, Ticket(rng.u64(..)));
+        let memory = Memory::new(client.clone(), clock.clone(), &settings, Ticket(random.number()));
         Self {
             settings,
             client,
             clock,
-            rng: Mutex::new(rng),
+            random,
             fifo: Fifo::new(memory),
             progress: Arc::default(),
             pending: TaskTracker::new(),
@@ -178,7 +175,7 @@ impl LockCore {
 
     /// A new source of randomness.
     pub(crate) fn fork_rng(&self) -> fastrand::Rng {
-        self.rng.lock().unwrap_or_else(PoisonError::into_inner).fork()
+        self.random.fork()
     }
 
     /// The span of events that concern the lock, and not a single acquisition.
@@ -207,7 +204,7 @@ impl LockCore {
 
     /// The context of a new acquisition.
     fn context(&self) -> Context {
-        let me = identity::generate(&self.settings.identity, &mut self.fork_rng());
+        let me = identity::generate(&self.settings.identity, self.random.nonce());
         Context {
             client: self.client.clone(),
             clock: self.clock.clone(),

@@ -13,11 +13,11 @@ use tokio::sync::oneshot;
 
 use super::retry::{InFlight, outcome_of};
 use super::session::Session;
+use super::stop::StopRequest;
 use crate::backoff::Backoff;
 use crate::hold::Hold;
 use crate::kubernetes::{Failure, WatchEvent};
 use crate::protocol::{HoldState, HoldStep, Instant, Loss, Outcome, Snapshot};
-use crate::stop::StopRequest;
 
 /// A watch that was open before the claim has to tell of the claim within this time. If it does not, it is dead.
 const CLAIM_EVENT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -15,6 +15,7 @@ mod progress;
 mod release;
 mod retry;
 mod session;
+mod stop;
 mod watcher;
 
 pub(crate) use acquire::{Mode, NotAcquired};
@@ -22,6 +23,7 @@ pub(crate) use fifo::{Admission, Fifo};
 pub(crate) use memory::Memory;
 pub(crate) use progress::Progress;
 pub(crate) use session::{Context, Session};
+pub(crate) use stop::{ReportRelease, StopHandle};
 
 use std::time::Duration;
 
@@ -32,8 +34,8 @@ use crate::error::{EndReason, LossReason, ReleaseError};
 use crate::hold::Hold;
 use crate::lease::FencingToken;
 use crate::protocol::{Claim, HoldState, Loss};
-use crate::stop::StopRequest;
 use hold::HoldEnd;
+use stop::StopRequest;
 
 /// How long an idle watch stays open: a task that acquires again within this time finds it.
 const IDLE_WATCH_TIMEOUT: Duration = Duration::from_secs(1);
