@@ -132,10 +132,11 @@ impl AcquireState {
         self.availability.is_some()
     }
 
-    /// Whether a claim of ours may have created the Lease.
+    /// Whether a claim of ours has created the Lease, or may have created it.
     pub(crate) fn may_have_created(&self) -> bool {
+        let won = self.won.as_ref().is_some_and(|claim| claim.created);
         let in_flight = matches!(self.in_flight, Some(Request::Claim { on: None, .. }));
-        in_flight || self.in_doubt.as_ref().is_some_and(|claims| claims.on.is_none())
+        won || in_flight || self.in_doubt.as_ref().is_some_and(|claims| claims.on.is_none())
     }
 
     /// Decides. A returned [`AcquireStep::Read`] or [`AcquireStep::Claim`] counts as sent at `now`.
@@ -217,6 +218,10 @@ impl AcquireState {
 
     /// The way to ensure that no claim of ours stays in the Lease. `None` if there was no claim.
     pub(crate) fn withdraw(mut self, now: Instant) -> Option<ReleaseState> {
+        if let Some(Claim { sent, snapshot, .. }) = self.won {
+            let deadline = sent + self.timings.token_deadline;
+            return Some(ReleaseState::of_hold(self.me, snapshot, false, deadline));
+        }
         if let Some(Request::Claim { on, attempt }) = self.in_flight.take() {
             self.mark_in_doubt(on, attempt);
         }

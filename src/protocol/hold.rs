@@ -168,7 +168,11 @@ impl HoldState {
             }
             (_, Outcome::Read(Some(snapshot))) => {
                 self.must_read = false;
-                self.observe(snapshot, now);
+                // A read tells what is true after its sending, whatever its revision: a store may have been restored.
+                match self.foreign(&snapshot) {
+                    Some(loss) => self.lose(loss),
+                    None => self.observe(snapshot, now),
+                }
             }
             (_, Outcome::Read(None)) => self.lose(Loss::Deleted),
             (request, Outcome::Unknown { pause }) => {
@@ -197,13 +201,8 @@ impl HoldState {
         if seen.version.revision <= self.current.version.revision {
             return;
         }
-        if seen.version.uid != self.current.version.uid {
-            return self.lose(Loss::Deleted);
-        }
-        match &seen.record.holder {
-            Some(holder) if *holder == self.me => {}
-            Some(holder) => return self.lose(Loss::TakenOver { by: holder.clone() }),
-            None => return self.lose(Loss::Cleared),
+        if let Some(loss) = self.foreign(&seen) {
+            return self.lose(loss);
         }
         let expected = match self.attempt_seen_in(&seen.record) {
             Some(attempt) => self.confirm(attempt),
@@ -213,6 +212,18 @@ impl HoldState {
             self.on_foreign_edit(&seen.record, now);
         }
         self.current = seen;
+    }
+
+    /// The loss that a state shows, if it is not ours.
+    fn foreign(&self, seen: &Snapshot) -> Option<Loss> {
+        if seen.version.uid != self.current.version.uid {
+            return Some(Loss::Deleted);
+        }
+        match &seen.record.holder {
+            Some(holder) if *holder == self.me => None,
+            Some(holder) => Some(Loss::TakenOver { by: holder.clone() }),
+            None => Some(Loss::Cleared),
+        }
     }
 
     fn attempt_seen_in(&self, record: &Record) -> Option<Attempt> {

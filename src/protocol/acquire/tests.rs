@@ -240,3 +240,16 @@ fn giving_up_needs_no_request_unless_a_claim_may_have_been_made() {
     me.0.refused();
     assert!(!withdraw(me), "it was refused");
 }
+
+#[test]
+fn a_creation_that_a_read_revealed_is_ours_and_is_released_if_it_is_not_wanted() {
+    let mut me = Me::new(Carryover::Unknown);
+    me.read(None, 0);
+    let write = me.claim(1);
+    me.answer(unknown(), 2);
+    me.read(Some(made(&write, 5)), 300);
+    assert!(me.0.may_have_created(), "the claim in doubt was made");
+    let mut release = me.0.withdraw(at(300)).expect("the won claim is released");
+    let ReleaseStep::Write(write) = release.step(at(300), WALL) else { panic!("nothing is in doubt") };
+    assert_eq!((write.on, write.record.holder), (Some(state("me", 5).version), None));
+}

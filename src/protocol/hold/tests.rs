@@ -281,3 +281,16 @@ fn a_record_without_a_duration_ends_the_hold() {
     me.watched(edited, at(1_000));
     assert_eq!(me.step(at(1_000), wall(1_000)), HoldStep::Lost(Loss::Deadline));
 }
+
+/// A store that was restored from a backup counts from an earlier revision.
+#[test]
+fn a_read_that_shows_another_holder_is_believed_whatever_its_revision() {
+    for (other, loss) in [("them", Loss::TakenOver { by: "them".into() }), ("", Loss::Cleared)] {
+        let mut me = holder();
+        let renewed = renew(&mut me, 5_000, 11);
+        me.answered(Outcome::Unknown { pause: Duration::ZERO }, at(5_001));
+        assert_eq!(me.step(at(5_001), wall(5_001)), HoldStep::Read);
+        me.answered(Outcome::Read(Some(by(other, &renewed, 3))), at(5_002));
+        assert_eq!(me.step(at(5_002), wall(5_002)), HoldStep::Lost(loss));
+    }
+}
