@@ -1,4 +1,4 @@
-//! The test support that this program borrows finds its files by the folders of the library and of its build.
+//! This program uses the test support of the library, which needs the folder of the library and that of its build.
 
 use std::env;
 use std::path::Path;

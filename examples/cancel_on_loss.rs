@@ -1,10 +1,10 @@
-//! A job that is stopped the moment it loses its lock, and carries on where it was once it has the lock again.
+//! A job that stops immediately when it loses its lock, and continues where it stopped when it has the lock again.
 //!
 //! ```text
 //! cargo run --example cancel_on_loss
 //! ```
 //!
-//! An administrator meddles with the Lease while the job runs: first takes it over, later deletes it.
+//! While the job runs, an administrator first takes the Lease over, and later deletes it.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -36,39 +36,39 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if by != "administrator" {
         return Err(format!("lost the lock for other reasons: {losses:?}").into());
     }
-    println!("all {PAGES} pages indexed, in spite of it all");
+    println!("all {PAGES} pages indexed, although the lock was lost twice");
     Ok(())
 }
 
-/// Runs the job to its end, over as many holds of the lock as that takes.
+/// Runs the job to its end, in as many holds of the lock as it needs.
 ///
-/// `with` is `acquire`, then a `select!` between the job and the guard's token, then `release`.
+/// `with` acquires the lock, runs the job until it ends or the guard's token is cancelled, and releases the lock.
 async fn reindex(
     lock: &LeaseLock,
     progress: &watch::Sender<u32>,
 ) -> Result<Vec<LossReason>, WithError<Infallible>> {
     let mut losses = Vec::new();
     loop {
-        match lock.with(|held| index_pages(held, progress)).await {
+        match lock.with(|hold| index_pages(hold, progress)).await {
             Ok(()) => return Ok(losses),
-            // The job has been dropped by now. What to do next is to queue again: whoever took the lock may need
-            // it for good reason, and `with` waits until it is free.
+            // The job has been dropped. Now the loop queues for the lock again: the new holder may need it, and `with`
+            // waits until the lock is free.
             Err(WithError::Lost(reason)) => {
                 println!("stopped: {reason}");
                 losses.push(reason);
             }
-            // Without permission, say, there is no use in trying again.
+            // Another attempt would fail too, for example without the permission.
             Err(error) => return Err(error),
         }
     }
 }
 
-/// The job. It can be dropped at each `.await`, so it notes what it has done after each step.
+/// The job. It can be dropped at each `.await`, so it records its progress after each step.
 ///
-/// Tasks and threads that it starts would not be dropped with it: hand them `held.token()`.
-async fn index_pages(held: Hold, progress: &watch::Sender<u32>) -> Result<(), Infallible> {
+/// If it started tasks or threads, they would not be dropped with it. They would need `hold.token()`.
+async fn index_pages(hold: Hold, progress: &watch::Sender<u32>) -> Result<(), Infallible> {
     let done = *progress.borrow();
-    println!("holding the lock with token {}, starting at page {}", held.fencing_token(), done + 1);
+    println!("holding the lock with token {}, starting at page {}", hold.fencing_token(), done + 1);
     for page in done + 1..=PAGES {
         sleep(Duration::from_millis(200)).await;
         println!("  page {page}");
@@ -77,7 +77,7 @@ async fn index_pages(held: Hold, progress: &watch::Sender<u32>) -> Result<(), In
     Ok(())
 }
 
-/// What `kubectl edit lease reindex` and `kubectl delete lease reindex` would do.
+/// Does the same as `kubectl edit lease reindex` and `kubectl delete lease reindex`.
 async fn administrate(
     server: LeaseServer,
     mut progress: watch::Receiver<u32>,

@@ -1,12 +1,12 @@
-//! Four workers write one ledger, one at a time, whatever happens to them: one crashes while it holds the lock,
-//! one is cut off from the API server and stops before its successor starts, and a write that arrives too late is
-//! refused by its fencing token.
+//! Four workers write one ledger, one at a time, even if they fail. One worker crashes while it holds the lock. Another
+//! one is disconnected from the API server, and stops before its successor starts. The ledger refuses a write that
+//! arrives too late, because of its fencing token.
 //!
 //! ```text
 //! cargo run --example exclusive_job
 //! ```
 //!
-//! needs no cluster: the API server is part of the program. With `-- --cluster` the same happens on the Lease
+//! This needs no cluster: the API server is part of the program. With `-- --cluster` the workers use the Lease
 //! `exclusive-job-ledger` in the cluster and the namespace of the current kubeconfig. Watch it with
 //! `kubectl get lease exclusive-job-ledger -o yaml --watch`.
 
@@ -32,21 +32,21 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 const LEASE: &str = "exclusive-job-ledger";
 const WORKERS: [&str; 4] = ["ada", "bob", "cleo", "dan"];
 
-/// As short as it can be, so that the successor of the crashed worker is not long in coming.
+/// The minimum, so that the successor of the crashed worker need not wait for long.
 const LEASE_DURATION: Duration = Duration::from_secs(3);
 
-/// The ledger is full when it has so many lines. A worker writes a few of them in its turn, then rests.
+/// The ledger is full when it has `LINES` lines. A worker writes a few of them in each turn, and then rests.
 const LINES: usize = 24;
 const LINES_PER_TURN: usize = 3;
 const TIME_PER_LINE: Duration = Duration::from_millis(250);
 const REST: Duration = Duration::from_millis(500);
 
-/// Whoever gets the second turn crashes in the middle of it; whoever gets the fourth is cut off.
-const CRASHES: usize = 2;
-const CUT_OFF: usize = 4;
+/// The worker with the second turn crashes in the middle of it. The worker with the fourth turn is disconnected.
+const CRASH_TURN: usize = 2;
+const DISCONNECT_TURN: usize = 4;
 
 fn main() -> Result<()> {
-    // Silent unless asked: RUST_LOG=kube_lease_lock=debug shows what the locks do.
+    // Without RUST_LOG nothing is logged. RUST_LOG=kube_lease_lock=debug shows what the locks do.
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into());
     tracing_subscriber::fmt().with_env_filter(filter.from_env_lossy()).with_writer(std::io::stderr).init();
     let api = match std::env::args().nth(1).as_deref() {
@@ -79,20 +79,21 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// A worker stands for a process of its own: it shares no runtime, no client and no lock with the others.
+    /// Each worker represents a process: it shares no runtime, no client and no lock with the others.
     fn process(&self) -> Result<()> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let still_held = runtime.block_on(self.work())?;
-        // The end of a process is the end of all its tasks: none is left to renew or to release.
+        let unreleased = runtime.block_on(self.work())?;
+        // When a process ends, all its tasks end: none of them can renew or release the Lease any more.
         drop(runtime);
-        drop(still_held);
+        drop(unreleased);
         Ok(())
     }
 
-    /// Takes turns with the others until the ledger is full. Returns what it holds when its process ends.
+    /// Takes turns with the others until the ledger is full. Returns the guard if the worker crashes while it holds the
+    /// lock.
     async fn work(&self) -> Result<Option<LeaseGuard>> {
-        let cut = Arc::new(AtomicBool::new(false));
-        let client = cuttable(self.api.connect().await?, cut.clone());
+        let disconnected = Arc::new(AtomicBool::new(false));
+        let client = disconnectable(self.api.connect().await?, disconnected.clone());
         let lock =
             LeaseLock::builder(client, LEASE).identity(self.name).lease_duration(LEASE_DURATION).build()?;
 
@@ -102,10 +103,10 @@ impl Worker<'_> {
             let token = guard.fencing_token();
             let turn = self.timeline.begin_turn(self.name, token).await;
             let lines = match turn {
-                CRASHES => 1,
-                CUT_OFF => {
-                    self.says("is cut off", "from the API server, and does not know");
-                    cut.store(true, Ordering::Relaxed);
+                CRASH_TURN => 1,
+                DISCONNECT_TURN => {
+                    self.says("is cut off", "from the API server, but does not know it");
+                    disconnected.store(true, Ordering::Relaxed);
                     LINES
                 }
                 _ => LINES_PER_TURN,
@@ -115,15 +116,15 @@ impl Worker<'_> {
             tokio::select! {
                 biased;
                 () = lost.cancelled() => {
-                    // The writing ended where it was: `select!` polls it no more.
+                    // The writing has stopped: `select!` does not poll it any more.
                     self.timeline.end_turn(turn, "stops", guard.lost().await).await;
                     self.late_write(token).await?;
-                    cut.store(false, Ordering::Relaxed);
+                    disconnected.store(false, Ordering::Relaxed);
                     self.says("is back", "");
                 }
                 written = self.write(lines, token) => {
                     written?;
-                    if turn == CRASHES {
+                    if turn == CRASH_TURN {
                         self.timeline.end_turn(turn, "crashes", "and releases nothing").await;
                         return Ok(Some(guard));
                     }
@@ -142,7 +143,7 @@ impl Worker<'_> {
         Ok(None)
     }
 
-    /// The job that needs the lock: two workers that read the same last line would write the same next one.
+    /// The job that needs the lock: two workers that read the same last line would write the same next line.
     async fn write(&self, lines: usize, token: FencingToken) -> Result<(), Refused> {
         for _ in 0..lines {
             let number = self.ledger.next_line(token).await?;
@@ -156,7 +157,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// A write that was on its way when the lock was lost. No lock can call it back, but the ledger can refuse it.
+    /// Simulates a write that was sent before the lock was lost. No lock can stop it, but the ledger can refuse it.
     async fn late_write(&self, token: FencingToken) -> Result<()> {
         let number = self.ledger.next_line(token).await?;
         timeout(2 * LEASE_DURATION, async {
@@ -176,7 +177,7 @@ impl Worker<'_> {
     }
 }
 
-/// The shared resource. It takes any number as the next line, but nothing from a holder of the past.
+/// The shared resource. It accepts any line number, but no write from an earlier holder.
 #[derive(Default)]
 struct Ledger {
     pages: Mutex<Pages>,
@@ -190,7 +191,7 @@ struct Pages {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("line {number} comes with token {token}, but token {newest} was here before")]
+#[error("line {number} has token {token}, but the ledger has seen token {newest}")]
 struct Refused {
     number: usize,
     token: FencingToken,
@@ -198,7 +199,7 @@ struct Refused {
 }
 
 impl Ledger {
-    /// Reading for the sake of writing needs the token too: what was read must not change any more.
+    /// A read before a write needs the token too, so that an earlier holder cannot write between the two.
     async fn next_line(&self, token: FencingToken) -> Result<usize, Refused> {
         let mut pages = self.pages.lock().await;
         let number = pages.lines.last().map_or(1, |(number, _)| number + 1);
@@ -237,7 +238,7 @@ impl Pages {
     }
 }
 
-/// Where the Lease is.
+/// The API server with the Lease.
 enum Api {
     InProcess(LeaseServer),
     Cluster,
@@ -255,13 +256,13 @@ impl Api {
     }
 }
 
-/// A client whose requests hang while `cut` is set.
-fn cuttable(client: Client, cut: Arc<AtomicBool>) -> Client {
+/// A client whose requests hang while `disconnected` is set.
+fn disconnectable(client: Client, disconnected: Arc<AtomicBool>) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request| {
-        let (client, cut) = (client.clone(), cut.clone());
+        let (client, disconnected) = (client.clone(), disconnected.clone());
         async move {
-            if cut.load(Ordering::Relaxed) {
+            if disconnected.load(Ordering::Relaxed) {
                 pending::<()>().await;
             }
             client.send(request).await
@@ -270,7 +271,7 @@ fn cuttable(client: Client, cut: Arc<AtomicBool>) -> Client {
     Client::new(service, namespace)
 }
 
-/// What happens when: told as it happens, and kept for the audit.
+/// Prints each event when it happens, and keeps the turns for the audit.
 struct Timeline {
     start: Instant,
     turns: Mutex<Vec<Turn>>,
@@ -302,7 +303,7 @@ impl Timeline {
         let mut turns = self.turns.lock().await;
         let after = turns.last().map(|last| match last.ends {
             Some(ends) => format!(", {:.1?} after {} {}", begins - ends, last.worker, last.how),
-            None => format!(", while {} holds it too!", last.worker),
+            None => format!(", while {} holds the lock too!", last.worker),
         });
         let after = after.unwrap_or_default();
         self.say(worker, "HOLDS", format_args!("token {token}{after}"));
@@ -319,7 +320,7 @@ impl Timeline {
     }
 }
 
-/// Whether all went as promised.
+/// Checks whether the lock and the ledger kept their promises.
 fn audit(pages: &Pages, timeline: &Timeline) -> Result<()> {
     let turns = timeline.turns.blocking_lock();
     let mut passed = true;
@@ -344,9 +345,9 @@ fn audit(pages: &Pages, timeline: &Timeline) -> Result<()> {
             .zip(turns.iter().skip(1))
             .all(|(turn, next)| turn.ends.is_some_and(|ends| ends <= next.begins)),
     );
-    for (number, how) in [(CRASHES, "crashes"), (CUT_OFF, "stops")] {
+    for (number, how) in [(CRASH_TURN, "crashes"), (DISCONNECT_TURN, "stops")] {
         let Some([turn, next]) = turns.get(number - 1..=number) else {
-            return Err(format!("nobody comes after turn {number}").into());
+            return Err(format!("no turn follows turn {number}").into());
         };
         let since_start = |instant: Instant| instant.duration_since(timeline.start).as_secs_f64();
         let ends = turn.ends.map_or(f64::INFINITY, since_start);
@@ -362,7 +363,7 @@ fn audit(pages: &Pages, timeline: &Timeline) -> Result<()> {
         );
     }
 
-    check(format!("refused for a token of the past: {}", pages.refused), pages.refused > 0);
+    check(format!("writes refused because of an old token: {}", pages.refused), pages.refused > 0);
 
     if passed { Ok(()) } else { Err("a promise was broken".into()) }
 }

@@ -1,11 +1,11 @@
-//! Fencing in SQL: a row that refuses the late write of a holder that has been replaced.
+//! Fencing in SQL: a row that refuses the late write of an earlier holder.
 //!
 //! ```text
 //! cargo run --example fenced_sqlite
 //! ```
 //!
-//! The lock alone cannot do that. A statement that is on its way to the database when the lock is lost arrives
-//! when it arrives. The row remembers the highest fencing token that it has seen, and takes no lower one.
+//! The lock alone cannot do that: it cannot stop a statement that was sent before the lock was lost. The row stores the
+//! highest fencing token that it has seen, and refuses lower ones.
 
 use std::time::Duration;
 
@@ -35,17 +35,17 @@ async fn main() -> Result<()> {
     let slow_read = read(&db, ACCOUNT, slow_token)?;
     println!("slow reads  {slow_read}  with token {slow_token}");
 
-    // But then its network fails, and its lock is lost.
+    // Then its network fails, and it loses the lock.
     slow_link.inject(Fault::hang());
     println!("slow loses the lock: {}", slow_guard.lost().await);
 
-    // Quick takes over, and takes 30 out.
+    // Quick takes over, and withdraws 30.
     let quick_guard = quick.acquire().await?;
     let quick_token = quick_guard.fencing_token();
     let quick_read = read(&db, ACCOUNT, quick_token)?;
     println!("quick reads {quick_read}  with token {quick_token}");
 
-    // The write that slow sent long ago arrives in the middle of it.
+    // Now the write arrives that slow sent before.
     match write(&db, ACCOUNT, slow_read + 50, slow_token) {
         Err(refused) => println!("slow writes {}: {refused}", slow_read + 50),
         Ok(()) => return Err("the stale write was accepted".into()),
@@ -71,8 +71,8 @@ fn account_lock(link: &Link, identity: &str) -> Result<LeaseLock, BuildError> {
         .build()
 }
 
-/// Reads for the sake of writing. That raises the fence: had it only been raised by the write, a stale write could
-/// still get in between the two.
+/// Reads before a write. The read raises the fence too. Otherwise a stale write could arrive between this read and its
+/// write.
 fn read(db: &Connection, id: i64, token: FencingToken) -> Result<i64> {
     let sql = "UPDATE accounts SET fence = ?1 WHERE id = ?2 AND fence <= ?1 RETURNING balance";
     db.query_row(sql, (fence(token)?, id), |row| row.get(0)).optional()?.ok_or_else(|| refused(token))
@@ -86,7 +86,7 @@ fn write(db: &Connection, id: i64, balance: i64, token: FencingToken) -> Result<
     }
 }
 
-/// SQL has no unsigned numbers. A `resourceVersion` never exceeds `i64::MAX`: etcd counts with an `int64`.
+/// SQL has no unsigned numbers. A `resourceVersion` never exceeds `i64::MAX`, because etcd counts with an `int64`.
 fn fence(token: FencingToken) -> Result<i64> {
     Ok(i64::try_from(u64::from(token))?)
 }

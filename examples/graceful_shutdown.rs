@@ -1,12 +1,12 @@
-//! A service that works under the lock, and on SIGTERM lets go of it in the right order: stop the work first,
-//! release second, `shutdown` last. Its successor need not wait for the Lease to expire.
+//! A service that works under the lock, and ends in the right order on SIGTERM: it stops the work first, releases the
+//! lock second, and calls `shutdown` last. Its successor need not wait until the Lease expires.
 //!
 //! ```text
 //! cargo run --example graceful_shutdown
 //! ```
 //!
-//! needs no cluster, and sends the SIGTERM to itself after a while. With `-- --cluster` it holds the Lease
-//! `graceful-shutdown` in the namespace of the current kubeconfig, until somebody terminates it.
+//! This needs no cluster, and the program sends SIGTERM to itself after two seconds. With `-- --cluster` it holds the
+//! Lease `graceful-shutdown` in the namespace of the current kubeconfig until it gets a signal.
 
 #[cfg(unix)]
 #[tokio::main]
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(not(unix))]
 fn main() {
-    println!("This example is about SIGTERM, which this system does not have.");
+    println!("This example needs SIGTERM, which this system does not have.");
 }
 
 #[cfg(unix)]
@@ -50,21 +50,22 @@ mod unix {
         let lock = LeaseLock::new(client, "graceful-shutdown")?;
 
         let outcome = run_service(&lock).await;
-        // All guards are dropped now, their releases under way. Without this the process might end first.
+        // All guards have been dropped, and their releases are in progress. Without this call the process might end
+        // first.
         lock.shutdown().await?;
         outcome?;
 
         match lock.holder().await? {
             None => println!("the Lease is free"),
-            Some(next) if in_cluster => println!("the Lease went to {}", next.identity),
+            Some(next) if in_cluster => println!("the Lease is now held by {}", next.identity),
             Some(_) => return Err("the Lease is still held".into()),
         }
         Ok(())
     }
 
-    /// Runs until a signal comes, then stops the work. So the work ends before the lock is let go.
+    /// Runs until a signal comes, then stops the work. So the work ends before the lock is released.
     async fn run_service(lock: &LeaseLock) -> Result<()> {
-        // Both tasks share the lock: one works, the other queues for it.
+        // Both tasks share the lock: one of them works, and the other one waits for the lock.
         let stop = CancellationToken::new();
         let mut service = JoinSet::new();
         for name in ["first", "second"] {
@@ -73,21 +74,21 @@ mod unix {
         let flat = |ended: Result<Result<(), AcquireError>, JoinError>| Ok(ended??);
         let mut outcome = tokio::select! {
             signal = terminated() => signal.map(|signal| println!("{signal}: stopping")).map_err(Into::into),
-            // Before its time a task ends only if it fails.
+            // Before the signal a task ends only if it fails.
             Some(ended) = service.join_next() => flat(ended),
         };
         stop.cancel();
-        // Whatever the reason: when this returns, all tasks have ended, and their guards with them.
+        // When this loop ends, all tasks have ended and have dropped their guards, whatever the reason.
         while let Some(ended) = service.join_next().await {
             outcome = outcome.and(flat(ended));
         }
         outcome
     }
 
-    /// Works under the lock until told to stop.
+    /// Works under the lock until `stop` is cancelled.
     async fn serve(name: &'static str, lock: LeaseLock, stop: CancellationToken) -> Result<(), AcquireError> {
         while !stop.is_cancelled() {
-            // Whoever still waits for the lock when it is time to go just stops waiting.
+            // A task that still waits for the lock when `stop` is cancelled stops waiting.
             let Some(guard) = stop.run_until_cancelled(lock.acquire()).await else {
                 break;
             };
@@ -95,9 +96,9 @@ mod unix {
             println!("{name} holds the lock");
             let lost = guard.token();
             for batch in 1..=5 {
-                // A lost lock cuts the batch short. A wish to stop waits for the end of it: well within the time that
-                // Kubernetes leaves a pod, `terminationGracePeriodSeconds`.
-                // `biased`: once the token has fired, the work is not polled again.
+                // A lost lock stops the batch immediately. `stop` only takes effect after the batch, which is much
+                // shorter than the time that Kubernetes gives a pod, `terminationGracePeriodSeconds`. Because of
+                // `biased`, the work is not polled again after the token was cancelled.
                 tokio::select! {
                     biased;
                     () = lost.cancelled() => {
@@ -110,7 +111,7 @@ mod unix {
                     break;
                 }
             }
-            // Dropping releases, wherever the work ends: here, by `?`, or in a panic.
+            // Dropping the guard releases the lock, wherever the work ends: here, with `?`, or in a panic.
             drop(guard);
         }
         println!("{name} has stopped");
@@ -122,7 +123,7 @@ mod unix {
         println!("{name} has done batch {batch}");
     }
 
-    /// Waits for SIGTERM, which Kubernetes sends, or SIGINT, which is Ctrl-C.
+    /// Waits for SIGTERM, which Kubernetes sends, or for SIGINT, which Ctrl-C sends.
     async fn terminated() -> std::io::Result<&'static str> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

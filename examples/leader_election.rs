@@ -1,10 +1,11 @@
-//! Three replicas of a controller, one of which leads. It steps down, is cut off, is shut down: another goes on.
+//! Three replicas of a controller, one of which leads. When the leader steps down, is disconnected or is shut down,
+//! another replica takes over.
 //!
 //! ```text
 //! cargo run --example leader_election
 //! ```
 //!
-//! Each replica stands for election in the background, and follows a watch channel that says whether it leads.
+//! Each replica takes part in the election in the background, and follows a watch channel that says whether it leads.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use kube_lease_lock::{Election, FencingToken, Hold, LeaseLock};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-/// Who reconciled, and under which leadership.
+/// The replica that reconciled, and the fencing token of its leadership.
 type Round = (usize, FencingToken);
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -33,7 +34,7 @@ async fn main() -> Result<()> {
     replicas[leader].as_ref().ok_or("gone")?.election.step_down().await?;
 
     let (leader, token) = next_leader(&mut rounds, Some((leader, token))).await?;
-    println!("-- {} is cut off from the API server, and does not know", NAMES[leader]);
+    println!("-- {} is cut off from the API server, but does not know it", NAMES[leader]);
     let link = replicas[leader].as_ref().ok_or("gone")?.link.clone();
     link.inject(Fault::hang());
     link.mute_watches();
@@ -51,7 +52,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// One process, as it were: it shares neither client nor lock with the others.
+/// Each replica represents a process: it shares neither client nor lock with the others.
 struct Replica {
     link: Link,
     lock: LeaseLock,
@@ -70,7 +71,7 @@ impl Replica {
         Ok(Self { link, lock, election })
     }
 
-    /// Its successor need not wait for the Lease to expire.
+    /// Releases the Lease, so that the successor need not wait until it expires.
     async fn shut_down(self) -> Result<()> {
         self.election.stop().await?;
         self.lock.shutdown().await?;
@@ -85,18 +86,18 @@ async fn follow(
     rounds: mpsc::UnboundedSender<Round>,
 ) {
     while leadership.changed().await.is_ok() {
-        let held = leadership.borrow_and_update().clone();
-        let Some(held) = held else {
+        let hold = leadership.borrow_and_update().clone();
+        let Some(hold) = hold else {
             println!("{} does not lead", NAMES[me]);
             continue;
         };
-        println!("{} leads, with token {}", NAMES[me], held.fencing_token());
-        // What stops the work is the token, not the channel, which may lag behind.
-        let lost = held.token();
+        println!("{} leads, with token {}", NAMES[me], hold.fencing_token());
+        // The token stops the work, not the channel, which may lag behind.
+        let lost = hold.token();
         tokio::select! {
             biased;
-            () = lost.cancelled() => println!("{} has stopped: {}", NAMES[me], held.ended().await),
-            () = reconcile(me, held.fencing_token(), rounds.clone()) => {}
+            () = lost.cancelled() => println!("{} has stopped: {}", NAMES[me], hold.ended().await),
+            () = reconcile(me, hold.fencing_token(), rounds.clone()) => {}
         }
     }
 }
@@ -112,13 +113,13 @@ async fn reconcile(me: usize, token: FencingToken, rounds: mpsc::UnboundedSender
     }
 }
 
-/// Waits until another than `last` has done its first round, and checks that none comes from a leader replaced.
+/// Waits for the first round of another leader than `last`, and checks that no round comes from an earlier leader.
 async fn next_leader(rounds: &mut mpsc::UnboundedReceiver<Round>, last: Option<Round>) -> Result<Round> {
     let mut newest = last;
     loop {
         let round = timeout(Duration::from_secs(30), rounds.recv()).await?.ok_or("all replicas are gone")?;
         if newest.is_some_and(|(_, token)| round.1 < token) {
-            return Err(format!("{} worked after it had been replaced", NAMES[round.0]).into());
+            return Err(format!("{} worked after another replica had taken over", NAMES[round.0]).into());
         }
         newest = Some(round);
         if last.is_none_or(|(leader, _)| leader != round.0) {

@@ -1,4 +1,4 @@
-//! The control plane that the other tests rely on keeps its own promises.
+//! Tests of the control plane that the other tests use.
 
 mod support;
 
@@ -12,9 +12,12 @@ use kube::{Client, Error};
 use support::ControlPlane;
 use tokio::time::timeout;
 
+/// A server that works answers within this time.
+const NO_ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
+
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn it_says_which_version_it_is() {
+async fn it_knows_its_version() {
     let version = ControlPlane::shared().await.version().await;
     println!("Kubernetes {version}");
     assert!(version.starts_with("v1."), "{version}");
@@ -39,14 +42,14 @@ async fn leases_are_created_read_and_watched() -> Result<(), Error> {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn each_namespace_is_new() {
+async fn each_fresh_namespace_is_new() {
     let plane = ControlPlane::shared().await;
     assert_ne!(plane.fresh_namespace().await, plane.fresh_namespace().await);
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn users_may_do_what_they_were_granted_and_nothing_else() {
+async fn a_user_has_only_the_permissions_that_were_granted() {
     let plane = ControlPlane::shared().await;
     let namespace = plane.fresh_namespace().await;
     let leases = leases(plane.client_as("reader").await, &namespace);
@@ -89,14 +92,13 @@ async fn a_restart_keeps_the_data_and_the_address() -> Result<(), Error> {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn it_answers_late_when_it_was_paused() {
+async fn a_paused_server_answers_when_it_continues() {
     let plane = ControlPlane::start().await;
     let leases = leases(plane.client().await, &plane.fresh_namespace().await);
     let paused = plane.pause();
     let answer = leases.get("a");
     tokio::pin!(answer);
-    let patience = Duration::from_millis(300);
-    assert!(timeout(patience, &mut answer).await.is_err(), "a paused API server answered");
+    assert!(timeout(NO_ANSWER_TIMEOUT, &mut answer).await.is_err(), "a paused API server answered");
 
     drop(paused);
     assert_code(answer.await, 404);
@@ -104,7 +106,7 @@ async fn it_answers_late_when_it_was_paused() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn its_etcd_can_be_paused_alone() -> Result<(), Error> {
+async fn etcd_can_be_paused_alone() -> Result<(), Error> {
     let plane = ControlPlane::start_with_separate_etcd().await;
     let client = plane.client().await;
     let leases = leases(client.clone(), &plane.fresh_namespace().await);
@@ -112,7 +114,7 @@ async fn its_etcd_can_be_paused_alone() -> Result<(), Error> {
     let (posted, new) = (PostParams::default(), lease("a"));
     let creation = leases.create(&posted, &new);
     tokio::pin!(creation);
-    assert!(timeout(Duration::from_millis(300), &mut creation).await.is_err(), "written without etcd");
+    assert!(timeout(NO_ANSWER_TIMEOUT, &mut creation).await.is_err(), "the server wrote without etcd");
     client.apiserver_version().await?;
 
     drop(paused);
@@ -121,7 +123,7 @@ async fn its_etcd_can_be_paused_alone() -> Result<(), Error> {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn it_ends_with_its_parent_and_leaves_nothing_behind() {
+async fn it_ends_with_its_standard_input_and_removes_its_folder() {
     let plane = ControlPlane::start().await;
     let data = plane.data();
     assert!(data.exists());
@@ -131,7 +133,7 @@ async fn it_ends_with_its_parent_and_leaves_nothing_behind() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn it_counts_requests() -> Result<(), Error> {
+async fn it_logs_requests() -> Result<(), Error> {
     let plane = ControlPlane::start_audited().await;
     let namespace = plane.fresh_namespace().await;
     let leases = leases(plane.client_as("counted").await, &namespace);

@@ -1,4 +1,4 @@
-//! What comes with this crate: from where, under which licences, in how many versions.
+//! The dependencies of this crate: their sources, licences and versions.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 
@@ -8,13 +8,13 @@ use std::process::Command;
 use serde_json::Value;
 use spdx::{Expression, ParseMode};
 
-/// Fine in any program.
+/// Licences that any program can accept.
 const LICENCES: [&str; 5] = ["Apache-2.0", "BSD-3-Clause", "MIT", "Unicode-3.0", "Zlib"];
-/// They come with TLS by rustls, which tests use, and applications may choose.
+/// Licences of dependencies of rustls. Tests use it, and applications may choose it.
 const LICENCES_OF_TESTS: [&str; 2] = ["CDLA-Permissive-2.0", "ISC"];
-/// Without which no client speaks HTTP/2.
+/// The crates that a client needs for HTTP/2.
 const HTTP_2: [&str; 5] = ["equivalent", "fnv", "h2", "hashbrown", "indexmap"];
-/// Types of these are in the API, or have to be the same for everybody in the process.
+/// Crates whose types are in the API, or of which a process must have only one version.
 const ONE_VERSION: [&str; 10] = [
     "http",
     "hyper",
@@ -47,12 +47,13 @@ impl Dependencies {
     }
 }
 
-/// What a user gets with all features of this crate that leave TLS to the application, as `name version`.
+/// The crates that a user gets with all features except TLS, as `name version`.
 fn shipped() -> BTreeSet<String> {
     shipped_with("--features=client,testing")
 }
 
-/// The metadata cannot tell: there, what tests ask of a package and what the library asks of it is one.
+/// `cargo tree` is needed for this. The metadata does not separate the features that tests need from those that the
+/// library needs.
 fn shipped_with(features: &str) -> BTreeSet<String> {
     let tree = cargo("tree", &[features, "--edges=normal", "--target=all", "--prefix=none", "--format={p}"]);
     let name_and_version = |line: &str| {
@@ -74,7 +75,7 @@ fn cargo(command: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn all_come_from_crates_io() {
+fn all_dependencies_come_from_crates_io() {
     for package in Dependencies::read().foreign() {
         let source = &package["source"];
         assert_eq!(source, "registry+https://github.com/rust-lang/crates.io-index", "{}", package["name"]);
@@ -82,25 +83,25 @@ fn all_come_from_crates_io() {
 }
 
 #[test]
-fn all_have_licences_that_anybody_can_live_with() {
+fn all_licences_are_acceptable() {
     let (dependencies, shipped) = (Dependencies::read(), shipped());
-    assert!(shipped.len() > 50, "this is not all: {shipped:?}");
+    assert!(shipped.len() > 50, "the list is incomplete: {shipped:?}");
     for package in dependencies.foreign() {
         let licence = package["license"].as_str().unwrap_or_default();
         let expression = Expression::parse_mode(licence, ParseMode::LAX);
         let expression = expression.unwrap_or_else(|error| panic!("{}: {error}", package["name"]));
         let text = |field: &str| package[field].as_str().unwrap();
         let of_tests = !shipped.contains(&format!("{} {}", text("name"), text("version")));
-        let fine = expression.evaluate(|requirement| {
+        let acceptable = expression.evaluate(|requirement| {
             let Some(id) = requirement.license.id().map(|id| id.name) else { return false };
             LICENCES.contains(&id) || of_tests && LICENCES_OF_TESTS.contains(&id)
         });
-        assert!(fine, "{}: {licence}", package["name"]);
+        assert!(acceptable, "{}: {licence}", package["name"]);
     }
 }
 
 #[test]
-fn what_everybody_shares_comes_once() {
+fn shared_crates_have_one_version() {
     let dependencies = Dependencies::read();
     for name in ONE_VERSION {
         let versions = dependencies.foreign().filter(|package| package["name"] == name);
@@ -128,21 +129,21 @@ fn tls_and_the_version_of_kubernetes_are_left_to_the_application() {
 }
 
 #[test]
-fn features_bring_nothing_that_kube_does_not_bring_anyway_except_http_2() {
+fn features_add_no_crates_beyond_those_of_kube_except_for_http_2() {
     for (feature, of_kube) in [
         ("--features=testing", "--no-default-features"),
         ("--features=client", "--no-default-features"),
         ("--features=rustls-tls", "--features=kube/rustls-tls"),
     ] {
         let (with, without) = (shipped_with(feature), shipped_with(of_kube));
-        let brought = with.difference(&without).map(|package| package.split(' ').next().unwrap());
-        let unexpected: Vec<_> = brought.filter(|name| !HTTP_2.contains(name)).collect();
-        assert!(unexpected.is_empty(), "{feature} brings {unexpected:?}");
+        let added = with.difference(&without).map(|package| package.split(' ').next().unwrap());
+        let unexpected: Vec<_> = added.filter(|name| !HTTP_2.contains(name)).collect();
+        assert!(unexpected.is_empty(), "{feature} adds {unexpected:?}");
     }
 }
 
 #[test]
-fn docs_rs_is_told_features_that_exist() {
+fn the_features_for_docs_rs_exist() {
     let dependencies = Dependencies::read();
     let own = dependencies.own();
     for feature in own["metadata"]["docs"]["rs"]["features"].as_array().unwrap() {

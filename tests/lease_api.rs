@@ -1,9 +1,9 @@
-//! What a Kubernetes API server does with Leases, as far as the lock builds on it: one fact, one test.
+//! The facts about Leases and the Kubernetes API server on which the lock relies: one test for each fact.
 //!
-//! `src/lease_api.md` tells the same; its table is compared with the server here.
+//! `src/lease_api.md` describes the same facts. These tests also compare its table with the server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
-#![allow(clippy::needless_pass_by_value, reason = "bodies read better with json!() as an argument")]
+#![allow(clippy::needless_pass_by_value, reason = "bodies are easier to read with json!() as an argument")]
 
 #[allow(dead_code, reason = "shared with the conformance tests")]
 #[path = "conformance/request.rs"]
@@ -21,28 +21,28 @@ use support::ControlPlane;
 use tokio::time::sleep;
 
 const ANOTHER_UID: &str = "11111111-2222-4333-8444-555555555555";
-const X: &str = "fieldSelector=metadata.name%3Dx";
+const FIELD_SELECTOR: &str = "fieldSelector=metadata.name%3Dx";
 
-/// A namespace on the server, and who asks.
-struct Asker {
+/// A client with a namespace of its own.
+struct Session {
     client: Client,
     namespace: String,
 }
 
-impl Asker {
+impl Session {
     async fn new() -> Self {
         Self::on(ControlPlane::shared().await).await
     }
 
     async fn on(plane: &ControlPlane) -> Self {
         let mut config = plane.config().await;
-        // A refusal is an answer.
+        // The answers matter here, errors included: a client that retries would hide them.
         config.default_retry = false;
         Self { client: Client::try_from(config).unwrap(), namespace: plane.fresh_namespace().await }
     }
 
-    /// The HTTP status of the answer, and its body: an object, or the list of a watch's events.
-    async fn ask(&self, request: Request) -> (u16, Value) {
+    /// The HTTP status of the answer, and its body: an object, or the list of the events of a watch.
+    async fn send(&self, request: Request) -> (u16, Value) {
         let request = request.build(|text| text.replace("<ns>", &self.namespace));
         let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         let answer = self.client.send(request).await.unwrap();
@@ -54,19 +54,19 @@ impl Asker {
     }
 
     async fn code(&self, request: Request) -> u16 {
-        self.ask(request).await.0
+        self.send(request).await.0
     }
 
-    /// What a request leaves, which has to succeed.
-    async fn done(&self, request: Request) -> Value {
-        let (code, object) = self.ask(request).await;
+    /// The object in the answer to a request that has to succeed.
+    async fn ok(&self, request: Request) -> Value {
+        let (code, object) = self.send(request).await;
         assert!(code < 300, "{code} {object}");
         object
     }
 
-    /// The events of a watch that lasts for a second, as type and object.
+    /// The events of a watch that lasts one second, as type and object.
     async fn events(&self, query: &str) -> Vec<(String, Value)> {
-        let (code, events) = self.ask(watch().query(&format!("timeoutSeconds=1&{query}"))).await;
+        let (code, events) = self.send(watch().query(&format!("timeoutSeconds=1&{query}"))).await;
         assert_eq!(code, 200, "{events}");
         let event = |event: &Value| (event["type"].as_str().unwrap().to_owned(), event["object"].clone());
         events.as_array().unwrap().iter().map(event).collect()
@@ -81,7 +81,7 @@ fn kinds(events: &[(String, Value)]) -> Vec<&str> {
     events.iter().map(|(kind, _)| kind.as_str()).collect()
 }
 
-/// The table in the page, row by row: the write, and the answers to it.
+/// The rows of the table in the page: the write, and the answers to it.
 fn table() -> Vec<(String, Vec<String>)> {
     let page = include_str!("../src/lease_api.md");
     let rows = page.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
@@ -95,23 +95,23 @@ fn table() -> Vec<(String, Vec<String>)> {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn writes_answer_as_the_table_says() {
-    let asker = Asker::new().await;
+async fn the_table_shows_the_answers_to_writes() {
+    let session = Session::new().await;
     let (mut number, mut different) = (0, Vec::new());
     for (write, expected) in table() {
         let mut answers = Vec::new();
         for state in ["as read", "changed since", "created anew", "missing"] {
             number += 1;
             let name = format!("x{number}");
-            let read = asker.done(post(held(&name, "a"))).await;
+            let read = session.ok(post(held(&name, "a"))).await;
             if state == "changed since" {
-                asker.done(merge(&name, json!({ "spec": { "leaseTransitions": 1 } }))).await;
+                session.ok(merge(&name, json!({ "spec": { "leaseTransitions": 1 } }))).await;
             }
             if matches!(state, "created anew" | "missing") {
-                asker.done(delete(&name)).await;
+                session.ok(delete(&name)).await;
             }
             if state == "created anew" {
-                asker.done(post(held(&name, "b"))).await;
+                session.ok(post(held(&name, "b"))).await;
             }
             let mut metadata = json!({ "name": name });
             let (verb, conditions) = write.split_once(", ").unwrap_or((&write, ""));
@@ -123,7 +123,7 @@ async fn writes_answer_as_the_table_says() {
             }
             let body = lease(metadata, json!({ "holderIdentity": "me" }));
             answers.push(
-                asker
+                session
                     .code(match verb {
                         "PUT" => put(&name, body),
                         "apply" => apply(&name, "me", body).force(),
@@ -139,64 +139,72 @@ async fn writes_answer_as_the_table_says() {
             different.push(format!("| {write} | {} |", answers.join(" | ")));
         }
     }
-    assert!(different.is_empty(), "in truth:\n{}", different.join("\n"));
-    assert!(number >= 40, "the table has shrunk to {number} answers");
+    assert!(different.is_empty(), "the server differs from the table:\n{}", different.join("\n"));
+    assert!(number >= 40, "the table has only {number} answers");
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn an_apply_with_another_uid_is_invalid_where_there_is_a_lease_and_a_conflict_where_there_is_none() {
-    let asker = Asker::new().await;
-    let read = asker.done(post(held("x", "a"))).await;
+async fn an_apply_with_another_uid_is_invalid_if_the_lease_exists_and_a_conflict_if_not() {
+    let session = Session::new().await;
+    let read = session.ok(post(held("x", "a"))).await;
     let rv = &read["metadata"]["resourceVersion"];
     for (name, code, says) in [("x", 422, "field is immutable"), ("y", 409, "uid mismatch")] {
         let body = lease(json!({ "name": name, "uid": ANOTHER_UID, "resourceVersion": rv }), json!({}));
-        let (answered, status) = asker.ask(apply(name, "me", body).force()).await;
+        let (answered, status) = session.send(apply(name, "me", body).force()).await;
         assert!(
             answered == code && status["message"].as_str().unwrap().contains(says),
             "{answered} {status}"
         );
     }
     let body = lease(json!({ "name": "x", "uid": ANOTHER_UID, "resourceVersion": rv }), json!({}));
-    assert_eq!(asker.code(put("x", body)).await, 409);
+    assert_eq!(session.code(put("x", body)).await, 409);
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn a_write_that_changes_nothing_makes_no_new_version() {
-    let asker = Asker::new().await;
-    let first = asker.done(apply("x", "me", held("x", "a")).force()).await;
-    let again = asker.done(apply("x", "me", held("x", "a")).force()).await;
-    let merged = asker.done(merge("x", json!({ "spec": { "holderIdentity": "a" } }))).await;
-    let put_back = asker.done(put("x", first.clone())).await;
+async fn a_write_without_a_change_makes_no_new_version() {
+    let session = Session::new().await;
+    let first = session.ok(apply("x", "me", held("x", "a")).force()).await;
+    let again = session.ok(apply("x", "me", held("x", "a")).force()).await;
+    let merged = session.ok(merge("x", json!({ "spec": { "holderIdentity": "a" } }))).await;
+    let put_back = session.ok(put("x", first.clone())).await;
     for later in [again, merged, put_back] {
         assert_eq!(version(&later), version(&first));
     }
     let renewed = json!({ "holderIdentity": "a", "renewTime": "2020-01-01T00:00:00.000000Z" });
-    assert!(version(&asker.done(apply("x", "me", named("x", renewed)).force()).await) > version(&first));
+    assert!(version(&session.ok(apply("x", "me", named("x", renewed)).force()).await) > version(&first));
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn field_ownership_is_no_lock() {
-    let asker = Asker::new().await;
-    asker.done(apply("x", "one", held("x", "a"))).await;
-    assert_eq!(asker.code(apply("x", "two", held("x", "b"))).await, 409, "another manager, another value");
-    assert_eq!(asker.code(apply("x", "one", held("x", "b"))).await, 200, "another process, the same manager");
-    assert_eq!(asker.code(apply("x", "two", held("x", "b"))).await, 200, "another manager, the same value");
-    assert_eq!(asker.code(apply("x", "one", held("x", "c"))).await, 409, "owned by both now");
-    assert_eq!(asker.code(apply("x", "three", held("x", "d")).force()).await, 200, "by force");
-    assert_eq!(asker.code(merge("x", json!({ "spec": { "holderIdentity": "e" } }))).await, 200, "by merging");
-    let current = asker.done(get("x")).await;
+async fn field_ownership_is_not_a_lock() {
+    let session = Session::new().await;
+    session.ok(apply("x", "one", held("x", "a"))).await;
+    assert_eq!(session.code(apply("x", "two", held("x", "b"))).await, 409, "another manager, another value");
+    assert_eq!(
+        session.code(apply("x", "one", held("x", "b"))).await,
+        200,
+        "another process, the same manager"
+    );
+    assert_eq!(session.code(apply("x", "two", held("x", "b"))).await, 200, "another manager, the same value");
+    assert_eq!(session.code(apply("x", "one", held("x", "c"))).await, 409, "owned by both now");
+    assert_eq!(session.code(apply("x", "three", held("x", "d")).force()).await, 200, "by force");
+    assert_eq!(
+        session.code(merge("x", json!({ "spec": { "holderIdentity": "e" } }))).await,
+        200,
+        "by merging"
+    );
+    let current = session.ok(get("x")).await;
     let body = lease(current["metadata"].clone(), json!({ "holderIdentity": "f" }));
-    assert_eq!(asker.code(put("x", body)).await, 200, "by replacing");
+    assert_eq!(session.code(put("x", body)).await, 200, "by replacing");
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn a_spec_has_few_rules() {
-    let asker = Asker::new().await;
-    asker.done(post(named("x", json!({})))).await;
+async fn the_rules_for_a_spec() {
+    let session = Session::new().await;
+    session.ok(post(named("x", json!({})))).await;
     for (spec, code) in [
         (json!({ "holderIdentity": "" }), 200),
         (json!({ "holderIdentity": null, "leaseDurationSeconds": null, "renewTime": null }), 200),
@@ -207,18 +215,18 @@ async fn a_spec_has_few_rules() {
         (json!({ "leaseTransitions": 4 }), 200),
         (json!({ "leaseTransitions": -1 }), 422),
     ] {
-        assert_eq!(asker.code(merge("x", json!({ "spec": spec }))).await, code, "{spec}");
+        assert_eq!(session.code(merge("x", json!({ "spec": spec }))).await, code, "{spec}");
     }
     let longest = vec!["a".repeat(63); 4].join(".")[..253].to_owned();
-    assert_eq!(asker.code(post(held(&longest, "a"))).await, 201);
-    assert_eq!(asker.code(post(held(&format!("{longest}a"), "a"))).await, 422);
+    assert_eq!(session.code(post(held(&longest, "a"))).await, 201);
+    assert_eq!(session.code(post(held(&format!("{longest}a"), "a"))).await, 422);
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn a_time_has_exactly_six_digits() {
-    let asker = Asker::new().await;
-    let read = asker.done(apply("x", "me", held("x", "a"))).await;
+async fn a_time_has_exactly_six_fractional_digits() {
+    let session = Session::new().await;
+    let read = session.ok(apply("x", "me", held("x", "a"))).await;
     for (time, fine) in [
         ("2020-01-01T00:00:00.123456Z", true),
         ("2020-01-01T02:00:00.123456+02:00", true),
@@ -227,9 +235,9 @@ async fn a_time_has_exactly_six_digits() {
         ("2020-01-01T00:00:00Z", false),
     ] {
         let spec = json!({ "holderIdentity": "a", "renewTime": time });
-        let replaced = asker.code(put("x", lease(read["metadata"].clone(), spec.clone())).dry()).await;
-        let applied = asker.code(apply("x", "me", named("x", spec.clone())).dry()).await;
-        let merged = asker.code(merge("x", json!({ "spec": spec })).dry()).await;
+        let replaced = session.code(put("x", lease(read["metadata"].clone(), spec.clone())).dry()).await;
+        let applied = session.code(apply("x", "me", named("x", spec.clone())).dry()).await;
+        let merged = session.code(merge("x", json!({ "spec": spec })).dry()).await;
         let expected = if fine { (200, 200, 200) } else { (400, 500, 422) };
         assert_eq!((replaced, applied, merged), expected, "{time}");
     }
@@ -238,7 +246,7 @@ async fn a_time_has_exactly_six_digits() {
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
 async fn a_time_may_lie_beyond_the_year_9999() {
-    let asker = Asker::new().await;
+    let session = Session::new().await;
     for (i, (given, served)) in [
         ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
         ("9999-12-31T23:59:59.999999-23:59", "10000-01-01T23:58:59.999999Z"),
@@ -248,27 +256,27 @@ async fn a_time_may_lie_beyond_the_year_9999() {
     .enumerate()
     {
         let name = format!("x{i}");
-        asker.done(post(named(&name, json!({ "renewTime": given })))).await;
-        let read = asker.done(get(&name)).await;
+        session.ok(post(named(&name, json!({ "renewTime": given })))).await;
+        let read = session.ok(get(&name)).await;
         assert_eq!(read["spec"]["renewTime"], served);
         let (uid, version) = (&read["metadata"]["uid"], &read["metadata"]["resourceVersion"]);
         let metadata = json!({ "name": name, "uid": uid, "resourceVersion": version });
         let claim = json!({ "holderIdentity": "me", "renewTime": "2020-01-01T00:00:00.000000Z" });
-        assert_eq!(asker.code(apply(&name, "me", lease(metadata, claim)).force()).await, 200);
+        assert_eq!(session.code(apply(&name, "me", lease(metadata, claim)).force()).await, 200);
     }
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
 async fn versions_rise_with_every_write_also_across_deletion() {
-    let asker = Asker::new().await;
-    let created = asker.done(post(held("x", "a"))).await;
-    let other = asker.done(post(held("y", "a"))).await;
-    asker.done(delete("x")).await;
-    let events = asker.events(&format!("{X}&resourceVersion={}", version(&created))).await;
+    let session = Session::new().await;
+    let created = session.ok(post(held("x", "a"))).await;
+    let other = session.ok(post(held("y", "a"))).await;
+    session.ok(delete("x")).await;
+    let events = session.events(&format!("{FIELD_SELECTOR}&resourceVersion={}", version(&created))).await;
     assert_eq!(kinds(&events), ["DELETED"]);
     let deleted = version(&events[0].1);
-    let again = asker.done(post(held("x", "a"))).await;
+    let again = session.ok(post(held("x", "a"))).await;
     let versions = [version(&created), version(&other), deleted, version(&again)];
     assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
     assert_ne!(created["metadata"]["uid"], again["metadata"]["uid"]);
@@ -276,46 +284,46 @@ async fn versions_rise_with_every_write_also_across_deletion() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn a_watch_tells_all_that_comes_after_its_version() {
-    let asker = Asker::new().await;
-    let first = version(&asker.done(post(held("x", "a"))).await);
-    asker.done(post(held("y", "a"))).await;
-    let second = asker.done(merge("x", json!({ "spec": { "holderIdentity": "b" } }))).await;
-    asker.done(merge("x", json!({ "metadata": { "labels": { "a": "b" } } }))).await;
-    asker.done(delete("x")).await;
-    let last = version(&asker.done(post(held("x", "c"))).await);
+async fn a_watch_sends_every_change_after_its_version() {
+    let session = Session::new().await;
+    let first = version(&session.ok(post(held("x", "a"))).await);
+    session.ok(post(held("y", "a"))).await;
+    let second = session.ok(merge("x", json!({ "spec": { "holderIdentity": "b" } }))).await;
+    session.ok(merge("x", json!({ "metadata": { "labels": { "a": "b" } } }))).await;
+    session.ok(delete("x")).await;
+    let last = version(&session.ok(post(held("x", "c"))).await);
     sleep(Duration::from_millis(500)).await;
 
-    let events = asker.events(&format!("{X}&resourceVersion={first}")).await;
+    let events = session.events(&format!("{FIELD_SELECTOR}&resourceVersion={first}")).await;
     assert_eq!(kinds(&events), ["MODIFIED", "MODIFIED", "DELETED", "ADDED"]);
     assert_eq!((version(&events[0].1), version(&events[3].1)), (version(&second), last));
     for any in ["", "&resourceVersion=0"] {
-        let events = asker.events(&format!("{X}{any}")).await;
+        let events = session.events(&format!("{FIELD_SELECTOR}{any}")).await;
         assert_eq!(
             (kinds(&events), version(&events[0].1)),
             (vec!["ADDED"], last),
-            "it begins with what there is"
+            "the watch begins with the existing Lease"
         );
     }
-    let future = asker.events(&format!("{X}&resourceVersion={last}000000")).await;
-    assert_eq!(kinds(&future), [""; 0], "silence");
+    let future = session.events(&format!("{FIELD_SELECTOR}&resourceVersion={last}000000")).await;
+    assert_eq!(kinds(&future), [""; 0], "there are no events");
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn a_watch_from_a_version_forgotten_is_opened_and_told_410_and_after_a_restart_most_are() {
+async fn a_watch_from_a_compacted_version_gets_410_and_a_restart_forgets_most_versions() {
     let plane = ControlPlane::start().await;
-    let asker = Asker::on(&plane).await;
-    let read = version(&asker.done(post(held("x", "a"))).await);
-    asker.done(merge("x", json!({ "spec": { "holderIdentity": "b" } }))).await;
-    asker.done(post(held("z", "a"))).await;
+    let session = Session::on(&plane).await;
+    let read = version(&session.ok(post(held("x", "a"))).await);
+    session.ok(merge("x", json!({ "spec": { "holderIdentity": "b" } }))).await;
+    session.ok(post(held("z", "a"))).await;
     plane.restart().await;
-    let asker = Asker { client: plane.client().await, ..asker };
-    let last = version(&asker.done(get("x")).await);
-    asker.done(post(held("y", "a"))).await;
+    let session = Session { client: plane.client().await, ..session };
+    let last = version(&session.ok(get("x")).await);
+    session.ok(post(held("y", "a"))).await;
     sleep(Duration::from_millis(500)).await;
     for version in [1, read, last] {
-        let events = asker.events(&format!("{X}&resourceVersion={version}")).await;
+        let events = session.events(&format!("{FIELD_SELECTOR}&resourceVersion={version}")).await;
         assert_eq!(kinds(&events), ["ERROR"], "from {version}");
         assert_eq!((&events[0].1["code"], &events[0].1["reason"]), (&json!(410), &json!("Expired")));
     }
@@ -323,19 +331,19 @@ async fn a_watch_from_a_version_forgotten_is_opened_and_told_410_and_after_a_res
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn nonsense_for_a_version_is_a_fault_of_the_server() {
-    let asker = Asker::new().await;
+async fn an_invalid_version_causes_an_internal_error() {
+    let session = Session::new().await;
     let garbage = |name: &str| lease(json!({ "name": name, "resourceVersion": "x1" }), json!({}));
     let create = |name: &str| lease(json!({ "name": name, "resourceVersion": "1" }), json!({}));
-    asker.done(post(held("x", "a"))).await;
-    assert_eq!(asker.code(put("missing", garbage("missing"))).await, 500);
-    assert_eq!(asker.code(post(create("x"))).await, 500, "though there is one");
-    assert_eq!(asker.code(post(create("missing"))).await, 500);
+    session.ok(post(held("x", "a"))).await;
+    assert_eq!(session.code(put("missing", garbage("missing"))).await, 500);
+    assert_eq!(session.code(post(create("x"))).await, 500, "although the Lease exists");
+    assert_eq!(session.code(post(create("missing"))).await, 500);
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn a_role_for_one_name_permits_to_create_by_put_and_apply_but_not_by_post() {
+async fn a_role_for_one_name_allows_creation_by_put_and_apply_but_not_by_post() {
     let plane = ControlPlane::shared().await;
     for (verbs, put_code, apply_code) in [
         (r#"["create", "update"]"#, 201, 403),
@@ -343,23 +351,23 @@ async fn a_role_for_one_name_permits_to_create_by_put_and_apply_but_not_by_post(
         (r#"["update", "patch"]"#, 403, 403),
         (r#"["get", "watch", "list", "create", "update", "patch"]"#, 201, 201),
     ] {
-        let admin = Asker::on(plane).await;
+        let admin = Session::on(plane).await;
         let user = format!("creator-{}", admin.namespace);
         plane.grant(&admin.namespace, &user, &role(verbs)).await;
-        let asker = Asker { client: plane.client_as(&user).await, namespace: admin.namespace.clone() };
-        assert_eq!(asker.code(post(held("x", "a"))).await, 403, "POST with {verbs}");
-        assert_eq!(asker.code(put("x", held("x", "a"))).await, put_code, "PUT with {verbs}");
-        let _ = admin.ask(delete("x")).await;
-        assert_eq!(asker.code(apply("x", "me", held("x", "a"))).await, apply_code, "apply with {verbs}");
+        let session = Session { client: plane.client_as(&user).await, namespace: admin.namespace.clone() };
+        assert_eq!(session.code(post(held("x", "a"))).await, 403, "POST with {verbs}");
+        assert_eq!(session.code(put("x", held("x", "a"))).await, put_code, "PUT with {verbs}");
+        let _ = admin.send(delete("x")).await;
+        assert_eq!(session.code(apply("x", "me", held("x", "a"))).await, apply_code, "apply with {verbs}");
         let reads = if verbs.contains("watch") { 200 } else { 403 };
         for (read, code) in [
             (get("x"), reads),
-            (list().query(X), reads),
-            (watch().query("timeoutSeconds=1").query(X), reads),
+            (list().query(FIELD_SELECTOR), reads),
+            (watch().query("timeoutSeconds=1").query(FIELD_SELECTOR), reads),
             (list(), 403),
             (watch().query("timeoutSeconds=1"), 403),
         ] {
-            assert_eq!(asker.code(read.clone()).await, code, "{read} with {verbs}");
+            assert_eq!(session.code(read.clone()).await, code, "{read} with {verbs}");
         }
     }
 }
@@ -380,21 +388,21 @@ rules:
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn a_namespace_being_deleted_takes_updates_but_no_new_leases() {
-    let asker = Asker::new().await;
-    let read = asker.done(post(held("x", "a"))).await;
-    let namespaces = Api::<Namespace>::all(asker.client.clone());
-    namespaces.delete(&asker.namespace, &DeleteParams::default()).await.unwrap();
+async fn a_namespace_that_is_being_deleted_accepts_updates_but_no_new_leases() {
+    let session = Session::new().await;
+    let read = session.ok(post(held("x", "a"))).await;
+    let namespaces = Api::<Namespace>::all(session.client.clone());
+    namespaces.delete(&session.namespace, &DeleteParams::default()).await.unwrap();
     sleep(Duration::from_millis(500)).await;
     for create in [put("y", held("y", "a")), apply("y", "me", held("y", "a")), post(held("y", "a"))] {
-        let (code, status) = asker.ask(create).await;
+        let (code, status) = session.send(create).await;
         assert_eq!((code, &status["details"]["causes"][0]["reason"]), (403, &json!("NamespaceTerminating")));
     }
     assert_eq!(
-        asker.code(put("x", lease(read["metadata"].clone(), json!({ "holderIdentity": "b" })))).await,
+        session.code(put("x", lease(read["metadata"].clone(), json!({ "holderIdentity": "b" })))).await,
         200
     );
     let nowhere = put("y", held("y", "a")).within("missing");
-    let (code, status) = asker.ask(nowhere).await;
+    let (code, status) = session.send(nowhere).await;
     assert_eq!((code, &status["details"]["kind"]), (404, &json!("namespaces")));
 }

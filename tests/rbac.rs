@@ -1,4 +1,4 @@
-//! The permissions that the README prints are enough, and each of them is needed.
+//! The permissions in the README are sufficient, and each of them is necessary.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 
@@ -13,7 +13,8 @@ use tokio::time::timeout;
 
 const NAME: &str = "nightly-report";
 const VERBS: &str = r#"verbs: ["get", "watch", "create", "update", "patch"]"#;
-const SOON: Duration = Duration::from_secs(20);
+/// Long enough for anything that happens immediately, even on a slow machine.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The YAML block of the README's section on permissions.
 fn readme_yaml() -> &'static str {
@@ -29,13 +30,13 @@ fn lock(client: Client, namespace: &str) -> LeaseLock {
 }
 
 #[test]
-fn the_readme_prints_the_verbs() {
+fn the_readme_contains_the_verbs() {
     assert!(readme_yaml().contains(VERBS) && readme_yaml().contains(NAME));
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn the_readmes_permissions_are_enough() {
+async fn the_permissions_in_the_readme_are_sufficient() {
     let plane = ControlPlane::shared().await;
     let namespace = plane.fresh_namespace().await;
     plane.grant(&namespace, "reporter", readme_yaml()).await;
@@ -43,32 +44,32 @@ async fn the_readmes_permissions_are_enough() {
     for _ in 0..2 {
         locks.push(lock(plane.client_as("reporter").await, &namespace));
     }
-    let guard = timeout(SOON, locks[0].acquire()).await.unwrap().unwrap();
+    let guard = timeout(EVENT_TIMEOUT, locks[0].acquire()).await.unwrap().unwrap();
     let waiter = locks.pop().unwrap();
     let waiting = tokio::spawn(async move { waiter.acquire().await });
-    // Some renewals, and a watch on each side.
+    // Time for some renewals, with a watch on each side.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(guard.is_held() && !waiting.is_finished());
     guard.release().await.unwrap();
-    timeout(SOON, waiting).await.unwrap().unwrap().unwrap().release().await.unwrap();
+    timeout(EVENT_TIMEOUT, waiting).await.unwrap().unwrap().unwrap().release().await.unwrap();
     assert_eq!(locks[0].holder().await.unwrap(), None);
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn a_missing_permission_is_named_at_once() {
+async fn an_error_names_the_missing_permission() {
     let plane = ControlPlane::shared().await;
     for missing in ["get", "create", "update", "patch"] {
         let namespace = plane.fresh_namespace().await;
         if missing == "patch" {
-            // Without it a Lease can be created, but not claimed.
+            // A user without the verb `patch` can create a Lease, but cannot claim it. So the Lease has to exist.
             lock(plane.client().await, &namespace).acquire().await.unwrap().release().await.unwrap();
         }
         let user = format!("without-{missing}");
         let yaml = readme_yaml().replace(&format!("\"{missing}\""), "\"list\"");
         plane.grant(&namespace, &user, &yaml).await;
         let lock = lock(plane.client_as(&user).await, &namespace);
-        let error = timeout(SOON, lock.acquire()).await.unwrap().unwrap_err();
+        let error = timeout(EVENT_TIMEOUT, lock.acquire()).await.unwrap().unwrap_err();
         assert!(matches!(error, AcquireError::Forbidden(_)), "without {missing}: {error:?}");
         let text = error.to_string();
         assert!(text.contains(&format!("cannot {missing} resource")), "without {missing}: {text}");
@@ -78,14 +79,14 @@ async fn a_missing_permission_is_named_at_once() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn without_watch_a_waiter_polls() {
+async fn a_waiter_without_the_verb_watch_polls() {
     let plane = ControlPlane::shared().await;
     let namespace = plane.fresh_namespace().await;
-    plane.grant(&namespace, "blind", &readme_yaml().replace("\"watch\", ", "")).await;
+    plane.grant(&namespace, "without-watch", &readme_yaml().replace("\"watch\", ", "")).await;
     let guard = lock(plane.client().await, &namespace).acquire().await.unwrap();
-    let waiter = lock(plane.client_as("blind").await, &namespace);
+    let waiter = lock(plane.client_as("without-watch").await, &namespace);
     let waiting = tokio::spawn(async move { waiter.acquire().await });
     tokio::time::sleep(Duration::from_secs(1)).await;
     guard.release().await.unwrap();
-    timeout(SOON, waiting).await.unwrap().unwrap().unwrap().release().await.unwrap();
+    timeout(EVENT_TIMEOUT, waiting).await.unwrap().unwrap().unwrap().release().await.unwrap();
 }

@@ -1,13 +1,14 @@
-//! What contenders ask of the API server, counted there. With its log it is slower: nothing is timed against it.
+//! The requests of contenders, counted by the audit log of the API server. The log makes the server slower, so no times
+//! are measured with it.
 
 use std::collections::BTreeMap;
 
 use crate::support::ControlPlane;
 
-/// An API server that logs what is asked.
+/// An API server that logs its requests.
 pub(crate) struct Audited(ControlPlane);
 
-/// Requests about Leases of one user, by verb.
+/// The requests of one user about Leases, by verb.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count(BTreeMap<String, usize>);
 
@@ -32,14 +33,14 @@ impl Audited {
 }
 
 impl Count {
-    /// What came since an earlier count.
+    /// The requests since an earlier count.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let before = |verb| earlier.0.get(verb).copied().unwrap_or_default();
-        let news = self.0.iter().map(|(verb, count)| (verb.clone(), count - before(verb)));
-        Self(news.filter(|(_, count)| *count > 0).collect())
+        let new = self.0.iter().map(|(verb, count)| (verb.clone(), count - before(verb)));
+        Self(new.filter(|(_, count)| *count > 0).collect())
     }
 
-    /// All but watches.
+    /// The number of all requests except watches.
     pub(crate) fn requests(&self) -> usize {
         self.0.iter().filter(|(verb, _)| *verb != "watch").map(|(_, count)| count).sum()
     }

@@ -1,4 +1,4 @@
-//! What all groups share: the API server, the options, and how a contender is made.
+//! All groups share this: the API server, the options, and the clients and locks of contenders.
 
 use anyhow::Result;
 use kube::{Client, Config};
@@ -7,8 +7,8 @@ use kube_lease_lock::{LeaseLock, LeaseLockBuilder};
 use crate::clients::client;
 use crate::options::{ClientKind, Options};
 use crate::raw::RawLease;
+use crate::recorder::Recorder;
 use crate::support::ControlPlane;
-use crate::tap::Tap;
 
 pub(crate) struct Bench<'a> {
     pub(crate) options: &'a Options,
@@ -18,13 +18,13 @@ pub(crate) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// Each group works in a namespace of its own.
+    /// Creates a namespace, so that each group has its own.
     pub(crate) async fn new(plane: &ControlPlane, options: &'a Options) -> Self {
         let (config, namespace) = (plane.config().await, plane.fresh_namespace().await);
         Self { options, kind: options.client, config, namespace }
     }
 
-    /// The same with the other kind of client, to compare them.
+    /// The same with this kind of client.
     pub(crate) fn with(&self, kind: ClientKind) -> Self {
         Self { options: self.options, kind, config: self.config.clone(), namespace: self.namespace.clone() }
     }
@@ -35,23 +35,23 @@ impl<'a> Bench<'a> {
 
     /// A client with connections of its own.
     pub(crate) fn client(&self) -> Result<Client> {
-        self.tapped(&Tap::default())
+        self.recorded_client(&Recorder::default())
     }
 
-    /// The same with its requests noted.
-    pub(crate) fn tapped(&self, tap: &Tap) -> Result<Client> {
-        client(self.kind, self.config.clone(), tap)
+    /// The same, and `recorder` records its requests.
+    pub(crate) fn recorded_client(&self, recorder: &Recorder) -> Result<Client> {
+        client(self.kind, self.config.clone(), recorder)
     }
 
-    /// A client whose requests the API server sees as those of `user`, who may do everything.
+    /// A client that impersonates `user`, who has all permissions.
     pub(crate) fn client_as(&self, user: &str) -> Result<Client> {
         let mut config = self.config.clone();
         config.auth_info.impersonate = Some(user.to_owned());
         config.auth_info.impersonate_groups = Some(vec!["system:masters".to_owned()]);
-        client(self.kind, config, &Tap::default())
+        client(self.kind, config, &Recorder::default())
     }
 
-    /// A lock with all defaults on the Lease `name`.
+    /// A lock with the default settings on the Lease `name`.
     pub(crate) fn lock(&self, client: Client, name: &str) -> Result<LeaseLock> {
         Ok(self.builder(client, name).build()?)
     }
@@ -60,7 +60,7 @@ impl<'a> Bench<'a> {
         LeaseLock::builder(client, name).namespace(&self.namespace).identity("contender")
     }
 
-    /// Plain requests about the Lease `name`.
+    /// Sends plain requests about the Lease `name`.
     pub(crate) fn raw(&self, client: Client, name: &str) -> RawLease {
         RawLease::new(client, &self.namespace, name)
     }

@@ -1,4 +1,4 @@
-//! What this process takes: memory, connections, processor time.
+//! The resources that this process uses: memory, connections, processor time.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use tokio::time::sleep;
 
 use crate::HEAP;
 use crate::machine::{open_files, resident};
-use crate::tap::{Sent, Tap};
+use crate::recorder::{Recorder, Sent};
 
-/// Memory and connections since some moment.
+/// The memory and the connections that are added from a certain time on.
 pub(crate) struct Footprint {
     resident: u64,
     files: usize,
     heap: Region<'static, std::alloc::System>,
 }
 
-/// What came to it, for each of so many.
-pub(crate) struct Each {
+/// The added resources, divided by the number of locks.
+pub(crate) struct PerLock {
     /// In KiB.
     pub(crate) resident: f64,
     /// In KiB.
@@ -32,10 +32,10 @@ impl Footprint {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-    pub(crate) fn each(&self, count: usize) -> Each {
+    pub(crate) fn per_lock(&self, count: usize) -> PerLock {
         let (heap, count) = (self.heap.change(), count as f64);
         let allocated = heap.bytes_allocated as f64 - heap.bytes_deallocated as f64;
-        Each {
+        PerLock {
             resident: resident().saturating_sub(self.resident) as f64 / count,
             heap: allocated / 1024.0 / count,
             files: open_files().saturating_sub(self.files) as f64 / count,
@@ -43,16 +43,16 @@ impl Footprint {
     }
 }
 
-/// The requests that go through `tap` in this time, and the processor time that all of the process takes in it.
-pub(crate) async fn observe(tap: &Tap, time: Duration) -> (Vec<Sent>, Duration) {
-    tap.take();
-    let before = processor();
+/// The requests that `recorder` records in this time, and the processor time of the whole process.
+pub(crate) async fn observe(recorder: &Recorder, time: Duration) -> (Vec<Sent>, Duration) {
+    recorder.take();
+    let before = processor_time();
     sleep(time).await;
-    (tap.take(), processor().saturating_sub(before))
+    (recorder.take(), processor_time().saturating_sub(before))
 }
 
-/// The processor time that this process has taken.
-pub(crate) fn processor() -> Duration {
+/// The processor time of this process so far.
+pub(crate) fn processor_time() -> Duration {
     let now = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.try_into().unwrap_or_default())
 }

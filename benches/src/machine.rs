@@ -1,4 +1,4 @@
-//! Where and with what was measured.
+//! The machine and the versions with which the program measures.
 
 use std::fs;
 use std::thread;
@@ -19,15 +19,15 @@ pub(crate) async fn head(plane: &ControlPlane, options: &Options) -> String {
     let (kubernetes, etcd) = (plane.version().await, plane.etcd_version());
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let clients = match options.client {
-        ClientKind::Ordinary => "as `kube::Client::try_from` makes them",
-        ClientKind::Lock => "as `lock_client` makes them",
+        ClientKind::Ordinary => "made by `kube::Client::try_from`",
+        ClientKind::Lock => "made by `lock_client`",
     };
     format!(
-        "# kube-lease-lock, measured\n\n\
+        "# Benchmarks of kube-lease-lock\n\n\
          {day}: kube-lease-lock {lock}, kube {kube}, tokio {tokio}; Kubernetes {kubernetes}, etcd {etcd}, on the same \
          machine, without fsync; {} with {cores} cores, {} GiB of memory. Each contender has connections of its own, \
          {clients}.{}\n",
-        processor(),
+        processor_name(),
         memory() >> 20,
         if options.quick { " **A quick run: the counts are too small for conclusions.**" } else { "" },
     )
@@ -43,23 +43,23 @@ fn version_of(package: &str) -> &'static str {
         .map_or("?", |version| version.trim_matches('"'))
 }
 
-fn processor() -> String {
+fn processor_name() -> String {
     let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = processors.lines().find_map(|line| line.strip_prefix("model name"));
-    model.map_or("a machine", |model| model.trim_start_matches([' ', '\t', ':'])).to_owned()
+    model.map_or("an unknown processor", |model| model.trim_start_matches([' ', '\t', ':'])).to_owned()
 }
 
-/// In KiB.
+/// The memory of the machine, in KiB.
 fn memory() -> u64 {
     kibibytes("/proc/meminfo", "MemTotal:")
 }
 
-/// The memory of this process that is resident, in KiB.
+/// The resident memory of this process, in KiB.
 pub(crate) fn resident() -> u64 {
     kibibytes("/proc/self/status", "VmRSS:")
 }
 
-/// The open files of this process, connections among them.
+/// The number of open files of this process, connections included.
 pub(crate) fn open_files() -> usize {
     fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
@@ -70,7 +70,7 @@ fn kibibytes(file: &str, field: &str) -> u64 {
     value.and_then(|value| value.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()
 }
 
-/// Allows as many open files as this user may: a thousand contenders have two connections each.
+/// Raises the limit of open files to the maximum for this user: a thousand contenders have two connections each.
 pub(crate) fn raise_file_limit() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)

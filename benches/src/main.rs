@@ -1,34 +1,35 @@
-//! Measures the lock against a real API server, and prints one table for each thing that is measured. Ratios are
-//! to plain requests in the same run: what the machine costs, both pay.
+//! Measures the lock on a real API server, and prints one table for each group of measurements. Ratios compare the lock
+//! with plain requests in the same run, which have the same machine.
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
 mod audited;
 mod bench;
+mod chart;
 mod clients;
+mod contenders;
+mod floor_handover;
 mod footprint;
 mod groups;
 mod machine;
 mod options;
 mod peers;
-mod picture;
 mod raw;
-mod relay;
+mod recorder;
 mod stats;
 mod system;
 mod table;
-mod tap;
-mod turns;
+
+use std::alloc::System;
 
 use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
-use std::alloc::System;
-use support::ControlPlane;
 
 use bench::Bench;
 use options::{Group, Options};
+use support::ControlPlane;
 use system::Row;
 use table::Table;
 
@@ -37,12 +38,12 @@ static HEAP: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    if peers::ours::is_wanted() {
-        return peers::ours::contend().await;
+    if peers::kube_lease_lock_peer::is_requested() {
+        return peers::kube_lease_lock_peer::contend().await;
     }
     let options = Options::parse();
     machine::raise_file_limit()?;
-    // On a task, as everything in a program runs that is not `main`.
+    // On a task of the runtime, as most code of a program runs, and not on the thread of `main`.
     tokio::spawn(measure_all(options)).await?
 }
 
@@ -61,13 +62,13 @@ async fn measure_all(options: Options) -> Result<()> {
         }
     }
     if !rows.is_empty() {
-        println!("{}", picture::draw(&rows, &options)?);
+        println!("{}", chart::draw(&rows, &options)?);
     }
     ensure!(failed.is_empty(), "failed: {failed:?}");
     Ok(())
 }
 
-/// Measures one group. What belongs in the picture is added to `rows`.
+/// Measures one group, and adds its rows of the chart to `rows`.
 async fn measure(
     group: Group,
     plane: &ControlPlane,

@@ -1,30 +1,30 @@
-//! What the user asks for.
+//! The options of the command line.
 
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-/// Measures kube-lease-lock against a real kube-apiserver with etcd, beside the plain requests that any lock
-/// has to make.
+/// Measures kube-lease-lock on a real kube-apiserver with etcd, and compares it with the plain requests that any lock
+/// needs.
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Options {
-    /// What to measure; all of it by default
+    /// The groups to measure; all of them by default
     #[arg(value_enum)]
     groups: Vec<Group>,
-    /// Small counts: shows that it works, not how fast
+    /// Use small counts: this shows that the program works, but not how fast the lock is
     #[arg(long)]
     pub(crate) quick: bool,
     /// How the clients of all contenders connect
     #[arg(long, value_enum, default_value = "lock")]
     pub(crate) client: ClientKind,
-    /// How long contenders take turns in the group `fairness`, in seconds [default: 60, quick: 5]
+    /// How long the contenders in the group `fairness` take turns, in seconds [default: 60, quick: 5]
     #[arg(long)]
     fairness: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Group {
-    /// Many locks of one process: first, because memory that others have left is reused and does not count
+    /// Many locks of one process. This group is first, because memory that another group has freed would not count
     Held,
     /// Plain requests
     Floor,
@@ -34,7 +34,7 @@ pub(crate) enum Group {
     Handover,
     /// From a crash to the next holder
     Crash,
-    /// What holding and waiting cost the API server
+    /// The requests of a holder and of a waiter
     Idle,
     /// Many processes wait
     Waiters,
@@ -48,9 +48,9 @@ pub(crate) enum Group {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ClientKind {
-    /// What `kube::Client::try_from` makes
+    /// The client from `kube::Client::try_from`
     Ordinary,
-    /// What `kube_lease_lock::lock_client` makes
+    /// The client from `kube_lease_lock::lock_client`
     Lock,
 }
 
@@ -59,7 +59,7 @@ impl Options {
         self.groups.is_empty() || self.groups.contains(&group)
     }
 
-    /// How many, in a quick run and else.
+    /// The count for a quick run, or that for a full run.
     pub(crate) fn count(&self, quick: usize, full: usize) -> usize {
         if self.quick { quick } else { full }
     }

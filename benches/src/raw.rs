@@ -1,4 +1,4 @@
-//! Plain requests about a Lease, as any lock has to make them, and the handover made of them alone.
+//! Plain requests about a Lease, which any lock has to send.
 
 use anyhow::{Context, Result, bail};
 use futures::stream::BoxStream;
@@ -16,7 +16,7 @@ pub(crate) struct RawLease {
     name: String,
 }
 
-/// The Lease as an answer or an event showed it.
+/// A Lease, as an answer or an event showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     uid: String,
@@ -37,7 +37,7 @@ impl RawLease {
         seen(&self.api.get(&self.name).await?)
     }
 
-    /// A read of a Lease that is not there.
+    /// Reads a Lease that does not exist.
     pub(crate) async fn get_none(&self) -> Result<()> {
         match self.api.get_opt(&self.name).await? {
             None => Ok(()),
@@ -45,17 +45,17 @@ impl RawLease {
         }
     }
 
-    /// PUT without a version: creates the Lease.
+    /// Creates the Lease, by a PUT without a version.
     pub(crate) async fn create(&self, holder: &str) -> Result<Seen> {
         seen(&self.api.replace(&self.name, &params(), &self.lease(None, holder)).await?)
     }
 
-    /// PUT of this version.
+    /// Replaces the Lease, by a PUT with this version.
     pub(crate) async fn replace(&self, on: &Seen, holder: &str) -> Result<Seen> {
         seen(&self.api.replace(&self.name, &params(), &self.lease(Some(on), holder)).await?)
     }
 
-    /// Server-Side Apply to exactly this version of exactly this object, as the lock writes.
+    /// Writes as the lock does: by Server-Side Apply that is conditional on the uid and the version.
     pub(crate) async fn apply(&self, on: &Seen, holder: &str) -> Result<Seen> {
         let (params, lease) = (PatchParams::apply(MANAGER).force(), self.lease(Some(on), holder));
         seen(&self.api.patch(&self.name, &params, &Patch::Apply(&lease)).await?)
@@ -68,7 +68,7 @@ impl RawLease {
         let seen = events.try_filter_map(async |event| match event {
             WatchEvent::Added(lease) | WatchEvent::Modified(lease) => seen(&lease).map(Some),
             WatchEvent::Bookmark(_) => Ok(None),
-            other => bail!("the watch told {other:?}"),
+            other => bail!("the watch sent {other:?}"),
         });
         Ok(seen.boxed())
     }

@@ -1,4 +1,4 @@
-//! Durations that were measured, and what is said of them.
+//! Measured durations and their statistics.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ impl Samples {
         self.0.len()
     }
 
-    /// The duration that this share of all, from 0 to 1, does not exceed: by nearest rank.
+    /// The duration that this share of the samples, from 0 to 1, does not exceed (by nearest rank).
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
         let rank = (share * self.len() as f64).ceil() as usize;
@@ -48,12 +48,12 @@ impl FromIterator<Duration> for Samples {
     }
 }
 
-/// How many times as long.
+/// The ratio of two durations.
 pub(crate) fn ratio(this: Duration, that: Duration) -> f64 {
     this.as_secs_f64() / that.as_secs_f64()
 }
 
-/// A duration with three significant digits, in the unit that suits it.
+/// A duration with three significant digits, in the fitting unit.
 #[derive(Clone, Copy)]
 pub(crate) struct Short(pub(crate) Duration);
 

@@ -1,4 +1,4 @@
-//! What was measured of one system: a row in the table of peers, and one in the picture.
+//! The results for one system: a row in the table of peers, and a line in the chart.
 
 use crate::stats::{Samples, Short};
 use crate::table::Table;
@@ -7,15 +7,15 @@ use crate::table::Table;
 pub(crate) struct Row {
     /// Its name and version, such as `kubert 0.25.0`.
     pub(crate) system: String,
-    /// How it was set, such as `defaults` or `2 s leases`.
+    /// Its settings, such as `defaults` or `2 s leases`.
     pub(crate) settings: String,
     /// From the call to the hold, on a free Lease.
     pub(crate) acquire: Option<Samples>,
-    /// From just before the release to the next holder's knowing that it holds.
+    /// From just before the release until the next holder knows that it holds.
     pub(crate) handover: Option<Samples>,
-    /// From a holder's last renewal before it vanished to the next holder's knowing that it holds.
+    /// From the last renewal of a holder that was killed until the next holder knows that it holds.
     pub(crate) crash: Option<Samples>,
-    /// What else is to be said, such as turns per contender.
+    /// A remark, such as an error.
     pub(crate) remark: String,
 }
 

@@ -1,4 +1,4 @@
-//! A table in Markdown, and in it whether targets are met.
+//! A table in Markdown that also shows whether targets are met.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ impl Table {
         Self { heading: heading.to_owned(), columns, ..Self::default() }
     }
 
-    /// Adds a row; cells that are missing at its end are empty.
+    /// Adds a row. Missing cells at its end are empty.
     pub(crate) fn row<const N: usize>(&mut self, cells: [&dyn fmt::Display; N]) {
         self.rows.push(cells.map(ToString::to_string).into());
     }
@@ -68,16 +68,16 @@ impl fmt::Display for Table {
     }
 }
 
-/// A figure beside the target for it: `1.12x (<= 1.3x) ok`.
+/// A figure and its target: `1.12x (<= 1.3x) ok`.
 pub(crate) struct Target {
     value: String,
-    /// Empty where it goes without saying.
+    /// Empty if there is nothing to show.
     rule: String,
     met: bool,
 }
 
 impl Target {
-    /// At most so many times as long as the floor of the same run.
+    /// At most `limit` times as long as the floor of the same run.
     pub(crate) fn times(this: Duration, floor: Duration, limit: f64) -> Self {
         let value = ratio(this, floor);
         Self { value: format!("{value:.2}x"), rule: format!("<= {limit}x"), met: value <= limit }

@@ -1,4 +1,4 @@
-//! On a real API server.
+//! The client for locks on a real API server.
 
 use std::time::Duration;
 
@@ -10,17 +10,18 @@ use tokio::time::timeout;
 
 use crate::support::ControlPlane;
 
-const SOON: Duration = Duration::from_secs(20);
+/// Long enough for anything that happens immediately, even on a slow machine.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn locks_take_turns_on_it() {
+async fn locks_take_turns() {
     take_turns(client).await;
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn locks_take_turns_on_it_over_http_1() {
+async fn locks_take_turns_over_http_1() {
     take_turns(|config| lock_client(config, ConfigExt::rustls_https_connector_with_connector).unwrap()).await;
 }
 
@@ -28,34 +29,34 @@ async fn take_turns(client: fn(&Config) -> Client) {
     let plane = ControlPlane::shared().await;
     let namespace = plane.fresh_namespace().await;
     let config = plane.config().await;
-    let guard = timeout(SOON, lock(client(&config), &namespace).acquire()).await.unwrap().unwrap();
-    // A neighbour on a client of the ordinary kind.
+    let guard = timeout(EVENT_TIMEOUT, lock(client(&config), &namespace).acquire()).await.unwrap().unwrap();
+    // Another contender with an ordinary client.
     let waiter = lock(Client::try_from(config).unwrap(), &namespace);
     let waiting = tokio::spawn(async move { waiter.acquire().await });
-    // Some renewals, and a watch on each side.
+    // Time for some renewals, with a watch on each side.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert!(guard.is_held() && !waiting.is_finished());
     let token = guard.fencing_token();
     guard.release().await.unwrap();
-    let next = timeout(SOON, waiting).await.unwrap().unwrap().unwrap();
+    let next = timeout(EVENT_TIMEOUT, waiting).await.unwrap().unwrap().unwrap();
     assert!(next.fencing_token() > token);
     next.release().await.unwrap();
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn it_has_no_other_permissions_than_whom_it_impersonates() {
+async fn it_has_only_the_permissions_of_the_impersonated_user() {
     let plane = ControlPlane::shared().await;
     let namespace = plane.fresh_namespace().await;
     let mut config = plane.config().await;
     config.auth_info.impersonate = Some("nobody".to_owned());
-    let refused = timeout(SOON, lock(client(&config), &namespace).acquire()).await.unwrap();
+    let refused = timeout(EVENT_TIMEOUT, lock(client(&config), &namespace).acquire()).await.unwrap();
     assert!(matches!(refused, Err(AcquireError::Forbidden(_))), "{refused:?}");
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn it_says_when_the_certificate_of_a_plugin_expires() {
+async fn it_knows_when_the_certificate_of_a_plugin_expires() {
     let plane = ControlPlane::start().await;
     let mut config = plane.config().await;
     config.auth_info.token = None;
@@ -65,7 +66,7 @@ async fn it_says_when_the_certificate_of_a_plugin_expires() {
     assert_eq!(valid_until.to_string(), "2099-01-01T00:00:00Z");
 }
 
-/// Any certificate does: nothing is asked of the server.
+/// Any certificate works here, because the test sends no request.
 fn plugin_with_certificate(plane: &ControlPlane) -> serde_json::Value {
     let read = |file| std::fs::read_to_string(plane.data().join(file)).unwrap();
     let credential = serde_json::json!({ "status": {

@@ -1,26 +1,26 @@
-//! What it refuses to be made of.
+//! Configurations that the client refuses.
 
 use kube::Config;
 use kube_lease_lock::{ClientError, lock_client};
 
 #[tokio::test]
-async fn a_proxy_is_not_passed_over_in_silence() {
+async fn a_proxy_is_refused() {
     let mut config = Config::new("http://127.0.0.1:1".parse().unwrap());
-    config.proxy_url = Some("http://somebody:secret@127.0.0.1:2".parse().unwrap());
+    config.proxy_url = Some("http://127.0.0.1:2".parse().unwrap());
     let refused = lock_client(&config, |_, tcp| Ok(tcp)).err().unwrap();
     assert!(matches!(refused, ClientError::Proxy), "{refused}");
-    assert!(!refused.to_string().contains("secret"));
+    assert!(refused.to_string().contains("clear `proxy_url`"), "{refused}");
 }
 
 #[tokio::test]
-async fn no_credentials_are_sent_in_the_clear_where_the_address_is_https() {
+async fn https_without_tls_is_refused() {
     let config = Config::new("https://127.0.0.1:1".parse().unwrap());
     let refused = lock_client(&config, |_, tcp| Ok(tcp)).err().unwrap();
     assert!(matches!(refused, ClientError::Kube(kube::Error::TlsRequired)), "{refused}");
 }
 
 #[tokio::test]
-async fn a_missing_credential_is_told() {
+async fn a_missing_token_file_is_named() {
     let mut config = Config::new("http://127.0.0.1:1".parse().unwrap());
     config.auth_info.token_file = Some("/no/such/token".into());
     let refused = lock_client(&config, |_, tcp| Ok(tcp)).err().unwrap();

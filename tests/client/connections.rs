@@ -1,4 +1,4 @@
-//! How many TLS handshakes the lock pays for.
+//! How many connections, and so TLS handshakes, the client needs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,31 +19,31 @@ use tower::ServiceExt;
 use crate::support::ControlPlane;
 
 /// Longer than any pause between two renewals with the default settings.
-const REST: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn over_http_1_a_write_after_a_rest_finds_a_connection() {
+async fn over_http_1_a_write_after_a_pause_reuses_a_connection() {
     let (leases, connections) = counted(Version::HTTP_11).await;
     create(&leases).await;
 
-    // The watch takes the connection of the first request, and keeps it.
+    // The watch occupies the connection of the first request.
     let mut watch = leases.watch(&WatchParams::default(), "0").await.unwrap().boxed();
     watch.next().await.unwrap().unwrap();
     assert_eq!(connections.load(Ordering::Relaxed), 1);
     renew(&leases, "first").await;
     assert_eq!(connections.load(Ordering::Relaxed), 2);
 
-    sleep(REST).await;
+    sleep(PAUSE).await;
     let start = Instant::now();
     renew(&leases, "second").await;
-    println!("a write after {REST:?} takes {:?}", start.elapsed());
+    println!("a write after {PAUSE:?} takes {:?}", start.elapsed());
     assert_eq!(connections.load(Ordering::Relaxed), 2);
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn over_http_2_many_watches_leave_room_for_writes() {
+async fn over_http_2_watches_and_writes_share_connections() {
     let (leases, connections) = counted(Version::HTTP_2).await;
     create(&leases).await;
     let params = WatchParams::default();
@@ -60,7 +60,7 @@ async fn over_http_2_many_watches_leave_room_for_writes() {
     assert_eq!(connections.load(Ordering::Relaxed), 4);
 }
 
-/// A client, and how often it has connected.
+/// A client, and the number of connections that it has opened.
 async fn counted(version: Version) -> (Api<Lease>, Arc<AtomicUsize>) {
     let plane = ControlPlane::shared().await;
     let config = plane.config().await;

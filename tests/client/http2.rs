@@ -1,4 +1,4 @@
-//! Over HTTP/2 many requests share a connection, and none waits for a dead one. In virtual time.
+//! Over HTTP/2 many requests share a connection, and no request waits for a dead connection. In virtual time.
 
 use std::time::Duration;
 
@@ -10,83 +10,85 @@ use kube::{Api, Client, Config, Error};
 use kube_lease_lock::lock_client;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::http2_server::{Http2Server, Manner};
+use crate::http2_server::{Http2Server, Mode};
 
-const MOMENT: Duration = Duration::from_millis(10);
-/// All that a request may take, by default.
+const SHORT_DELAY: Duration = Duration::from_millis(10);
+/// The time limit of a request with the default settings of a lock.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// The client notices within this time that the peer of a connection is dead.
+const DEAD_PEER_TIMEOUT: Duration = Duration::from_secs(8);
 
 #[tokio::test(start_paused = true)]
-async fn requests_at_one_time_share_one_connection() {
+async fn simultaneous_requests_share_one_connection() {
     let (server, leases) = connected();
     try_join_all((0..40).map(|_| leases.get("a"))).await.unwrap();
     assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn watches_share_connections_and_leave_room_for_requests() {
+async fn watches_and_requests_share_connections() {
     let (server, leases) = connected();
     let params = WatchParams::default();
     let watches = try_join_all((0..150).map(|_| leases.watch(&params, "1"))).await.unwrap();
     assert_eq!(server.connections(), 3);
     leases.get("a").await.unwrap();
-    assert_eq!(server.connections(), 4, "all places on three are taken");
+    assert_eq!(server.connections(), 4, "three connections have no capacity left");
     drop(watches);
-    sleep(MOMENT).await;
+    sleep(SHORT_DELAY).await;
     try_join_all((0..200).map(|_| leases.get("a"))).await.unwrap();
-    assert_eq!(server.connections(), 4, "there is room again");
+    assert_eq!(server.connections(), 4, "there is capacity again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_after_one_without_answer_goes_elsewhere() {
+async fn a_request_after_one_without_an_answer_uses_a_new_connection() {
     let (server, leases) = connected();
     leases.get("a").await.unwrap();
-    server.set(Manner::Silent);
+    server.set(Mode::Silent);
     assert!(timeout(REQUEST_TIMEOUT, leases.get("a")).await.is_err());
-    server.set(Manner::Answers);
+    server.set(Mode::Answers);
     leases.get("a").await.unwrap();
     assert_eq!(server.connections(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_dropped_soon_says_nothing_about_its_connection() {
+async fn a_request_that_is_dropped_early_does_not_discard_its_connection() {
     let (server, leases) = connected();
     leases.get("a").await.unwrap();
-    server.set(Manner::Silent);
-    assert!(timeout(MOMENT, leases.get("a")).await.is_err());
-    server.set(Manner::Answers);
+    server.set(Mode::Silent);
+    assert!(timeout(SHORT_DELAY, leases.get("a")).await.is_err());
+    server.set(Mode::Answers);
     leases.get("a").await.unwrap();
     assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_ends_soon_after_its_peer_has_died() {
+async fn a_watch_ends_soon_after_its_peer_died() {
     let (server, leases) = connected();
     let mut events = leases.watch(&WatchParams::default(), "1").await.unwrap().boxed();
     assert!(timeout(Duration::from_secs(600), events.next()).await.is_err(), "quiet, but alive");
     leases.get("a").await.unwrap();
-    assert_eq!(server.connections(), 1, "the connection of the watch serves requests still");
-    server.set(Manner::Dead);
+    assert_eq!(server.connections(), 1, "the connection of the watch still serves requests");
+    server.set(Mode::Dead);
     let died = Instant::now();
-    let end = timeout(Duration::from_secs(60), events.next()).await.expect("it goes on for ever");
+    let end = timeout(Duration::from_secs(60), events.next()).await.expect("the watch does not end");
     assert!(end.is_none_or(|event| event.is_err()));
     let noticed = died.elapsed();
-    assert!(noticed <= Duration::from_secs(8) + MOMENT, "{noticed:?}");
+    assert!(noticed <= DEAD_PEER_TIMEOUT + SHORT_DELAY, "{noticed:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_connection_in_vain_does_not_make_others_begin_anew() {
+async fn a_request_that_gives_up_connecting_does_not_restart_the_others() {
     let (server, leases) = connected();
-    server.set(Manner::Away);
+    server.set(Mode::Unreachable);
     let asking = async |after| {
         sleep(after).await;
         timeout(REQUEST_TIMEOUT, leases.get("a")).await
     };
-    let early = join_all((0..100).map(|number| asking(number * MOMENT)));
+    let early = join_all((0..100).map(|number| asking(number * SHORT_DELAY)));
     let late = async {
         sleep(REQUEST_TIMEOUT).await;
-        server.set(Manner::Answers);
-        join_all((0..100).map(|number| asking(number * MOMENT))).await
+        server.set(Mode::Answers);
+        join_all((0..100).map(|number| asking(number * SHORT_DELAY))).await
     };
     let (early, late) = tokio::join!(early, late);
     assert!(early.iter().all(Result::is_err), "{early:?}");
@@ -96,21 +98,21 @@ async fn who_waits_for_a_connection_in_vain_does_not_make_others_begin_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_restarts_is_found_again() {
+async fn the_client_reconnects_to_a_server_that_restarts() {
     let (server, leases) = connected();
     let mut events = leases.watch(&WatchParams::default(), "1").await.unwrap().boxed();
     server.disconnect();
-    assert!(timeout(MOMENT, events.next()).await.unwrap().is_none_or(|event| event.is_err()));
+    assert!(timeout(SHORT_DELAY, events.next()).await.unwrap().is_none_or(|event| event.is_err()));
     try_join_all((0..40).map(|_| leases.get("a"))).await.unwrap();
     assert_eq!(server.connections(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_while_connecting_takes_nobody_along() {
+async fn a_request_that_is_dropped_while_connecting_does_not_fail_the_others() {
     let (server, leases) = connected();
     leases.get("a").await.unwrap();
     server.disconnect();
-    sleep(MOMENT).await;
+    sleep(SHORT_DELAY).await;
     let mut first = Box::pin(leases.get("a"));
     assert!(timeout(Duration::ZERO, &mut first).await.is_err());
     let others = join_all((0..20).map(|_| leases.get("a")));
@@ -120,13 +122,13 @@ async fn who_gives_up_while_connecting_takes_nobody_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_may_cease_to_speak_it_and_begin_again() {
+async fn a_server_may_stop_and_resume_http_2() {
     let (server, leases) = connected();
-    for manner in [Manner::Answers, Manner::Old, Manner::Answers] {
-        server.set(manner);
+    for mode in [Mode::Answers, Mode::Http1, Mode::Answers] {
+        server.set(mode);
         server.disconnect();
-        sleep(MOMENT).await;
-        // It takes one request to notice.
+        sleep(SHORT_DELAY).await;
+        // The client notices the change with one request, which may fail.
         drop(leases.get("a").await);
         for _ in 0..3 {
             leases.get("a").await.unwrap();

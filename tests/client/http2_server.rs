@@ -1,5 +1,5 @@
-//! A server that speaks HTTP/2 on connections within the process. It answers every request with one Lease, and a watch
-//! with nothing, for ever.
+//! A server that speaks HTTP/2 on connections within the process. It answers every request with one Lease, and every
+//! watch with a body that never ends and has no events.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -23,49 +23,49 @@ use tokio::sync::watch;
 use tower::Service;
 
 const LEASE: &str = r#"{ "metadata": { "name": "a" } }"#;
-const BUFFER: usize = 64 << 10;
-const HANDSHAKE: Duration = Duration::from_millis(5);
+const BUFFER_SIZE: usize = 64 << 10;
+const HANDSHAKE_TIME: Duration = Duration::from_millis(5);
 
 #[derive(Clone)]
 pub(crate) struct Http2Server {
-    manner: watch::Sender<Manner>,
-    /// Counts how often all connections were cut.
-    cuts: watch::Sender<u32>,
+    mode: watch::Sender<Mode>,
+    /// Counts how often all connections were closed.
+    disconnects: watch::Sender<u32>,
     connections: Arc<AtomicUsize>,
 }
 
-/// How it treats its clients from now on.
+/// How the server treats its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manner {
+pub(crate) enum Mode {
     Answers,
-    /// Takes requests, and never answers those.
+    /// Accepts requests, but never answers them.
     Silent,
-    /// Does not even read from connections that are open.
+    /// Does not even read from open connections.
     Dead,
     /// Speaks HTTP/1.1 on new connections.
-    Old,
-    /// Nobody can connect.
-    Away,
+    Http1,
+    /// Connections are never established.
+    Unreachable,
 }
 
 impl Http2Server {
     pub(crate) fn new() -> Self {
         Self {
-            manner: watch::Sender::new(Manner::Answers),
-            cuts: watch::Sender::new(0),
+            mode: watch::Sender::new(Mode::Answers),
+            disconnects: watch::Sender::new(0),
             connections: Arc::default(),
         }
     }
 
-    pub(crate) fn set(&self, manner: Manner) {
-        self.manner.send_replace(manner);
+    pub(crate) fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
     }
 
     pub(crate) fn disconnect(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
+        self.disconnects.send_modify(|disconnects| *disconnects += 1);
     }
 
-    /// How many there ever were.
+    /// The number of connections that clients have opened so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -74,45 +74,45 @@ impl Http2Server {
         Connector(self.clone())
     }
 
-    async fn serve(self, client: DuplexStream, agreed: bool) {
+    async fn serve(self, client: DuplexStream, http2: bool) {
         let (answering, client) = (service_fn(|request| self.clone().answer(request)), TokioIo::new(client));
-        let mut connection = pin!(if agreed {
+        let mut connection = pin!(if http2 {
             Either::Left(http2::Builder::new(TokioExecutor::new()).serve_connection(client, answering))
         } else {
             Either::Right(http1::Builder::new().serve_connection(client, answering))
         });
-        let (mut cuts, mut manner) = (self.cuts.subscribe(), self.manner.subscribe());
+        let (mut disconnects, mut mode) = (self.disconnects.subscribe(), self.mode.subscribe());
         loop {
-            let dead = *manner.borrow_and_update() == Manner::Dead;
+            let dead = *mode.borrow_and_update() == Mode::Dead;
             tokio::select! {
-                _ = cuts.changed() => return,
-                _ = manner.changed() => {}
+                _ = disconnects.changed() => return,
+                _ = mode.changed() => {}
                 _ = &mut connection, if !dead => return,
             }
         }
     }
 
-    async fn answer(self, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
-        if *self.manner.borrow() == Manner::Silent {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
+        if *self.mode.borrow() == Mode::Silent {
             pending::<()>().await;
         }
         let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         Ok(Response::new(if watches {
-            Answer::Endless
+            AnswerBody::Endless
         } else {
-            Answer::Whole(Bytes::from_static(LEASE.as_bytes()))
+            AnswerBody::Whole(Bytes::from_static(LEASE.as_bytes()))
         }))
     }
 }
 
-enum Answer {
+enum AnswerBody {
     Whole(Bytes),
     Ended,
-    /// With nothing in it.
+    /// Empty, but without an end.
     Endless,
 }
 
-impl http_body::Body for Answer {
+impl http_body::Body for AnswerBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -144,31 +144,31 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let (ours, theirs) = duplex(BUFFER);
+        let (ours, theirs) = duplex(BUFFER_SIZE);
         self.0.connections.fetch_add(1, Ordering::Relaxed);
-        let manner = *self.0.manner.borrow();
-        let (agreed, away) = (manner != Manner::Old, manner == Manner::Away);
-        tokio::spawn(self.0.clone().serve(theirs, agreed));
+        let mode = *self.0.mode.borrow();
+        let (http2, unreachable) = (mode != Mode::Http1, mode == Mode::Unreachable);
+        tokio::spawn(self.0.clone().serve(theirs, http2));
         Box::pin(async move {
-            if away {
+            if unreachable {
                 pending::<()>().await;
             }
-            // As TLS would.
-            tokio::time::sleep(HANDSHAKE).await;
-            Ok(Socket { agreed, stream: TokioIo::new(ours) })
+            // As long as a TLS handshake.
+            tokio::time::sleep(HANDSHAKE_TIME).await;
+            Ok(Socket { http2, stream: TokioIo::new(ours) })
         })
     }
 }
 
-/// A connection on which both sides may have agreed on HTTP/2, as TLS would have them do.
+/// A connection that may be negotiated as HTTP/2, as TLS would do it.
 pub(crate) struct Socket {
-    agreed: bool,
+    http2: bool,
     stream: TokioIo<DuplexStream>,
 }
 
 impl Connection for Socket {
     fn connected(&self) -> Connected {
-        if self.agreed { Connected::new().negotiated_h2() } else { Connected::new() }
+        if self.http2 { Connected::new().negotiated_h2() } else { Connected::new() }
     }
 }
 

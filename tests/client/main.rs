@@ -1,4 +1,4 @@
-//! The client made for the lock alone, feature `client`.
+//! The client for locks (feature `client`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 

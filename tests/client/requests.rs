@@ -1,4 +1,4 @@
-//! What of the configuration is seen in each request.
+//! The parts of the configuration that each request shows.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::server::Server;
 const LEASE: &str = r#"{ "metadata": { "name": "a" } }"#;
 
 #[tokio::test]
-async fn it_keeps_the_address_the_namespace_and_the_headers() {
+async fn it_uses_the_address_the_namespace_and_the_headers() {
     let server = Server::start("200 OK", LEASE).await;
     let mut config = config(&server, r"{ token: secret, as: boss, as-groups: [bosses] }").await;
     config.headers.push((http::HeaderName::from_static("x-tenant"), "blue".parse().unwrap()));
@@ -50,7 +50,7 @@ async fn it_renews_the_token_of_a_plugin() {
     assert_eq!(tokens.len(), 2, "{tokens:?}");
 }
 
-/// A configuration for a server that is reached at a path, with this user.
+/// A configuration with this user, for a server whose address has a path.
 async fn config(server: &Server, user: &str) -> Config {
     let kubeconfig = format!(
         "{{

@@ -1,4 +1,4 @@
-//! Whoever is asked to wait learns it at once.
+//! If the server asks the client to retry later, the lock learns of it immediately: the client itself does not retry.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const ERRORS: [(&str, u16); 3] =
     [("429 Too Many Requests", 429), ("503 Service Unavailable", 503), ("504 Gateway Timeout", 504)];
 
 #[tokio::test]
-async fn it_asks_once() {
+async fn it_sends_a_request_once() {
     for (line, code) in ERRORS {
         let server = Server::start(line, &status(code)).await;
         let client = lock_client(&config(&server), |_, tcp| Ok(tcp)).unwrap();
@@ -23,9 +23,9 @@ async fn it_asks_once() {
     }
 }
 
-/// Else there is no need for a client of our own.
+/// If this test fails, an ordinary client does not retry any more, and the client for locks need not differ in this.
 #[tokio::test]
-async fn an_ordinary_client_asks_again() {
+async fn an_ordinary_client_retries() {
     for (line, code) in ERRORS {
         let server = Server::start(line, &status(code)).await;
         let client = Client::try_from(config(&server)).unwrap();

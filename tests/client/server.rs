@@ -1,4 +1,4 @@
-//! The smallest of HTTP servers: one answer to everything, and a note of what was asked.
+//! A minimal HTTP server: it gives the same answer to every request, and records the requests.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-/// It answers until it is dropped.
+/// The server runs until it is dropped.
 pub(crate) struct Server {
     address: SocketAddr,
     heads: Heads,
@@ -44,7 +44,7 @@ async fn accept(listener: TcpListener, heads: Heads, answer: String) {
     loop {
         let (client, _) = listener.accept().await.expect("a connection");
         let (heads, answer) = (heads.clone(), answer.clone());
-        // The end of a connection is no news.
+        // A connection may end at any time.
         tokio::spawn(async move { serve(client, &heads, &answer).await.ok() });
     }
 }

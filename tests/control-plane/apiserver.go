@@ -11,8 +11,8 @@ import (
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 )
 
-// serve runs the API server until the context ends. It does what kube-apiserver's own command does, except that it hands
-// over a listener that is already bound, and leaves the signals to us.
+// serve runs the API server until the context ends. It does the same as the command of kube-apiserver, with two
+// exceptions: it passes a listener that is already bound, and it does not handle signals.
 func serve(ctx context.Context, data *data, etcd string, audit bool) error {
 	opts := options.NewServerRunOptions()
 	flags := pflag.NewFlagSet("kube-apiserver", pflag.ContinueOnError)
@@ -48,11 +48,11 @@ func arguments(data *data, etcd string, audit bool) ([]string, error) {
 		"--etcd-servers=" + etcd,
 		"--bind-address=127.0.0.1",
 		"--advertise-address=127.0.0.1",
-		// The default writes the address into an Endpoints object, which refuses loopback.
+		// The default would write the address into an Endpoints object, which does not accept loopback addresses.
 		"--endpoint-reconciler-type=none",
 		"--service-cluster-ip-range=10.0.0.0/24",
 
-		// Here the server generates its certificate, and its key serves for service account tokens too.
+		// The server generates its certificate in this folder. Its key also signs service account tokens.
 		"--cert-dir=" + data.dir,
 		"--service-account-key-file=" + data.path("apiserver.key"),
 		"--service-account-signing-key-file=" + data.path("apiserver.key"),
@@ -60,7 +60,7 @@ func arguments(data *data, etcd string, audit bool) ([]string, error) {
 
 		"--token-auth-file=" + data.path("tokens"),
 		"--authorization-mode=RBAC",
-		// It would keep pods waiting for service accounts that no controller makes.
+		// This plugin would make pods wait for service accounts, which no controller creates here.
 		"--disable-admission-plugins=ServiceAccount",
 	}
 	if !audit {

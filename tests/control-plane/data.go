@@ -14,13 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// data is the folder that holds all state: etcd's data, certificates, credentials, logs, and the API server's port.
+// data is the folder with all state: the data of etcd, certificates, credentials, logs, and the address of the API
+// server.
 type data struct {
 	dir      string
-	listener net.Listener // the API server's, bound early so that nobody else takes its port
+	listener net.Listener // of the API server, bound early so that no other process takes its port
 }
 
-// openData makes a new folder, or continues with that of an earlier instance.
+// openData creates a new folder, or opens the folder of an earlier instance.
 func openData(resume string) (*data, error) {
 	d := &data{dir: resume}
 	if resume == "" {
@@ -35,7 +36,8 @@ func openData(resume string) (*data, error) {
 		return nil, err
 	}
 	os.Stderr = log
-	// Some have kept the old one: the API server's client of etcd, which has much to say when etcd hangs.
+	// Some packages have kept the old os.Stderr, such as the etcd client of the API server, which logs a lot when etcd
+	// hangs.
 	return d, unix.Dup2(int(log.Fd()), 2)
 }
 
@@ -54,7 +56,8 @@ func (d *data) create() (err error) {
 	})
 }
 
-// reopen insists on the file that create wrote: the folder will be removed in the end, so it had better be one of ours.
+// reopen fails without the file that create writes. The folder is removed in the end, so it must be one that create
+// made.
 func (d *data) reopen() error {
 	address, err := os.ReadFile(d.path("address"))
 	if err != nil {
@@ -77,7 +80,7 @@ func (d *data) write(files map[string]string) error {
 	return nil
 }
 
-// remove tries again for a while: etcd may still be adding files.
+// remove retries for a while, because etcd may still be adding files.
 func (d *data) remove() (err error) {
 	for range 50 {
 		if err = os.RemoveAll(d.dir); err == nil {
@@ -88,7 +91,7 @@ func (d *data) remove() (err error) {
 	return err
 }
 
-// logTail is what to show when the folder, and the log with it, is about to go.
+// logTail returns the end of the log, for an error message: the log is removed together with the folder.
 func (d *data) logTail() string {
 	log, err := os.ReadFile(d.path("log"))
 	if err != nil {
@@ -98,7 +101,8 @@ func (d *data) logTail() string {
 	return strings.Join(lines[max(0, len(lines)-20):], "\n")
 }
 
-// kubeconfig names the certificate file that the API server generates in its --cert-dir: its own, then its issuer's.
+// kubeconfig refers to the certificate file that the API server generates in its --cert-dir. It contains the
+// certificate of the server, then that of its issuer.
 func kubeconfig(address, token string) string {
 	var out bytes.Buffer
 	template.Must(template.New("").Parse(`apiVersion: v1

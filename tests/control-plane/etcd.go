@@ -11,18 +11,19 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
-// startEtcd starts a cluster of one, and returns the URL that clients use.
+// startEtcd starts an etcd cluster of one member, and returns the URL for clients.
 func startEtcd(data *data) (string, error) {
 	cfg := embed.NewConfig()
 	cfg.Dir = data.path("etcd")
 	cfg.LogOutputs = []string{data.path("log")}
 	cfg.LogLevel = "warn"
 
-	// Any free port for clients; no peers, so no port for them.
+	// Any free port for clients. There are no peers, so they need no port.
 	cfg.ListenClientUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
 	cfg.ListenPeerUrls = nil
 
-	// Speed that costs no semantics: only a crash of the machine could tell, and a cluster of one elects quickly.
+	// These settings make etcd faster and do not change its semantics. Data is lost only if the machine crashes, and a
+	// cluster of one member can elect its leader quickly.
 	cfg.UnsafeNoFsync = true
 	cfg.TickMs = 10
 	cfg.ElectionMs = 100
@@ -39,8 +40,8 @@ func startEtcd(data *data) (string, error) {
 	}
 }
 
-// spawnEtcd starts etcd in a process of its own, which ends when the standard input of both closes. It returns
-// the URL that clients use and the process id.
+// spawnEtcd starts etcd in a process of its own, which ends when the standard input of both processes closes. It
+// returns the URL for clients and the process id.
 func spawnEtcd(data *data) (string, int, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -57,7 +58,7 @@ func spawnEtcd(data *data) (string, int, error) {
 	}
 	address, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		return "", 0, fmt.Errorf("the process of etcd said nothing: %w", err)
+		return "", 0, fmt.Errorf("the process of etcd printed nothing: %w", err)
 	}
 	return strings.TrimSpace(address), etcd.Process.Pid, nil
 }

@@ -1,11 +1,12 @@
 // Command control-plane is a whole Kubernetes control plane for tests: etcd and kube-apiserver in one process,
 // or in two with --separate-etcd.
 //
-// It listens on 127.0.0.1 only, picks its own ports and keeps everything in one temporary folder. When it is ready it
+// It listens on 127.0.0.1 only, chooses its ports and keeps everything in one temporary folder. When it is ready, it
 // prints one line of JSON (see ready.go). It ends when its standard input closes, so that it never outlives the test
-// that started it, or on SIGTERM, then with the API server's graceful shutdown. Either way its folder is removed.
+// that started it. It also ends on SIGTERM, with the graceful shutdown of the API server. In both cases it removes its
+// folder.
 //
-// The tests build it by themselves (tests/support/go_build.rs). By hand:
+// The tests build it automatically (tests/support/go_build.rs). By hand:
 //
 //	CGO_ENABLED=0 go build -trimpath -ldflags "-X k8s.io/component-base/version.gitVersion=v1.37.2" .
 package main
@@ -24,10 +25,10 @@ import (
 )
 
 func main() {
-	resume := flag.String("resume", "", "continue with the data, the port and the kubeconfig in the folder of an instance that was killed")
+	resume := flag.String("resume", "", "continue with the folder of an instance that was killed")
 	audit := flag.Bool("audit", false, "write the metadata of every request to an audit log")
 	separate := flag.Bool("separate-etcd", false, "run etcd in a process of its own, which can be paused alone")
-	only := flag.Bool("only-etcd", false, "be that process")
+	only := flag.Bool("only-etcd", false, "be the process of etcd alone")
 	flag.Parse()
 
 	if *only {
@@ -68,7 +69,7 @@ func run(ctx context.Context, data *data, audit, separate bool) error {
 	return nil
 }
 
-// onlyEtcd says where etcd listens, and lives as long as its parent, to whom the folder belongs.
+// onlyEtcd prints the address of etcd, and runs until its parent ends. The parent removes the folder.
 func onlyEtcd(data *data) {
 	address, err := startEtcd(data)
 	if err != nil {
@@ -79,7 +80,7 @@ func onlyEtcd(data *data) {
 	os.Exit(0)
 }
 
-// endWithParent ends the process as soon as standard input closes. Nobody is left to be graceful to.
+// endWithParent ends the process as soon as standard input closes. No client is left that needs a graceful shutdown.
 func endWithParent(data *data) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	if err := data.remove(); err != nil {
@@ -88,7 +89,7 @@ func endWithParent(data *data) {
 	os.Exit(0)
 }
 
-// console is the real standard error, which becomes the log file.
+// console is the original standard error. Standard error itself becomes the log file.
 var console = func() *os.File {
 	fd, err := unix.Dup(2)
 	if err != nil {

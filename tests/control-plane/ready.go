@@ -49,14 +49,14 @@ func reportWhenReady(ctx context.Context, data *data, audit bool, etcdURL string
 	}
 }
 
-// isReady also wants the namespace that everybody takes for granted: it comes a moment later.
+// isReady also checks the namespace default, which is created a moment after the server is ready.
 func isReady(ctx context.Context, data *data) bool {
 	config, err := clientcmd.BuildConfigFromFlags("", data.path("kubeconfig"))
 	if err != nil {
 		return false
 	}
-	// Not by the name of the file: clients that trust one file share what the first of them read, and the API server may
-	// have been writing it just then.
+	// Read the file here, because clients share the content of a CA file that the first of them read. At that time the API
+	// server may not have written all of it.
 	if config.CAData, err = os.ReadFile(config.CAFile); err != nil {
 		return false
 	}

@@ -1,7 +1,9 @@
-//! This crate beside others on one real Lease: client-go's leader election, kube-lease-manager, kubert. They take
-//! turns, and where a neighbour's own fault breaks the exclusion, our holder is told at once.
+//! This crate and other libraries contend for one Lease on a real API server: client-go's leader election,
+//! kube-lease-manager, kubert and more. They take turns. If a fault of another library breaks the exclusion, our holder
+//! learns of it immediately.
 //!
-//! Each neighbour is a process of its own: see `tests/control-plane/elector` and `tests/peers`.
+//! Each neighbour, a contender with another library, is a process of its own: see `tests/control-plane/elector` and
+//! `tests/peers`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 
@@ -10,7 +12,7 @@ mod support;
 
 mod alternation;
 mod client_go;
-mod leftovers;
-mod turns;
-mod unconditional;
-mod world;
+mod fixture;
+mod our_contender;
+mod takeover;
+mod unconditional_writes;

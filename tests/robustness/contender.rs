@@ -10,17 +10,17 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::journal::Journal;
+use crate::event_log::EventLog;
 use crate::proxy::Proxy;
 use crate::support::signal;
 
-/// The variable that makes a contender of this binary.
+/// The environment variable that turns this binary into a contender process.
 pub(crate) const SPEC: &str = "ROBUSTNESS_CONTENDER";
 
-/// Longer than anything here takes, on a busy machine too.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Longer than anything here takes, even on a busy machine.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Something that a contender said.
+/// An event that a contender reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     /// Nanoseconds of `CLOCK_MONOTONIC`.
@@ -32,21 +32,21 @@ pub(crate) struct Event {
 /// It is killed when it is dropped.
 pub(crate) struct Contender {
     name: String,
-    /// Between this contender and the API server.
+    /// The proxy between this contender and the API server.
     pub(crate) link: Arc<Proxy>,
     spec: Value,
-    journal: Arc<Journal>,
+    event_log: Arc<EventLog>,
     events: Arc<watch::Sender<Vec<Event>>>,
     child: Child,
 }
 
 impl Contender {
-    pub(crate) fn start(name: &str, link: Proxy, mut spec: Value, journal: Arc<Journal>) -> Self {
+    pub(crate) fn start(name: &str, link: Proxy, mut spec: Value, event_log: Arc<EventLog>) -> Self {
         spec["name"] = name.into();
         spec["proxy"] = link.address().to_string().into();
         let events = Arc::default();
-        let child = spawn(name, &spec, &journal, &events);
-        Self { name: name.to_owned(), link: Arc::new(link), spec, journal, events, child }
+        let child = spawn(name, &spec, &event_log, &events);
+        Self { name: name.to_owned(), link: Arc::new(link), spec, event_log, events, child }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -59,91 +59,96 @@ impl Contender {
     }
 
     pub(crate) async fn kill(&mut self) {
-        self.journal.note(&self.name, "kill -9");
+        self.event_log.record(&self.name, "kill -9");
         self.assert_alive();
         self.child.kill().await.expect("a process to kill");
     }
 
-    /// The same one as a new process.
-    pub(crate) fn start_again(&mut self) {
+    /// Starts the same contender as a new process.
+    pub(crate) fn restart(&mut self) {
         self.spec["seed"] = json!(self.spec["seed"].as_u64().unwrap_or_default().wrapping_add(1));
-        self.child = spawn(&self.name, &self.spec, &self.journal, &self.events);
+        self.child = spawn(&self.name, &self.spec, &self.event_log, &self.events);
     }
 
-    /// Stops it in its tracks, until the returned value is dropped.
+    /// Stops the process (`SIGSTOP`) until the returned value is dropped.
     pub(crate) fn stop(&self) -> Stopped {
         let pid = self.child.id().expect("a process to stop");
-        self.journal.note(&self.name, "stopped");
+        self.event_log.record(&self.name, "stopped");
         assert!(signal(pid, "STOP"));
-        Stopped { pid, name: self.name.clone(), journal: Arc::clone(&self.journal) }
+        Stopped { pid, name: self.name.clone(), event_log: Arc::clone(&self.event_log) }
     }
 
-    /// The first that it said with this word since then; waits for it.
-    pub(crate) async fn said(&self, word: &str, since: u64) -> Event {
+    /// Waits for the first event with this word since then.
+    pub(crate) async fn wait_for(&self, word: &str, since: u64) -> Event {
         let find =
             |events: &[Event]| events.iter().find(|event| event.word == word && event.at >= since).cloned();
         let mut events = self.events.subscribe();
-        let event = timeout(PATIENCE, events.wait_for(|events| find(events).is_some())).await;
-        let Ok(event) = event else { panic!("{} never said {word:?}", self.name) };
-        find(&event.expect("the sender is here")).expect("just seen")
+        let event = timeout(EVENT_TIMEOUT, events.wait_for(|events| find(events).is_some())).await;
+        let Ok(event) = event else { panic!("{} never reported {word:?}", self.name) };
+        find(&event.expect("the sender is here")).expect("the event that was just seen")
     }
 
-    /// Whether it has said this since then.
-    pub(crate) fn has_said(&self, word: &str, since: u64) -> bool {
+    /// Whether it has reported such an event since then.
+    pub(crate) fn has_reported(&self, word: &str, since: u64) -> bool {
         self.events.borrow().iter().any(|event| event.word == word && event.at >= since)
     }
 
-    /// It never ends by itself.
+    /// Fails the test if the process has ended: it never ends by itself.
     pub(crate) fn assert_alive(&mut self) {
         let ended: Option<ExitStatus> = self.child.try_wait().expect("the state of a child process");
-        assert_eq!(ended, None, "{} ended by itself: see {}", self.name, self.journal.path().display());
+        assert_eq!(ended, None, "{} ended by itself: see {}", self.name, self.event_log.path().display());
     }
 }
 
-/// Until dropped, the contender stands still.
+/// The contender is stopped until this is dropped.
 #[must_use]
 pub(crate) struct Stopped {
     pid: u32,
     name: String,
-    journal: Arc<Journal>,
+    event_log: Arc<EventLog>,
 }
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        self.journal.note(&self.name, "continued");
+        self.event_log.record(&self.name, "continued");
         signal(self.pid, "CONT");
     }
 }
 
-fn spawn(name: &str, spec: &Value, journal: &Arc<Journal>, events: &Arc<watch::Sender<Vec<Event>>>) -> Child {
-    journal.note(name, "started");
+fn spawn(
+    name: &str,
+    spec: &Value,
+    event_log: &Arc<EventLog>,
+    events: &Arc<watch::Sender<Vec<Event>>>,
+) -> Child {
+    event_log.record(name, "started");
     let mut child = Command::new(std::env::current_exe().expect("the path of this binary"))
-        .args(["life::contender", "--exact", "--include-ignored", "--nocapture"])
+        .args(["contender_process::run", "--exact", "--include-ignored", "--nocapture"])
         .env(SPEC, spec.to_string())
-        // It lives as long as its standard input is open, and so ends with this process. One that is stopped then
-        // is continued by the system, because its process group has lost its last tie.
+        // It runs as long as its standard input is open, and so it ends with this process. If it is stopped then, the
+        // system continues it, because its process group is orphaned.
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .expect("this binary started once more");
+        .expect("this binary started again");
     let stderr = child.stderr.take().expect("piped");
-    tokio::spawn(listen(stderr, name.to_owned(), Arc::clone(journal), Arc::clone(events)));
+    tokio::spawn(read_events(stderr, name.to_owned(), Arc::clone(event_log), Arc::clone(events)));
     child
 }
 
-/// Notes all that it says. Events are the lines that begin with a mark.
-async fn listen(
+/// Records every line of its standard error. Lines that begin with `@` are events.
+async fn read_events(
     stderr: ChildStderr,
     name: String,
-    journal: Arc<Journal>,
+    event_log: Arc<EventLog>,
     events: Arc<watch::Sender<Vec<Event>>>,
 ) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        journal.note(&name, &line);
+        event_log.record(&name, &line);
         let mut words = line.strip_prefix("@ ").unwrap_or_default().splitn(3, ' ');
         if let (Some(at), Some(word), Some(rest)) = (words.next(), words.next(), words.next())
             && let Ok(at) = at.parse()

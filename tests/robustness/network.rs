@@ -1,59 +1,59 @@
-//! Failures of the network between one contender and the API server.
+//! Faults of the network between one contender and the API server.
 
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::sleep;
 
-use crate::manner::Manner;
+use crate::behaviour::Behaviour;
+use crate::fixture::{Fixture, shared_control_plane};
 use crate::proxy::Fault;
 use crate::support::now;
-use crate::world::{World, undisturbed};
 
-const LONG: Duration = Duration::from_secs(5);
+const LONG_DELAY: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn a_holder_that_is_cut_off_stops_before_another_one_starts() {
+async fn a_disconnected_holder_stops_before_its_successor_starts() {
     let faults = [
-        ("requests late", Fault::DelayRequests(LONG)),
-        ("replies late", Fault::DelayReplies(LONG)),
-        ("replies lost", Fault::DropReplies),
+        ("requests delayed", Fault::DelayRequests(LONG_DELAY)),
+        ("replies delayed", Fault::DelayReplies(LONG_DELAY)),
+        ("replies dropped", Fault::DropReplies),
         ("half open", Fault::HalfOpen),
         ("refused", Fault::Refuse),
         ("trickling", Fault::Trickle),
         ("replies cut", Fault::CutReplies),
     ];
-    join_all(faults.map(|(name, fault)| cut_off(name, fault))).await;
+    join_all(faults.map(|(name, fault)| disconnect(name, fault))).await;
 }
 
-async fn cut_off(name: &str, fault: Fault) {
-    let world = World::new(&name.replace(' ', "-"), undisturbed().await).await;
-    let (holder, mut waiter) = world.keepers(Manner::KEEPER).await;
+async fn disconnect(name: &str, fault: Fault) {
+    let fixture = Fixture::new(&name.replace(' ', "-"), shared_control_plane().await).await;
+    let (holder, mut waiter) = fixture.holder_and_waiter(Behaviour::HOLD_FOREVER).await;
     let cut = now();
-    world.journal.note("network", name);
+    fixture.event_log.record("network", name);
     holder.link.set(fault);
     if fault == Fault::Refuse {
         holder.link.reset();
     }
-    let lost = holder.said("lost", cut).await;
+    let lost = holder.wait_for("lost", cut).await;
     assert!(lost.rest.contains("DeadlinePassed"), "{name}: {}", lost.rest);
-    let taken = waiter.said("acquired", cut).await;
+    let taken = waiter.wait_for("acquired", cut).await;
     assert!(lost.at < taken.at, "{name}: lost {} ns too late", lost.at - taken.at);
 
     holder.link.set(Fault::None);
     waiter.kill().await;
-    holder.said("acquired", taken.at).await;
-    world.clean_verdict();
+    holder.wait_for("acquired", taken.at).await;
+    fixture.clean_verdict();
 }
 
-/// As after a firewall forgot them: the connections of a holder and a waiter go silent, and new ones work.
+/// The connections of a holder and a waiter go silent, as if a firewall had forgotten them. New connections work.
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
 async fn dead_connections_are_replaced() {
-    let world = World::new("dead-connections", undisturbed().await).await;
-    let manner = Manner { rounds: 10..=20, ..Manner::KEEPER };
-    let (one, other) = world.keepers(manner).await;
+    let fixture = Fixture::new("dead-connections", shared_control_plane().await).await;
+    let behaviour = Behaviour { rounds: 10..=20, ..Behaviour::HOLD_FOREVER };
+    let (one, other) = fixture.holder_and_waiter(behaviour).await;
     for contender in [&one, &other] {
         contender.link.set(Fault::HalfOpen);
     }
@@ -62,6 +62,6 @@ async fn dead_connections_are_replaced() {
         contender.link.set(Fault::None);
     }
     let healed = now();
-    tokio::join!(one.said("acquired", healed), other.said("acquired", healed));
-    world.clean_verdict();
+    tokio::join!(one.wait_for("acquired", healed), other.wait_for("acquired", healed));
+    fixture.clean_verdict();
 }

@@ -1,72 +1,72 @@
-//! Contenders that are killed or stopped in their tracks.
+//! Contender processes that are killed or stopped.
 
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::manner::Manner;
+use crate::behaviour::Behaviour;
+use crate::fixture::{Fixture, shared_control_plane};
 use crate::support::now;
-use crate::world::{World, undisturbed};
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
 async fn processes_are_killed_and_stopped() {
     tokio::join!(
         a_killed_holder_is_succeeded(),
-        a_holder_stopped_for_long_writes_too_late(),
+        a_stale_write_after_a_long_stop_is_refused(),
         a_holder_stopped_for_a_moment_keeps_the_lock(),
     );
 }
 
 async fn a_killed_holder_is_succeeded() {
-    let world = World::new("killed", undisturbed().await).await;
-    let (mut one, mut other) = world.keepers(Manner::KEEPER).await;
+    let fixture = Fixture::new("killed", shared_control_plane().await).await;
+    let (mut one, mut other) = fixture.holder_and_waiter(Behaviour::HOLD_FOREVER).await;
     let killed = now();
     one.kill().await;
-    let taken = other.said("acquired", killed).await;
-    one.start_again();
-    one.said("asks", killed).await;
+    let taken = other.wait_for("acquired", killed).await;
+    one.restart();
+    one.wait_for("asks", killed).await;
     other.kill().await;
-    one.said("acquired", taken.at).await;
-    let verdict = world.clean_verdict();
+    one.wait_for("acquired", taken.at).await;
+    let verdict = fixture.clean_verdict();
     assert!(verdict.handoffs >= 2, "{verdict}");
 }
 
-async fn a_holder_stopped_for_long_writes_too_late() {
-    let world = World::new("stopped-for-long", undisturbed().await).await;
-    // So much of its time it prepares that it is stopped while it does.
-    let manner = Manner { prepare: 200..=300, ..Manner::KEEPER };
-    let (one, other) = world.keepers(manner).await;
+async fn a_stale_write_after_a_long_stop_is_refused() {
+    let fixture = Fixture::new("stopped-for-long", shared_control_plane().await).await;
+    // It spends most of its time preparing a write, so that it is probably stopped between check and write.
+    let behaviour = Behaviour { prepare: 200..=300, ..Behaviour::HOLD_FOREVER };
+    let (one, other) = fixture.holder_and_waiter(behaviour).await;
     let (mut holder, mut waiter) = (&one, &other);
-    // More than once, lest it is stopped in one of the moments when it does not.
+    // Several attempts, because it may be stopped in a moment in which it does not prepare a write.
     for _ in 0..3 {
-        if world.register.verdict().stale > 0 {
+        if fixture.register.verdict().stale > 0 {
             break;
         }
         let start = now();
         let stopped = holder.stop();
-        let taken = waiter.said("acquired", start).await;
+        let taken = waiter.wait_for("acquired", start).await;
         // The successor writes first.
         sleep(Duration::from_secs(1)).await;
         drop(stopped);
-        let lost = holder.said("lost", start).await;
+        let lost = holder.wait_for("lost", start).await;
         assert!(lost.at > taken.at, "it cannot have noticed before it was continued");
         (holder, waiter) = (waiter, holder);
-        waiter.said("asks", start).await;
+        waiter.wait_for("asks", start).await;
     }
-    let verdict = world.clean_verdict();
+    let verdict = fixture.clean_verdict();
     assert!(verdict.stale > 0, "{verdict}");
 }
 
 async fn a_holder_stopped_for_a_moment_keeps_the_lock() {
-    let world = World::new("stopped-for-a-moment", undisturbed().await).await;
-    let (holder, waiter) = world.keepers(Manner::KEEPER.lease(9)).await;
+    let fixture = Fixture::new("stopped-for-a-moment", shared_control_plane().await).await;
+    let (holder, waiter) = fixture.holder_and_waiter(Behaviour::HOLD_FOREVER.lease_seconds(9)).await;
     let start = now();
     let stopped = holder.stop();
     sleep(Duration::from_secs(1)).await;
     drop(stopped);
-    // Longer than it can hold on without a renewal.
+    // Longer than it can hold the lock without a renewal.
     sleep(Duration::from_secs(7)).await;
-    assert!(!holder.has_said("lost", start) && !waiter.has_said("acquired", start));
-    assert_eq!(world.clean_verdict().stale, 0);
+    assert!(!holder.has_reported("lost", start) && !waiter.has_reported("acquired", start));
+    assert_eq!(fixture.clean_verdict().stale, 0);
 }

@@ -1,4 +1,4 @@
-//! What lies between a contender and the API server: a proxy for TCP, through which TLS passes, with faults.
+//! A TCP proxy between a contender and the API server. TLS passes through it, and it injects faults.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,20 +14,20 @@ use tokio_util::task::AbortOnDropHandle;
 
 mod tests;
 
-/// What happens to the bytes, on old connections and new ones.
+/// The effect on the bytes of old and of new connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Fault {
     #[default]
     None,
     DelayRequests(Duration),
     DelayReplies(Duration),
-    /// Requests arrive. A connection that has lost bytes stays silent for good, as after a firewall forgot it.
+    /// Requests arrive. A connection that has lost bytes stays silent for good, as if a firewall had forgotten it.
     DropReplies,
-    /// Nothing arrives at either end, and neither learns of it: see above.
+    /// Nothing arrives at either end, and neither end notices. As above, the connection stays silent.
     HalfOpen,
-    /// New connections are reset; old ones stay.
+    /// New connections are reset; old connections work.
     Refuse,
-    /// Some bytes at a time.
+    /// Replies arrive a few bytes at a time.
     Trickle,
     /// The connection is reset in the middle of each reply.
     CutReplies,
@@ -54,7 +54,7 @@ impl Proxy {
         self.address
     }
 
-    /// From now on, until another one is set.
+    /// The fault is active until another one is set.
     pub(crate) fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }
@@ -95,8 +95,8 @@ async fn connect(
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         tokio::select! {
-            end = pump(from_client, to_server, Way::Request, &fault) => end,
-            end = pump(from_server, to_client, Way::Reply, &fault) => end,
+            end = pump(from_client, to_server, Direction::Request, &fault) => end,
+            end = pump(from_server, to_client, Direction::Reply, &fault) => end,
             _ = resets.changed() => End::Reset,
         }
     };
@@ -107,7 +107,7 @@ async fn connect(
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Direction {
     Request,
     Reply,
 }
@@ -121,7 +121,7 @@ enum End {
 async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    way: Way,
+    direction: Direction,
     fault: &watch::Receiver<Fault>,
 ) -> End {
     let mut buffer = vec![0; 64 * 1024];
@@ -129,10 +129,10 @@ async fn pump(
     loop {
         let read = from.read(&mut buffer).await;
         let fault = *fault.borrow();
-        silent |= fault == Fault::HalfOpen || (fault == Fault::DropReplies && way == Way::Reply);
+        silent |= fault == Fault::HalfOpen || (fault == Fault::DropReplies && direction == Direction::Reply);
         let bytes = match read {
-            // That the server has given up is not heard either.
-            Ok(0) | Err(_) if silent && way == Way::Reply => return std::future::pending().await,
+            // The client does not learn that the server has closed the connection either.
+            Ok(0) | Err(_) if silent && direction == Direction::Reply => return std::future::pending().await,
             Ok(0) => return End::Closed,
             Err(_) => return End::Reset,
             Ok(length) => &buffer[..length],
@@ -140,13 +140,14 @@ async fn pump(
         if silent {
             continue;
         }
-        let written = match (fault, way) {
-            (Fault::DelayRequests(delay), Way::Request) | (Fault::DelayReplies(delay), Way::Reply) => {
+        let written = match (fault, direction) {
+            (Fault::DelayRequests(delay), Direction::Request)
+            | (Fault::DelayReplies(delay), Direction::Reply) => {
                 sleep(delay).await;
                 to.write_all(bytes).await
             }
-            (Fault::Trickle, Way::Reply) => trickle(&mut to, bytes).await,
-            (Fault::CutReplies, Way::Reply) => {
+            (Fault::Trickle, Direction::Reply) => trickle(&mut to, bytes).await,
+            (Fault::CutReplies, Direction::Reply) => {
                 let _ = to.write_all(&bytes[..bytes.len() / 2]).await;
                 return End::Reset;
             }
@@ -159,14 +160,14 @@ async fn pump(
 }
 
 async fn trickle(to: &mut WriteHalf<'_>, bytes: &[u8]) -> std::io::Result<()> {
-    for some in bytes.chunks(8) {
-        to.write_all(some).await?;
+    for chunk in bytes.chunks(8) {
+        to.write_all(chunk).await?;
         sleep(Duration::from_millis(20)).await;
     }
     Ok(())
 }
 
-/// Closes it without a farewell.
+/// Closes the connection with a reset (RST) instead of a FIN.
 fn reset(stream: TcpStream) {
     let _ = set_socket_linger(&stream, Some(Duration::ZERO));
     drop(stream);

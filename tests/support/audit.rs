@@ -1,17 +1,17 @@
-//! What was asked of the API server, by whom: its audit log.
+//! The audit log of the API server: its requests, and the users that sent them.
 
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-/// One request.
+/// One request and the status of its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Request {
-    /// The user that asked, or that the request impersonated.
+    /// The user that sent the request, or that the request impersonated.
     pub(crate) user: String,
     pub(crate) user_agent: String,
-    /// As in RBAC rules: get, create, update, patch, watch, ...
+    /// A verb of RBAC rules: get, create, update, patch, watch, ...
     pub(crate) verb: String,
     pub(crate) resource: String,
     pub(crate) namespace: String,
@@ -30,7 +30,7 @@ pub(super) fn read(log: &Path) -> Vec<Request> {
         .collect()
 }
 
-/// A watch is answered when it starts. Counting its end as well would count it twice.
+/// A watch is answered when it starts. It would count twice if its end counted too.
 fn is_answer(event: &Value) -> bool {
     let stage = if event["verb"] == "watch" { "ResponseStarted" } else { "ResponseComplete" };
     event["stage"] == stage

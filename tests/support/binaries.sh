@@ -1,6 +1,6 @@
-# Runs the programs `etcd` and `kube-apiserver` in $KUBEBUILDER_ASSETS with the manners of ../control-plane, so that the
-# tests need not know the difference: the same flags, the same line of JSON (though printed before the server is ready),
-# and when standard input closes everything ends and the folder is removed.
+# Runs the programs `etcd` and `kube-apiserver` in $KUBEBUILDER_ASSETS, with the same interface as ../control-plane: the
+# same flags, and the same line of JSON (but printed before the server is ready). When standard input closes, both
+# programs end and the folder is removed.
 set -eu
 
 data='' audit=''
@@ -8,7 +8,7 @@ while [ $# -gt 0 ]; do
     case $1 in
         --resume) data=$2; shift ;;
         --audit) audit=yes ;;
-        --separate-etcd) ;; # It always is.
+        --separate-etcd) ;; # etcd always is a separate process here.
     esac
     shift
 done
@@ -28,7 +28,7 @@ users: [{name: admin, user: {token: "$token"}}]
 END
 fi
 
-# For what each flag is there, see ../control-plane.
+# For the purpose of each flag see ../control-plane.
 "$KUBEBUILDER_ASSETS/etcd" --data-dir="$data/etcd" --unsafe-no-fsync --heartbeat-interval=10 --election-timeout=100 \
     --listen-client-urls="http://127.0.0.1:$ETCD_PORT" --advertise-client-urls="http://127.0.0.1:$ETCD_PORT" \
     --listen-peer-urls=http://127.0.0.1:0 </dev/null >>"$data/log" 2>&1 &
@@ -58,7 +58,7 @@ end() {
     rm -rf "$data"
 }
 
-# The kubeconfig is of no use before the certificate is there; the key is written after it.
+# The kubeconfig is useful only when the certificate exists. The key is written after the certificate.
 until [ -s "$data/apiserver.key" ]; do
     if ! kill -s 0 $! 2>/dev/null; then
         tail -n 20 "$data/log" >&2

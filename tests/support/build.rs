@@ -1,4 +1,4 @@
-//! Builds that take long: told to the person at the terminal, and done by one process at a time.
+//! Builds that take long: one process at a time does them, and the terminal shows their progress.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs the command to its end, with its words in a log.
+/// Runs the command to its end, and writes its standard error to a log.
 pub(super) fn run(what: &str, command: &mut Command, log: &Path, advice: &str) {
     let log_file = File::create(log).expect("a log of the build");
     let mut child = command.stderr(log_file).spawn().unwrap_or_else(|error| match error.kind() {
@@ -16,12 +16,12 @@ pub(super) fn run(what: &str, command: &mut Command, log: &Path, advice: &str) {
     });
     let status = wait(what, || child.try_wait().expect("the state of the build"));
     if !status.success() {
-        let words = fs::read_to_string(log).unwrap_or_else(|error| error.to_string());
-        panic!("{what}: {status}\n{words}");
+        let errors = fs::read_to_string(log).unwrap_or_else(|error| error.to_string());
+        panic!("{what}: {status}\n{errors}");
     }
 }
 
-/// Until it is dropped, no other process has the lock on this folder.
+/// Locks this folder against other processes until the returned file is dropped.
 pub(super) fn lock(folder: &Path) -> File {
     fs::create_dir_all(folder).expect("a folder for the program");
     let lock = File::create(folder.join("lock")).expect("the lock on the build");
@@ -33,8 +33,8 @@ pub(super) fn lock(folder: &Path) -> File {
     lock
 }
 
-/// Polls, and tells what takes so long: unlike `eprintln`, this way of writing is not captured by the
-/// test harness.
+/// Polls until there is a value, and prints what takes so long. The test harness does not capture what is written this
+/// way, unlike `eprintln`.
 fn wait<T>(what: &str, mut poll: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     let mut next = Duration::from_secs(1);

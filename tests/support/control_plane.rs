@@ -1,4 +1,4 @@
-//! The API server as a test sees it.
+//! The API server, as tests use it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,14 +18,14 @@ use super::process::{Options, Process};
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A Kubernetes API server: one that was there already, or one of our own.
+/// A Kubernetes API server: either one that runs already, or one that the tests start.
 pub(crate) struct ControlPlane {
     kubeconfig: PathBuf,
     process: Option<Arc<Mutex<Process>>>,
 }
 
 impl ControlPlane {
-    /// One for the whole test binary, started at the first use. It ends with the test process.
+    /// The server for the whole test binary, which starts at the first use and ends with the test process.
     pub(crate) async fn shared() -> &'static Self {
         static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
         SHARED
@@ -38,17 +38,17 @@ impl ControlPlane {
             .await
     }
 
-    /// One for the caller alone, who may kill, pause and restart it. It ends when it is dropped.
+    /// Starts a server for the caller alone, which may kill, pause and restart it. It ends when it is dropped.
     pub(crate) async fn start() -> Self {
         Self::launch(Options::default()).await
     }
 
-    /// The same with an audit log: see [`requests`](Self::requests).
+    /// Like [`start`](Self::start), with an audit log: see [`requests`](Self::requests).
     pub(crate) async fn start_audited() -> Self {
         Self::launch(Options { audit: true, ..Options::default() }).await
     }
 
-    /// The same with etcd in a process of its own: see [`pause_etcd`](Self::pause_etcd).
+    /// Like [`start`](Self::start), with etcd in a process of its own: see [`pause_etcd`](Self::pause_etcd).
     pub(crate) async fn start_with_separate_etcd() -> Self {
         Self::launch(Options { separate_etcd: true, ..Options::default() }).await
     }
@@ -61,7 +61,7 @@ impl ControlPlane {
         plane
     }
 
-    /// The file with the configuration of an administrator, for other programs.
+    /// The path of the kubeconfig of an administrator, for other programs.
     pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
@@ -74,20 +74,20 @@ impl ControlPlane {
         config.unwrap_or_else(|error| panic!("{}: {error}", self.kubeconfig.display()))
     }
 
-    /// A client for an administrator, with connections of its own. It belongs to the runtime of the
-    /// calling test, so no two tests can share one.
+    /// A client of an administrator, with connections of its own. It belongs to the runtime of the calling test, so two
+    /// tests cannot share it.
     pub(crate) async fn client(&self) -> Client {
         client(self.config().await)
     }
 
-    /// A client for a user who may do nothing but what [`grant`](Self::grant) lets them.
+    /// A client of a user that has only the permissions from [`grant`](Self::grant).
     pub(crate) async fn client_as(&self, user: &str) -> Client {
         let mut config = self.config().await;
         config.auth_info.impersonate = Some(user.to_owned());
         client(config)
     }
 
-    /// A new namespace. Those in a foreign cluster can be found by their label and deleted.
+    /// Creates a namespace. In a foreign cluster it stays behind, and can be found by its label.
     pub(crate) async fn fresh_namespace(&self) -> String {
         let labels = [("app.kubernetes.io/created-by".to_owned(), "kube-lease-lock-tests".to_owned())];
         let namespace = Namespace {
@@ -114,18 +114,18 @@ impl ControlPlane {
         lock(&self.own()).field("etcd").to_owned()
     }
 
-    /// The URL for clients of its etcd, if it is one of our own.
+    /// The URL for clients of its etcd, if the tests started it.
     pub(crate) fn etcd_url(&self) -> Option<String> {
         self.process.as_ref().map(|process| lock(process).field("etcdUrl").to_owned())
     }
 
-    /// All requests answered so far, in that order: needs [`start_audited`](Self::start_audited). A
-    /// watch counts from its first answer on.
+    /// All requests that were answered so far, in that order. Needs [`start_audited`](Self::start_audited). A watch
+    /// counts as soon as it is answered.
     pub(crate) fn requests(&self) -> Vec<Request> {
         audit::read(&lock(&self.own()).path("audit"))
     }
 
-    /// Waits until it serves, and has the namespace that everybody takes for granted.
+    /// Waits until the server is ready and has the namespace `default`.
     pub(crate) async fn ready(&self) {
         let deadline = Instant::now() + READY_TIMEOUT;
         while let Err(error) = self.try_default_namespace().await {
@@ -149,9 +149,7 @@ impl ControlPlane {
 
     pub(super) fn own(&self) -> Arc<Mutex<Process>> {
         let process = self.process.as_ref();
-        Arc::clone(
-            process.expect("a control plane of our own: use `start()`, a foreign cluster cannot do this"),
-        )
+        Arc::clone(process.expect("a control plane that the tests started: a foreign cluster cannot do this"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a test may do to a control plane of its own.
+//! Faults that a test may inject into a control plane of its own.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use super::control_plane::{blocking, lock};
 use super::process::{signal, signal_group};
 
 impl ControlPlane {
-    /// The folder with all that it keeps. It goes when the control plane ends.
+    /// The folder with all its data. It is removed when the control plane ends.
     pub(crate) fn data(&self) -> PathBuf {
         lock(&self.own()).path("data")
     }
@@ -16,7 +16,7 @@ impl ControlPlane {
         lock(&self.own()).pid()
     }
 
-    /// Ends it as a power cut would. Connections are reset, and new ones refused.
+    /// Kills it without a shutdown. Its connections are reset, and new connections are refused.
     pub(crate) async fn kill(&self) {
         let process = self.own();
         blocking(move || lock(&process).kill()).await;
@@ -40,22 +40,22 @@ impl ControlPlane {
     /// value is dropped.
     pub(crate) fn pause(&self) -> Paused {
         let pid = self.pid();
-        assert!(signal_group(pid, "STOP"), "nothing to pause: it was killed");
+        assert!(signal_group(pid, "STOP"), "cannot pause a process that was killed");
         Paused::Group(pid)
     }
 
-    /// Stops etcd alone: the API server answers as far as it can without.
+    /// Stops etcd alone: the API server answers those requests that do not need etcd.
     pub(crate) fn pause_etcd(&self) -> Paused {
         let process = self.own();
         let process = lock(&process);
         let etcd = process.field("etcdPid").parse().expect("the process id of etcd");
-        assert_ne!(etcd, process.pid(), "not apart: use `start_with_separate_etcd()`");
-        assert!(signal(etcd, "STOP"), "nothing to pause: it was killed");
+        assert_ne!(etcd, process.pid(), "etcd has no process of its own: use `start_with_separate_etcd()`");
+        assert!(signal(etcd, "STOP"), "cannot pause a process that was killed");
         Paused::Process(etcd)
     }
 }
 
-/// Until dropped, the control plane, or a process of it, stands still.
+/// The control plane, or one process of it, is stopped until this is dropped.
 #[must_use]
 pub(crate) enum Paused {
     Group(u32),

@@ -1,4 +1,4 @@
-//! Where the API server comes from.
+//! Finds the API server: a cluster, or a program to start.
 
 use std::env;
 use std::net::TcpListener;
@@ -7,13 +7,12 @@ use std::process::Command;
 
 use super::go_build::CONTROL_PLANE;
 
-/// A cluster that somebody else runs.
+/// The kubeconfig of a cluster that runs already.
 pub(super) fn kubeconfig() -> Option<PathBuf> {
     env::var_os("KUBE_LEASE_LOCK_TEST_KUBECONFIG").map(PathBuf::from)
 }
 
-/// The command that runs a control plane of our own, with the manners of
-/// `tests/control-plane/main.go`.
+/// The command that runs a control plane, with the interface of `tests/control-plane/main.go`.
 pub(super) fn command() -> Command {
     match env::var_os("KUBEBUILDER_ASSETS") {
         Some(assets) => binaries(Path::new(&assets)),
@@ -25,7 +24,7 @@ fn binaries(assets: &Path) -> Command {
     for name in ["etcd", "kube-apiserver"] {
         assert!(
             assets.join(name).is_file(),
-            "KUBEBUILDER_ASSETS is {}, without {name} in it: correct the variable, or unset it",
+            "KUBEBUILDER_ASSETS is {}, but has no {name} in it: correct the variable, or unset it",
             assets.display()
         );
     }

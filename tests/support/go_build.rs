@@ -1,4 +1,4 @@
-//! The Go programs in `tests/control-plane`, built once and kept in the target folder.
+//! The Go programs in `tests/control-plane`: they are built once and kept in the target folder.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,20 +19,20 @@ pub(crate) static ETCDLOCK: GoProgram = GoProgram::new("etcdlock", &["etcdlock",
 
 const NO_SERVER: &str = "
 This test needs a Kubernetes API server. Do one of these:
-- install Go 1.26 or newer (https://go.dev/dl), to have one built: it takes minutes, once;
+- install Go 1.26 or newer (https://go.dev/dl): then the test builds one, which takes minutes, once;
 - set KUBEBUILDER_ASSETS to a folder with the programs `etcd` and `kube-apiserver`;
 - set KUBE_LEASE_LOCK_TEST_KUBECONFIG to the kubeconfig of a cluster that may be used for tests.
 ";
 
 const NO_GO: &str = "
-This needs client-go, or etcd's own client. Install Go 1.26 or newer (https://go.dev/dl), to have it built.
+This test needs client-go, or etcd's own client. Install Go 1.26 or newer (https://go.dev/dl): then the test builds it.
 ";
 
 pub(crate) struct GoProgram {
     name: &'static str,
     /// Its folder within the module, and those of the packages that it uses.
     packages: &'static [&'static str],
-    /// What to do if there is no Go.
+    /// The message if Go is not installed.
     advice: &'static str,
     path: OnceLock<PathBuf>,
 }
@@ -42,7 +42,7 @@ impl GoProgram {
         Self { name, packages, advice, path: OnceLock::new() }
     }
 
-    /// The path of the program. Its name changes with its sources: an old one is never mistaken for it.
+    /// The path of the program. Its name contains a hash of its sources, so that an old program is never used.
     pub(crate) fn path(&self) -> &Path {
         self.path.get_or_init(|| self.find_or_build())
     }
@@ -56,7 +56,7 @@ impl GoProgram {
         let _lock = build::lock(&folder);
         if !program.exists() {
             self.remove_old(&folder);
-            // In two steps, so that an interrupted build leaves nothing that looks like a program.
+            // In two steps, so that an interrupted build does not leave an incomplete program.
             let unfinished = folder.join("unfinished");
             self.build(&unfinished, &folder.join("build.log"));
             fs::rename(&unfinished, &program).expect("the program put in its place");
@@ -68,7 +68,8 @@ impl GoProgram {
         let version = kubernetes_version();
         let mut go = Command::new("go");
         go.current_dir(MODULE)
-            // No C compiler, no workspace around us, no paths: one build cache serves every clone.
+            // Without a C compiler, without a Go workspace around this module, and without paths in the program. So all
+            // clones share one build cache.
             .env("CGO_ENABLED", "0")
             .env("GOWORK", "off")
             .args(["build", "-trimpath", "-buildvcs=false", "-ldflags"])
@@ -108,7 +109,8 @@ impl GoProgram {
     }
 }
 
-/// The API server cannot tell by itself: Kubernetes' own build stamps its version in.
+/// The version of Kubernetes. The linker has to set it, as Kubernetes' own build does; otherwise the API server does
+/// not know it.
 fn kubernetes_version() -> String {
     let module = fs::read_to_string(Path::new(MODULE).join("go.mod")).expect("go.mod");
     let version = module.lines().find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes "));

@@ -14,15 +14,15 @@
 //! }
 //! ```
 //!
-//! It comes from the first of these that is there:
+//! It comes from the first of these that exists:
 //!
 //! 1. `KUBE_LEASE_LOCK_TEST_KUBECONFIG`: the kubeconfig of a running cluster, for `shared()` only.
 //! 2. `KUBEBUILDER_ASSETS`: a folder with the programs `etcd` and `kube-apiserver`.
-//! 3. `tests/control-plane`, built with Go into the target folder: minutes, but only once.
+//! 3. `tests/control-plane`, which is built with Go into the target folder. The first build takes minutes.
 //!
-//! Besides: a [`Register`] that judges contenders, and [`Neighbour`]s, contenders of other makes.
+//! There is also a [`Register`], which judges contenders, and [`Neighbour`], a contender that uses another library.
 
-#![allow(dead_code, unused_imports, reason = "no test uses all of it")]
+#![allow(dead_code, unused_imports, reason = "no test binary uses all of it")]
 #![allow(clippy::expect_used, reason = "a test has nobody to hand an error to")]
 
 mod audit;
@@ -42,7 +42,7 @@ mod verdict;
 pub(crate) use control_plane::ControlPlane;
 pub(crate) use faults::Paused;
 pub(crate) use go_build::{ELECTOR, ETCDLOCK, GoProgram};
-pub(crate) use neighbour::{Make, Neighbour, Pace, Terms};
+pub(crate) use neighbour::{Library, Neighbour, NeighbourOptions, Pace};
 pub(crate) use peers_build::optimized_program as peers;
 pub(crate) use process::signal;
 pub(crate) use register::{Register, now};

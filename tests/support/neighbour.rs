@@ -1,4 +1,4 @@
-//! Contenders of other makes, each a process of its own.
+//! Contenders that use other libraries, each in a process of its own.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,9 +12,11 @@ use tokio::time::timeout;
 use super::control_plane::blocking;
 use super::{go_build, peers_build};
 
-/// Which one, with the settings that it has.
+const LINE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The library that the contender uses, with the settings that only this library has.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Make {
+pub(crate) enum Library {
     ClientGo { renew_deadline: Duration, retry_period: Duration, release_on_cancel: bool },
     KubeCoordinate { grace: Duration, retry_period: Duration },
     KubeLeaderElection,
@@ -22,9 +24,9 @@ pub(crate) enum Make {
     Kubert { grace: Duration },
 }
 
-/// What they all want to know.
+/// The settings that all libraries have.
 #[derive(Clone)]
-pub(crate) struct Terms<'a> {
+pub(crate) struct NeighbourOptions<'a> {
     pub(crate) kubeconfig: &'a Path,
     pub(crate) namespace: &'a str,
     pub(crate) lease: &'a str,
@@ -35,69 +37,70 @@ pub(crate) struct Terms<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
     pub(crate) lease_duration: Duration,
-    /// For how long to lead at a time.
-    pub(crate) term: Duration,
-    /// For how long to rest after that.
+    /// How long each hold lasts.
+    pub(crate) hold: Duration,
+    /// The pause after each hold.
     pub(crate) rest: Duration,
 }
 
 /// A process that contends until this is dropped.
 pub(crate) struct Neighbour {
     orders: ChildStdin,
-    says: Lines<BufReader<ChildStdout>>,
+    output: Lines<BufReader<ChildStdout>>,
     identity: String,
     process: Child,
 }
 
 impl Neighbour {
     /// Its holds in the register are named `<identity>#1` and so on.
-    pub(crate) async fn start(make: Make, identity: &str, terms: &Terms<'_>) -> Self {
-        let mut command = blocking(move || make.command()).await;
+    pub(crate) async fn start(library: Library, identity: &str, options: &NeighbourOptions<'_>) -> Self {
+        let mut command = blocking(move || library.command()).await;
         command
-            .args(["--kubeconfig".as_ref(), terms.kubeconfig])
-            .args(["--namespace", terms.namespace, "--lease", terms.lease, "--identity", identity])
-            .args(["--register", &terms.register.to_string()])
-            .args(["--lease-duration", &seconds(terms.pace.lease_duration)])
-            .args(["--term", &milliseconds(terms.pace.term)])
-            .args(["--rest", &milliseconds(terms.pace.rest)])
+            .args(["--kubeconfig".as_ref(), options.kubeconfig])
+            .args(["--namespace", options.namespace, "--lease", options.lease, "--identity", identity])
+            .args(["--register", &options.register.to_string()])
+            .args(["--lease-duration", &seconds(options.pace.lease_duration)])
+            .args(["--term", &milliseconds(options.pace.hold)])
+            .args(["--rest", &milliseconds(options.pace.rest)])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut process =
             tokio::process::Command::from(command).kill_on_drop(true).spawn().expect("a neighbour started");
         let orders = process.stdin.take().expect("its standard input");
-        let says = BufReader::new(process.stdout.take().expect("its standard output")).lines();
-        Self { orders, says, identity: identity.to_owned(), process }
+        let output = BufReader::new(process.stdout.take().expect("its standard output")).lines();
+        Self { orders, output, identity: identity.to_owned(), process }
     }
 
-    /// What its network does from now on: `hold requests` or `hold replies`, all or those of one method, as
-    /// in `hold requests PATCH`; or `pass`. Each replaces the last one, for what is held back too.
+    /// Sends an order to its network: `hold requests`, `hold replies` or `pass`. `hold` affects all requests, or those
+    /// of one method, as in `hold requests PATCH`. Each order replaces the one before, also for requests that are held
+    /// back.
     pub(crate) async fn order(&mut self, order: &str) {
         self.orders.write_all(format!("{order}\n").as_bytes()).await.expect("an order taken");
-        self.says(&format!("obeying {order}")).await;
+        self.wait_for(&format!("obeying {order}")).await;
     }
 
-    /// Fails the test where it has ended.
+    /// Fails the test if the process has ended.
     pub(crate) fn assert_runs(&mut self) {
-        let ended = self.process.try_wait().expect("its state");
+        let ended = self.process.try_wait().expect("the state of its process");
         assert!(ended.is_none(), "{} ended: {ended:?}", self.identity);
     }
 
-    /// Waits until it says this.
-    pub(crate) async fn says(&mut self, what: &str) {
-        let found = timeout(Duration::from_secs(60), async {
-            while let Some(line) = self.says.next_line().await.expect("its standard output") {
-                if line == what {
+    /// Waits until it prints this line.
+    pub(crate) async fn wait_for(&mut self, expected: &str) {
+        let found = timeout(LINE_TIMEOUT, async {
+            while let Some(line) = self.output.next_line().await.expect("its standard output") {
+                if line == expected {
                     return;
                 }
             }
             panic!("{} ended", self.identity);
         });
-        found.await.unwrap_or_else(|_| panic!("{} never said {what:?}", self.identity));
+        found.await.unwrap_or_else(|_| panic!("{} never printed {expected:?}", self.identity));
     }
 }
 
-impl Make {
-    /// Builds the program, if it has not been.
+impl Library {
+    /// The command that runs the program, which is built if necessary.
     fn command(self) -> Command {
         match self {
             Self::ClientGo { renew_deadline, retry_period, release_on_cancel } => {

@@ -1,6 +1,5 @@
-//! One control plane of our own: a child process that says in one line of JSON when it is ready,
-//! and lives as long as its standard input is open. So it ends with the test process, however that
-//! ends.
+//! A control plane as a child process. It prints one line of JSON when it is ready, and runs as long as its standard
+//! input is open. So it ends with the test process, in whatever way that ends.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -18,7 +17,7 @@ use super::find;
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is not the same in every control plane.
+/// The options of a control plane.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Options {
     /// With an audit log.
@@ -48,7 +47,7 @@ impl Process {
         Self { child, ready, options }
     }
 
-    /// Starts it again on the data that the last one left when it was killed: now, or before.
+    /// Kills the process if it runs, and starts it again with the same data.
     pub(super) fn restart(&mut self) {
         self.kill();
         let data = self.path("data");
@@ -61,17 +60,17 @@ impl Process {
         self.child.id()
     }
 
-    /// A field of the line of JSON.
+    /// A field of the line of JSON that the control plane printed.
     pub(super) fn field(&self, name: &str) -> &str {
         let value = self.ready.get(name).and_then(Value::as_str);
-        value.unwrap_or_else(|| panic!("no {name} in what the control plane said: {}", self.ready))
+        value.unwrap_or_else(|| panic!("no {name} in the output of the control plane: {}", self.ready))
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.field(name).into()
     }
 
-    /// The end of its log, for a message about what went wrong.
+    /// The end of its log, for error messages.
     pub(super) fn log_tail(&self) -> String {
         let log = fs::read_to_string(self.path("log")).unwrap_or_else(|error| error.to_string());
         let lines: Vec<_> = log.lines().collect();
@@ -85,7 +84,7 @@ impl Process {
         }
     }
 
-    /// Closes its standard input, and tells whether that ended it.
+    /// Closes its standard input, and returns whether the process has ended because of that.
     pub(super) fn end(&mut self) -> bool {
         drop(self.child.stdin.take());
         let start = Instant::now();
@@ -108,7 +107,7 @@ impl Drop for Process {
         if !self.end() {
             self.kill();
         }
-        // It has done so itself, unless it was killed.
+        // The process has removed the folder itself, unless it was killed.
         let _ = fs::remove_dir_all(self.path("data"));
     }
 }
@@ -125,7 +124,7 @@ fn launch(flags: &[&str]) -> (Child, Value) {
     let Some(ready) = ready else {
         drop(child.stdin.take());
         let _ = child.wait();
-        panic!("the control plane ended, or hung, before it was ready: see standard error");
+        panic!("the control plane ended or hung before it was ready: see standard error");
     };
     (child, ready)
 }
@@ -140,19 +139,20 @@ fn first_line(child: &mut Child) -> Option<String> {
     receive.recv_timeout(START_TIMEOUT).ok()??.ok()
 }
 
-/// Signals a process and all that it started, for each control plane leads a process group of its
-/// own. Tells whether there was one.
+/// Sends a signal to a control plane and all processes that it started: each control plane leads a process group.
+/// Returns whether there was one.
 pub(super) fn signal_group(leader: u32, name: &str) -> bool {
     kill(name, &format!("-{leader}"))
 }
 
-/// Signals one process. Tells whether there was one.
+/// Sends a signal to one process. Returns whether there was one.
 pub(crate) fn signal(pid: u32, name: &str) -> bool {
     kill(name, &pid.to_string())
 }
 
 fn kill(signal: &str, target: &str) -> bool {
-    // The shell has `kill` built in; std has none, and the program is not installed everywhere.
+    // Every shell has a builtin `kill`. The standard library has no such function, and the program is not installed
+    // everywhere.
     let mut kill = Command::new("sh");
     kill.args(["-c", r#"kill -s "$0" -- "$1""#, signal, target]).stderr(Stdio::null());
     kill.status().expect("sh").success()

@@ -1,4 +1,4 @@
-//! Permissions for the users that tests act as.
+//! Permissions of the users that tests impersonate.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use tokio::time::sleep;
 
 use super::ControlPlane;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const PERMISSION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl ControlPlane {
-    /// Gives `user` the roles in a YAML stream, such as one finds in documentation: all is created
-    /// in `namespace`, bindings get `user` for a subject, and a role without a binding gets one.
+    /// Grants `user` the roles in a YAML stream, for example one from the documentation. The roles and bindings are
+    /// created in `namespace`, with `user` as the only subject. A role without a binding gets one.
     pub(crate) async fn grant(&self, namespace: &str, user: &str, manifests: &str) {
         let (roles, mut bindings) = parse(manifests);
-        let unbound = roles.iter().filter(|role| !bindings.iter().any(|binding| names(binding, role)));
+        let unbound = roles.iter().filter(|role| !bindings.iter().any(|binding| refers_to(binding, role)));
         bindings.extend(unbound.map(binding_of).collect::<Vec<_>>());
 
         let client = self.client().await;
@@ -33,10 +33,10 @@ impl ControlPlane {
             created.expect("a RoleBinding created");
         }
         let permissions = roles.into_iter().flat_map(|role| role.rules.unwrap_or_default()).collect();
-        self.until_effective(namespace, user, permissions).await;
+        self.wait_until_effective(namespace, user, permissions).await;
     }
 
-    /// Takes a role away again from everybody.
+    /// Deletes a role and its binding.
     pub(crate) async fn revoke(&self, namespace: &str, role: &str) {
         let client = self.client().await;
         let (bindings, roles) = (
@@ -47,17 +47,17 @@ impl ControlPlane {
         roles.delete(role, &DeleteParams::default()).await.expect("a Role deleted");
     }
 
-    /// The authorizer learns of new bindings a moment after they were created.
-    async fn until_effective(&self, namespace: &str, user: &str, mut missing: Vec<PolicyRule>) {
+    /// Waits for the authorizer, which learns of new bindings a moment after they were created.
+    async fn wait_until_effective(&self, namespace: &str, user: &str, mut missing: Vec<PolicyRule>) {
         let reviews = Api::all(self.client_as(user).await);
-        let question = SelfSubjectRulesReview {
+        let review = SelfSubjectRulesReview {
             spec: SelfSubjectRulesReviewSpec { namespace: Some(namespace.to_owned()) },
             ..SelfSubjectRulesReview::default()
         };
-        let deadline = Instant::now() + TIMEOUT;
+        let deadline = Instant::now() + PERMISSION_TIMEOUT;
         loop {
             let answer =
-                reviews.create(&PostParams::default(), &question).await.expect("a review of the rules");
+                reviews.create(&PostParams::default(), &review).await.expect("a review of the rules");
             let effective = answer.status.expect("the outcome of the review").resource_rules;
             missing.retain(|rule| {
                 !effective.iter().any(|it| {
@@ -85,13 +85,13 @@ fn parse(manifests: &str) -> (Vec<Role>, Vec<RoleBinding>) {
             Some("RoleBinding") => {
                 bindings.push(serde_json::from_value(document).expect("a RoleBinding"));
             }
-            kind => panic!("can grant a Role or RoleBinding, not {kind:?}"),
+            kind => panic!("expected a Role or a RoleBinding, not {kind:?}"),
         }
     }
     (roles, bindings)
 }
 
-fn names(binding: &RoleBinding, role: &Role) -> bool {
+fn refers_to(binding: &RoleBinding, role: &Role) -> bool {
     Some(&binding.role_ref.name) == role.metadata.name.as_ref()
 }
 

@@ -1,14 +1,14 @@
-//! A register that contenders for one lock write to, and that judges whether the lock excluded them.
+//! A register to which the contenders for one lock write. It judges whether the lock excluded them.
 //!
 //! It listens on 127.0.0.1, with one connection per contender process and one message per line:
 //!
 //! ```text
-//! held <hold> <fencing|-> <nanos>    the contender read this time before it asked its guard, which said "held"
-//! write <hold> <fencing|-> <value>   a guarded write, answered `ok` or `stale`
-//! left <hold> <nanos>                the contender gave the hold up at this time
+//! held <hold> <fencing|-> <nanos>    the contender read this time, then asked its guard, which said that it is held
+//! write <hold> <fencing|-> <value>   a guarded write, which the register answers with `ok` or `stale`
+//! left <hold> <nanos>                the contender ended the hold at this time
 //! ```
 //!
-//! A hold has a name of its own, and all times are of the one `CLOCK_MONOTONIC` that all processes of a machine share.
+//! Each hold has a unique name. All times are of `CLOCK_MONOTONIC`, which all processes of a machine share.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ pub(crate) fn now() -> u64 {
     u64::try_from(now.tv_sec * 1_000_000_000 + now.tv_nsec).expect("a clock that began at zero")
 }
 
-/// It listens until it is dropped.
+/// The register listens until it is dropped.
 pub(crate) struct Register {
     address: SocketAddr,
     history: Arc<Mutex<History>>,
@@ -48,20 +48,20 @@ impl Register {
         self.address
     }
 
-    /// The name of the hold that was reported last.
+    /// The name of the hold that was last reported as held.
     pub(crate) fn latest(&self) -> Option<String> {
         let history = lock(&self.history);
         history.holds.values().max_by_key(|hold| hold.last).map(|hold| hold.name.clone())
     }
 
-    /// The judgement on all that was reported so far.
+    /// The verdict on all messages so far.
     pub(crate) fn verdict(&self) -> Verdict {
         let history = lock(&self.history);
         Verdict::new(
             history.holds.values().cloned().collect(),
             history.written,
             history.stale,
-            history.wrong.clone(),
+            history.violations.clone(),
         )
     }
 }
@@ -74,14 +74,14 @@ async fn accept(listener: TcpListener, history: Arc<Mutex<History>>) {
     }
 }
 
-/// Ends with the connection, however that ends: contenders are killed at any time.
+/// Serves one contender until its connection ends. That may be at any time, because tests kill contenders.
 async fn serve(mut stream: TcpStream, contender: usize, history: Arc<Mutex<History>>) {
     let _ = stream.set_nodelay(true);
     let (reader, mut writer) = stream.split();
     let (mut reader, mut line) = (BufReader::new(reader), String::new());
-    // A line without an end is the last of a contender that was killed.
+    // A line without a line break is the last of a contender that was killed.
     while reader.read_line(&mut line).await.is_ok() && line.ends_with('\n') {
-        let reply = lock(&history).take(contender, line.trim_end());
+        let reply = lock(&history).receive(contender, line.trim_end());
         if writer.write_all(reply.as_bytes()).await.is_err() {
             return;
         }
@@ -96,23 +96,23 @@ fn lock(history: &Mutex<History>) -> MutexGuard<'_, History> {
 #[derive(Default)]
 struct History {
     holds: BTreeMap<String, Hold>,
-    /// The highest fencing token that a write came with.
+    /// The highest fencing token of all writes.
     highest: Option<u64>,
     written: u64,
     stale: u64,
-    wrong: Vec<String>,
+    violations: Vec<String>,
 }
 
 impl History {
-    /// The reply, if there is one to this message.
-    fn take(&mut self, contender: usize, line: &str) -> &'static str {
+    /// Receives a message. Returns the reply, which is empty if the message needs none.
+    fn receive(&mut self, contender: usize, line: &str) -> &'static str {
         let words: Vec<_> = line.split(' ').collect();
         let time = words.last().and_then(|word| word.parse().ok());
         match (&*words, time) {
             (["held", hold, fencing, _], Some(at)) => self.held(contender, hold, fencing.parse().ok(), at),
-            (["left", hold, _], Some(at)) => self.left(hold, at),
+            (["left", hold, _], Some(at)) => self.ended(hold, at),
             (["write", _, fencing, _], _) => return self.write(fencing.parse().ok()),
-            _ => self.wrong.push(format!("contender {contender} said {line:?}")),
+            _ => self.violations.push(format!("contender {contender} sent {line:?}")),
         }
         ""
     }
@@ -124,19 +124,19 @@ impl History {
             fencing,
             first: at,
             last: at,
-            left: None,
+            ended: None,
         });
         if (hold.contender, hold.fencing) != (contender, fencing) {
-            self.wrong.push(format!("two holds have the name {name}"));
-        } else if hold.left.is_some_and(|left| left < at) {
-            self.wrong.push(format!("{name} was held after it was left"));
+            self.violations.push(format!("two holds have the name {name}"));
+        } else if hold.ended.is_some_and(|ended| ended < at) {
+            self.violations.push(format!("{name} was held after its end"));
         }
         hold.last = hold.last.max(at);
     }
 
-    fn left(&mut self, name: &str, at: u64) {
+    fn ended(&mut self, name: &str, at: u64) {
         if let Some(hold) = self.holds.get_mut(name) {
-            hold.left = Some(at);
+            hold.ended = Some(at);
         }
     }
 

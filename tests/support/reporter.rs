@@ -1,4 +1,4 @@
-//! A contender's side of the [register](super::register).
+//! The connection of a contender to the [register](super::register).
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-/// The connection of one contender.
 pub(crate) struct Reporter(BufReader<TcpStream>);
 
 impl Reporter {
@@ -16,20 +15,22 @@ impl Reporter {
         Self(BufReader::new(stream))
     }
 
-    /// `at`: [`now`](super::register::now), read before asking whether the lock was held.
+    /// Reports a hold. `at` is [`now`](super::register::now), read before the contender asked whether it holds the
+    /// lock.
     pub(crate) async fn held(&mut self, hold: &str, fencing: impl Display, at: u64) {
-        self.say(format!("held {hold} {fencing} {at}\n")).await;
+        self.send(format!("held {hold} {fencing} {at}\n")).await;
     }
 
-    pub(crate) async fn left(&mut self, hold: &str, at: u64) {
-        self.say(format!("left {hold} {at}\n")).await;
+    /// Reports the end of a hold.
+    pub(crate) async fn ended(&mut self, hold: &str, at: u64) {
+        self.send(format!("left {hold} {at}\n")).await;
     }
 
-    /// Whether the register took the write.
+    /// Sends a guarded write. Returns whether the register accepted it.
     pub(crate) async fn write(&mut self, hold: &str, fencing: impl Display, value: u64) -> bool {
-        self.say(format!("write {hold} {fencing} {value}\n")).await;
+        self.send(format!("write {hold} {fencing} {value}\n")).await;
         let mut reply = String::new();
-        self.0.read_line(&mut reply).await.expect("the register's answer");
+        self.0.read_line(&mut reply).await.expect("the answer of the register");
         match reply.trim_end() {
             "ok" => true,
             "stale" => false,
@@ -37,7 +38,7 @@ impl Reporter {
         }
     }
 
-    pub(crate) async fn say(&mut self, line: String) {
-        self.0.get_mut().write_all(line.as_bytes()).await.expect("the register listening");
+    pub(crate) async fn send(&mut self, line: String) {
+        self.0.get_mut().write_all(line.as_bytes()).await.expect("a register that listens");
     }
 }

@@ -1,43 +1,43 @@
-//! The judgement on a history of holds.
+//! The verdict on a history of holds.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-/// What one contender reported of one hold. Times are nanoseconds of one clock.
+/// One hold, as its contender reported it. Times are in nanoseconds of one clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hold {
     pub(crate) name: String,
     /// The number of the contender's connection.
     pub(crate) contender: usize,
     pub(crate) fencing: Option<u64>,
-    /// When it was first and last known to be held.
+    /// The first and the last time at which it was known to be held.
     pub(crate) first: u64,
     pub(crate) last: u64,
-    /// When it was given up, if it was.
-    pub(crate) left: Option<u64>,
+    /// When the contender ended it, if it did.
+    pub(crate) ended: Option<u64>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Verdict {
-    /// In the order in which they began.
+    /// All holds, ordered by their beginning.
     pub(crate) holds: Vec<Hold>,
-    /// Holds by another contender than the one before.
+    /// The number of holds whose contender is not that of the hold before.
     pub(crate) handoffs: usize,
     pub(crate) writes: u64,
-    /// Writes refused for their fencing token.
+    /// The number of writes that were refused because of their fencing token.
     pub(crate) stale: u64,
-    /// Two holds at one time: the earlier and the later one.
+    /// Two holds at the same time: the earlier and the later one.
     pub(crate) overlaps: Vec<(Hold, Hold)>,
     /// A hold whose fencing token is not above that of an earlier one: the earlier and the later one.
     pub(crate) unfenced: Vec<(Hold, Hold)>,
-    /// Whatever else cannot be.
-    pub(crate) wrong: Vec<String>,
+    /// Messages that no correct contender sends.
+    pub(crate) violations: Vec<String>,
     /// The longest time without a holder, between two holds.
     pub(crate) longest_gap: Duration,
 }
 
 impl Verdict {
-    pub(super) fn new(mut holds: Vec<Hold>, writes: u64, stale: u64, wrong: Vec<String>) -> Self {
+    pub(super) fn new(mut holds: Vec<Hold>, writes: u64, stale: u64, violations: Vec<String>) -> Self {
         holds.sort_by_key(|hold| hold.first);
         let mut verdict = Self {
             handoffs: holds.windows(2).filter(|pair| pair[0].contender != pair[1].contender).count(),
@@ -45,7 +45,7 @@ impl Verdict {
             stale,
             overlaps: Vec::new(),
             unfenced: Vec::new(),
-            wrong,
+            violations,
             longest_gap: Duration::ZERO,
             holds: Vec::new(),
         };
@@ -54,7 +54,7 @@ impl Verdict {
         verdict
     }
 
-    /// Compares each hold with the one before it that lasted longest, and the one with the highest token.
+    /// Compares each hold with two earlier ones: the one that ended last, and the one with the highest token.
     fn judge(&mut self, holds: &[Hold]) {
         let (mut latest, mut highest): (Option<&Hold>, Option<&Hold>) = (None, None);
         for hold in holds {
@@ -80,9 +80,10 @@ impl Verdict {
         }
     }
 
-    /// Whether no two held at once, every token rose, and nothing else was wrong.
+    /// Whether no two contenders held the lock at the same time, every fencing token rose, and no message was a
+    /// violation.
     pub(crate) fn is_clean(&self) -> bool {
-        self.overlaps.is_empty() && self.unfenced.is_empty() && self.wrong.is_empty()
+        self.overlaps.is_empty() && self.unfenced.is_empty() && self.violations.is_empty()
     }
 }
 
@@ -100,7 +101,7 @@ impl Display for Verdict {
         for (earlier, later) in &self.unfenced {
             writeln!(f, "a fencing token did not rise:\n  {earlier}\n  {later}")?;
         }
-        self.wrong.iter().try_for_each(|wrong| writeln!(f, "{wrong}"))
+        self.violations.iter().try_for_each(|violation| writeln!(f, "{violation}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A free Lease: the time to take it, and the requests that it takes.
+//! A free Lease: the time and the requests that an acquisition needs.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::groups::floor::timed;
 use crate::stats::{Samples, Short};
 use crate::table::{Table, Target};
 
-/// The time of the lock and the time of plain requests.
+/// The times of the lock, and those of plain requests.
 type Pair = (Vec<Duration>, Vec<Duration>);
 
 pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
@@ -22,7 +22,7 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
     let counts = counts(bench).await?;
 
     let mut table = Table::new(
-        "acquire: nobody else wants it",
+        "acquire: without other contenders",
         ["", "n", "p50", "p99", "floor p50", "floor p99", "p50 to floor", "requests"],
     );
     let rows = [
@@ -66,7 +66,7 @@ async fn free(bench: &Bench<'_>, count: usize) -> Result<Pair> {
 
 async fn missing(bench: &Bench<'_>, count: usize) -> Result<Pair> {
     let (raw_client, client) = (bench.client()?, bench.client()?);
-    // Opens the connections.
+    // Open the connections.
     bench.raw(raw_client.clone(), "none").get_none().await?;
     bench.lock(client.clone(), "none")?.holder().await?;
     let mut pair = Pair::default();
@@ -89,40 +89,40 @@ async fn warm(bench: &Bench<'_>, count: usize) -> Result<Pair> {
     let raw = bench.raw(bench.client()?, "warm-floor");
     let mut last = raw.create("").await?;
     let lock = bench.lock(bench.client()?, "warm")?;
-    again(&lock).await?;
+    acquire_and_release(&lock).await?;
     let mut pair = Pair::default();
     for _ in 0..count {
         let start = Instant::now();
         last = raw.apply(&last, "holder").await?;
         last = raw.apply(&last, "").await?;
         pair.1.push(start.elapsed());
-        pair.0.push(timed(again(&lock)).await?.0);
+        pair.0.push(timed(acquire_and_release(&lock)).await?.0);
     }
     Ok(pair)
 }
 
-async fn again(lock: &LeaseLock) -> Result<()> {
+async fn acquire_and_release(lock: &LeaseLock) -> Result<()> {
     Ok(lock.acquire().await?.release().await?)
 }
 
-/// The requests of each case.
+/// The number of requests in each case.
 async fn counts(bench: &Bench<'_>) -> Result<[Count; 3]> {
     let audited = Audited::start().await;
     let bench = Bench::new(audited.plane(), bench.options).await;
-    let (maker, new) = (bench.client_as("maker")?, bench.client_as("new")?);
+    let (creator, new) = (bench.client_as("creator")?, bench.client_as("new")?);
     let (missing, warm) = (bench.client_as("missing")?, bench.lock(bench.client_as("warm")?, "warm")?);
-    again(&bench.lock(maker, "free")?).await?;
-    again(&bench.lock(new, "free")?).await?;
-    again(&bench.lock(missing, "missing")?).await?;
-    again(&warm).await?;
-    settled().await;
+    acquire_and_release(&bench.lock(creator, "free")?).await?;
+    acquire_and_release(&bench.lock(new, "free")?).await?;
+    acquire_and_release(&bench.lock(missing, "missing")?).await?;
+    acquire_and_release(&warm).await?;
+    wait_for_audit_log().await;
     let before = audited.count("warm");
-    again(&warm).await?;
-    settled().await;
+    acquire_and_release(&warm).await?;
+    wait_for_audit_log().await;
     Ok([audited.count("new"), audited.count("missing"), audited.count("warm").since(&before)])
 }
 
-/// A watch may still be on its way, and be logged later.
-async fn settled() {
+/// A watch may be logged a moment after its client has opened it.
+async fn wait_for_audit_log() {
     sleep(Duration::from_millis(500)).await;
 }

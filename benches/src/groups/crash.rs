@@ -1,4 +1,4 @@
-//! From the last renewal of a holder that vanishes to the next holder.
+//! From the last renewal of a holder that crashes to the next holder.
 
 use std::time::{Duration, Instant};
 
@@ -7,33 +7,34 @@ use futures::future::try_join_all;
 use tokio::time::sleep;
 
 use crate::bench::Bench;
+use crate::recorder::{Recorder, Verb};
 use crate::stats::{Samples, Short};
 use crate::table::{Table, Target};
-use crate::tap::{Tap, Verb};
 
 const LEASES: [(&str, Duration); 2] =
     [("3 s", Duration::from_secs(3)), ("15 s, the default", Duration::from_secs(15))];
 
-const SLACK: Duration = Duration::from_millis(100);
+const TARGET_DELAY: Duration = Duration::from_millis(100);
 
 pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
     let count = bench.options.count(8, 48);
     let taken = try_join_all(LEASES.map(|(_, lease)| crashes(bench, lease, count))).await?;
 
     let mut table = Table::new(
-        "crash: from the last renewal of a holder that vanishes to the guard of one that waits",
+        "crash: from the last renewal of a holder that crashes to the guard of a waiter",
         ["`lease_duration`", "n", "p50", "p99", "max", "p99 beyond the lease"],
     );
     for ((duration, lease), taken) in LEASES.into_iter().zip(taken) {
-        let target = Target::within(taken.p99().saturating_sub(lease), SLACK);
+        let target = Target::within(taken.p99().saturating_sub(lease), TARGET_DELAY);
         let [p50, p99, max] = [taken.p50(), taken.p99(), taken.max()].map(Short);
         table.row([&duration, &taken.len(), &p50, &p99, &max, &target]);
     }
-    table.remark("The holder's requests are cut off at a moment of chance; from the last one that got through, it counts.");
+    table.remark("The holder's requests are blocked at different phases of its renewals. The time counts from its last \
+         write that was answered.");
     Ok(table)
 }
 
-/// So many crashes at the same time, each on a Lease of its own.
+/// `count` crashes at the same time, each on a Lease of its own.
 async fn crashes(bench: &Bench<'_>, duration: Duration, count: usize) -> Result<Samples> {
     let crashes = (0..count).map(|index| crash(bench, duration, index, count));
     Ok(try_join_all(crashes).await?.into_iter().collect())
@@ -41,20 +42,20 @@ async fn crashes(bench: &Bench<'_>, duration: Duration, count: usize) -> Result<
 
 async fn crash(bench: &Bench<'_>, duration: Duration, index: usize, count: usize) -> Result<Duration> {
     let name = format!("crash-{}-{index}", duration.as_secs());
-    let (holders, waiters) = (Tap::default(), Tap::default());
-    let holder = bench.builder(bench.tapped(&holders)?, &name).lease_duration(duration).build()?;
-    let waiter = bench.builder(bench.tapped(&waiters)?, &name).lease_duration(duration).build()?;
+    let (holders, waiters) = (Recorder::default(), Recorder::default());
+    let holder = bench.builder(bench.recorded_client(&holders)?, &name).lease_duration(duration).build()?;
+    let waiter = bench.builder(bench.recorded_client(&waiters)?, &name).lease_duration(duration).build()?;
     let guard = holder.acquire().await?;
     let waiting = tokio::spawn(async move {
         let guard = waiter.acquire().await?;
         anyhow::Ok((guard, Instant::now()))
     });
 
-    // A renewal is due every third of the lease: spread the crashes over one such interval, after a first one.
+    // The holder renews after every third of the lease duration. The crashes are spread over the second such interval.
     let interval = duration / 3;
     let part = f64::from(u32::try_from(index)?) / f64::from(u32::try_from(count)?);
     sleep(interval + interval.mul_f64(part)).await;
-    holders.cut();
+    holders.block();
     let (successor, at) = waiting.await??;
     let writes = holders.take().into_iter().filter(|sent| sent.verb == Verb::Write);
     let last = writes.map(|sent| sent.at).max().context("the holder wrote nothing")?;

@@ -1,4 +1,4 @@
-//! Contenders with nothing to do inside, each of which asks again at once.
+//! Contenders that release the lock immediately and acquire it again immediately.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::bench::Bench;
-use crate::relay;
+use crate::contenders::{Contenders, Pace, Turn, handovers, longest_wait};
+use crate::floor_handover;
 use crate::stats::{Samples, Short, ratio};
 use crate::table::{Table, Target};
-use crate::turns::{Crowd, Manner, Turn, handovers, longest_wait};
 
 pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
     let time = bench.options.fairness();
     let mut table = Table::new(
-        &format!("fairness: processes that ask again at once, for {} s", time.as_secs()),
+        &format!("fairness: processes that acquire again immediately, for {} s", time.as_secs()),
         [
             "contenders",
             "turns of each",
@@ -29,30 +29,30 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
     );
     for contenders in [2, 8] {
         let floor =
-            relay::handovers(bench, &format!("floor-{contenders}"), bench.options.count(50, 300)).await?;
+            floor_handover::handovers(bench, &format!("floor-{contenders}"), bench.options.count(50, 300))
+                .await?;
         let (turns, time) = contend(bench, contenders, time).await?;
         ensure!(!turns.is_empty(), "no turn at all");
         add(&mut table, contenders, &turns, &floor, time);
     }
-    table.remark("A handover is a turn after another contender's; the floor makes one in its p50.");
+    table.remark(
+        "A handover is a turn after the turn of another contender. \
+         The floor is one handover of plain requests in each p50.",
+    );
     Ok(table)
 }
 
-async fn contend(
-    bench: &Bench<'_>,
-    contenders: usize,
-    time: Duration,
-) -> Result<(Vec<Turn>, Range<Instant>)> {
-    let mut crowd = Crowd::new();
-    for _ in 0..contenders {
-        crowd.join(bench.lock(bench.client()?, &format!("fairness-{contenders}"))?, Manner::default());
+async fn contend(bench: &Bench<'_>, count: usize, time: Duration) -> Result<(Vec<Turn>, Range<Instant>)> {
+    let mut contenders = Contenders::new();
+    for _ in 0..count {
+        contenders.add(bench.lock(bench.client()?, &format!("fairness-{count}"))?, Pace::default());
     }
-    // Until all have their connections.
-    crowd.go_on(Duration::from_secs(1)).await?;
-    crowd.turns.take();
+    // Until all clients have opened their connections.
+    contenders.run_for(Duration::from_secs(1)).await?;
+    contenders.turns.take();
     let start = Instant::now();
-    crowd.go_on(time).await?;
-    Ok((crowd.turns.take(), start..Instant::now()))
+    contenders.run_for(time).await?;
+    Ok((contenders.turns.take(), start..Instant::now()))
 }
 
 fn add(table: &mut Table, contenders: usize, turns: &[Turn], floor: &Samples, time: Range<Instant>) {
@@ -64,7 +64,7 @@ fn add(table: &mut Table, contenders: usize, turns: &[Turn], floor: &Samples, ti
         f64::from(shares.iter().sum::<u32>()) / f64::from(u32::try_from(contenders).unwrap_or(u32::MAX));
     let least = f64::from(shares.iter().copied().min().unwrap_or_default()) / mean;
     let most = f64::from(shares.iter().copied().max().unwrap_or_default()) / mean;
-    let waits: Samples = turns.iter().map(|turn| turn.held - turn.asked).collect();
+    let waits: Samples = turns.iter().map(|turn| turn.acquired - turn.called).collect();
     let changes = f64::from(u32::try_from(handovers(turns).len()).unwrap_or(u32::MAX))
         / (time.end - time.start).as_secs_f64();
     let longest = longest_wait(turns, contenders, time);

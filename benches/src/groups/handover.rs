@@ -1,4 +1,4 @@
-//! From a release to the next holder, with one that waits.
+//! From a release to the next holder, with one waiter.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +6,16 @@ use anyhow::Result;
 use kube_lease_lock::{LeaseGuard, LeaseLock};
 
 use crate::bench::Bench;
+use crate::floor_handover::FloorHandover;
 use crate::options::ClientKind;
-use crate::relay::Relay;
+use crate::recorder::Recorder;
 use crate::stats::{Samples, Short};
 use crate::system::Row;
 use crate::table::{Table, Target};
-use crate::tap::Tap;
 
 pub(crate) async fn measure(bench: &Bench<'_>, rows: &mut Vec<Row>) -> Result<Table> {
     let mut table = Table::new(
-        "handover: from just before the release to the guard of one that waits",
+        "handover: from just before the release to the guard of the waiter",
         ["clients", "n", "p50", "p99", "max", "floor p50", "floor p99", "p50 to floor", "p99 to floor"],
     );
     for (kind, name) in [(ClientKind::Lock, "lock_client"), (ClientKind::Ordinary, "ordinary")] {
@@ -32,7 +32,7 @@ pub(crate) async fn measure(bench: &Bench<'_>, rows: &mut Vec<Row>) -> Result<Ta
         }
     }
     table.remark(
-        "The floor is a release write, its watch event at another client, and that client's claim write.",
+        "The floor is a release write, its watch event at another client, and the claim write of that client.",
     );
     Ok(table)
 }
@@ -46,21 +46,21 @@ fn row(system: &str, settings: &str, handover: Samples) -> Row {
     }
 }
 
-/// Handovers of the lock and of plain requests by turns, so that both have the same machine.
+/// Handovers of the lock and of plain requests by turns, so that both meet the same load of the machine.
 async fn series(bench: &Bench<'_>, name: &str) -> Result<(Samples, Samples)> {
-    let mut relay = Relay::new(bench, &format!("{}-floor", name.len())).await?;
+    let mut floor_handover = FloorHandover::new(bench, &format!("{}-floor", name.len())).await?;
     let mut pair = Pair::new(bench, &format!("{}-lock", name.len())).await?;
     let (mut lock, mut floor) = (Vec::new(), Vec::new());
     for _ in 0..bench.options.count(50, 1_000) {
         lock.push(pair.handover().await?);
-        // After the same rest as before the other: who has slept is slower.
+        // The same pause as before the other handover, because a process that has slept is slower.
         tokio::time::sleep(QUIET).await;
-        floor.push(relay.handover().await?);
+        floor.push(floor_handover.handover().await?);
     }
     Ok((lock.into_iter().collect(), floor.into_iter().collect()))
 }
 
-/// Two locks with clients of their own that hand one Lease to each other.
+/// Two locks, with clients of their own, that hand one Lease over to each other.
 struct Pair {
     guard: Option<LeaseGuard>,
     holder: Contender,
@@ -69,13 +69,13 @@ struct Pair {
 
 struct Contender {
     lock: LeaseLock,
-    tap: Tap,
+    recorder: Recorder,
 }
 
 impl Contender {
     fn new(bench: &Bench<'_>, name: &str) -> Result<Self> {
-        let tap = Tap::default();
-        Ok(Self { lock: bench.lock(bench.tapped(&tap)?, name)?, tap })
+        let recorder = Recorder::default();
+        Ok(Self { lock: bench.lock(bench.recorded_client(&recorder)?, name)?, recorder })
     }
 }
 
@@ -96,7 +96,7 @@ impl Pair {
             let guard = lock.acquire().await?;
             anyhow::Ok((guard, Instant::now()))
         });
-        self.successor.tap.until_quiet(QUIET).await;
+        self.successor.recorder.until_quiet(QUIET).await;
 
         let start = Instant::now();
         let release = self.guard.take().map(LeaseGuard::release).map(tokio::spawn);
@@ -110,8 +110,8 @@ impl Pair {
     }
 }
 
-/// Connections are opened, and all code has run once.
+/// Handovers that are not measured: they open the connections, and run all code once.
 const WARM_UP: usize = 10;
 
-/// One that has asked nothing for so long is waiting.
+/// A contender that sends no request for this time is waiting.
 const QUIET: Duration = Duration::from_millis(20);

@@ -1,4 +1,4 @@
-//! Many locks of one process, on as many Leases, that share a client: held, and waited for.
+//! Many locks of one process, on as many Leases, that share a client. The process holds them or waits for them.
 
 use std::time::Duration;
 
@@ -9,22 +9,23 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bench::Bench;
-use crate::footprint::{Each, Footprint, observe, processor};
+use crate::footprint::{Footprint, PerLock, observe, processor_time};
+use crate::recorder::{Recorder, Sent, Verb};
 use crate::stats::Short;
 use crate::table::{Table, Target};
-use crate::tap::{Sent, Tap, Verb};
 
-/// By default.
-const RENEWAL: Duration = Duration::from_secs(5);
+/// The default renew interval.
+const RENEW_INTERVAL: Duration = Duration::from_secs(5);
 const BUCKET: Duration = Duration::from_millis(100);
-/// What all of them need at one moment would count as memory of each.
-const AT_A_TIME: usize = 20;
+/// Only so many locks are acquired or released at the same time. Otherwise the memory for that would count as memory of
+/// the locks.
+const MAX_CONCURRENT: usize = 20;
 /// In KiB.
-const MEMORY: f64 = 16.0;
+const TARGET_MEMORY: f64 = 16.0;
 
 pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
     let count = bench.options.count(100, 1_000);
-    let time = RENEWAL * u32::try_from(bench.options.count(2, 6))?;
+    let time = RENEW_INTERVAL * u32::try_from(bench.options.count(2, 6))?;
     let locks = u32::try_from(count)?;
     let mut table = Table::new(
         &format!("held: {count} locks on as many Leases, with one client"),
@@ -39,51 +40,51 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
         ],
     );
     let plain = plain_write(bench, count).await? / 5;
-    table.row([&"plain writes at that pace", &"", &"", &"", &"1.00", &Short(plain), &""]);
+    table.row([&"plain writes at the same rate", &"", &"", &"", &"1.00", &Short(plain), &""]);
 
-    let (tap, before) = (Tap::default(), Footprint::start());
-    let guards = hold(bench, &tap, count).await?;
-    sleep(RENEWAL).await;
-    let (memory, (requests, holding)) = (before.each(count), observe(&tap, time).await);
+    let (recorder, before) = (Recorder::default(), Footprint::start());
+    let guards = hold(bench, &recorder, count).await?;
+    sleep(RENEW_INTERVAL).await;
+    let (memory, (requests, holding)) = (before.per_lock(count), observe(&recorder, time).await);
     let spread = format!("{:.1}", spread(&requests, time));
     row(&mut table, "held", &memory, requests.len(), (holding / locks, time, count), &spread);
 
-    let (tap, before) = (Tap::default(), Footprint::start());
-    let mut waiting = wait(bench, &tap, count).await?;
-    sleep(RENEWAL).await;
-    tap.until_quiet(Duration::from_secs(2)).await;
-    let (memory, (requests, both)) = (before.each(count), observe(&tap, time).await);
+    let (recorder, before) = (Recorder::default(), Footprint::start());
+    let mut waiting = wait(bench, &recorder, count).await?;
+    sleep(RENEW_INTERVAL).await;
+    recorder.until_quiet(Duration::from_secs(2)).await;
+    let (memory, (requests, both)) = (before.per_lock(count), observe(&recorder, time).await);
     let processor = (both.saturating_sub(holding) / locks, time, count);
     row(&mut table, "waited for, by another client", &memory, requests.len(), processor, "");
     if let Some(outcome) = waiting.try_join_next() {
-        anyhow::bail!("one did not wait: {:?}", outcome?.map(drop));
+        anyhow::bail!("a waiter did not wait: {:?}", outcome?.map(drop));
     }
 
     drop(waiting);
     release(guards).await?;
     table.remark(format!(
-        "They begin a few at a time, and are observed for {} s. Files are connections: those of one client.",
+        "The locks begin a few at a time, and are observed for {} s. Files are the connections of the one client.",
         time.as_secs()
     ));
     Ok(table)
 }
 
-/// `taken` is the processor time of each over a time.
+/// `used` is the processor time of each lock, over a time, and the number of locks.
 fn row(
     table: &mut Table,
     what: &str,
-    memory: &Each,
+    memory: &PerLock,
     requests: usize,
-    taken: (Duration, Duration, usize),
+    used: (Duration, Duration, usize),
     spread: &str,
 ) {
-    let (processor, time, count) = taken;
+    let (processor, time, count) = used;
     let seconds = time.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-    let requests = requests as f64 / count as f64 * RENEWAL.as_secs_f64() / seconds;
+    let requests = requests as f64 / count as f64 * RENEW_INTERVAL.as_secs_f64() / seconds;
     table.row([
         &what,
-        &Target::at_most(memory.resident, MEMORY, " KiB"),
+        &Target::at_most(memory.resident, TARGET_MEMORY, " KiB"),
         &format!("{:.1} KiB", memory.heap),
         &format!("{:.1}", memory.files),
         &format!("{requests:.2}"),
@@ -92,29 +93,29 @@ fn row(
     ]);
 }
 
-/// The processor time of a plain write, at the pace at which so many locks are renewed.
+/// The processor time of a plain write, at the rate at which so many locks are renewed.
 async fn plain_write(bench: &Bench<'_>, count: usize) -> Result<Duration> {
     let (raw, writes) = (bench.raw(bench.client()?, "plain"), u32::try_from(count)?);
     let mut last = raw.create("somebody").await?;
-    let (start, before) = (Instant::now(), processor());
+    let (start, before) = (Instant::now(), processor_time());
     for write in 0..writes {
         last = raw.apply(&last, "somebody").await?;
-        sleep_until(start + RENEWAL * write / writes).await;
+        sleep_until(start + RENEW_INTERVAL * write / writes).await;
     }
-    Ok(processor().saturating_sub(before) / writes)
+    Ok(processor_time().saturating_sub(before) / writes)
 }
 
-async fn hold(bench: &Bench<'_>, tap: &Tap, count: usize) -> Result<Vec<LeaseGuard>> {
-    let client = bench.tapped(tap)?;
+async fn hold(bench: &Bench<'_>, recorder: &Recorder, count: usize) -> Result<Vec<LeaseGuard>> {
+    let client = bench.recorded_client(recorder)?;
     let guards = stream::iter(0..count).map(|index| {
         let lock = bench.lock(client.clone(), &format!("held-{index}"));
         async move { anyhow::Ok(lock?.acquire().await?) }
     });
-    guards.buffer_unordered(AT_A_TIME).try_collect().await
+    guards.buffer_unordered(MAX_CONCURRENT).try_collect().await
 }
 
-async fn wait(bench: &Bench<'_>, tap: &Tap, count: usize) -> Result<JoinSet<Result<LeaseGuard>>> {
-    let (client, mut waiting) = (bench.tapped(tap)?, JoinSet::new());
+async fn wait(bench: &Bench<'_>, recorder: &Recorder, count: usize) -> Result<JoinSet<Result<LeaseGuard>>> {
+    let (client, mut waiting) = (bench.recorded_client(recorder)?, JoinSet::new());
     for index in 0..count {
         let lock = bench.lock(client.clone(), &format!("held-{index}"))?;
         waiting.spawn(async move { Ok(lock.acquire().await?) });
@@ -124,11 +125,11 @@ async fn wait(bench: &Bench<'_>, tap: &Tap, count: usize) -> Result<JoinSet<Resu
 }
 
 async fn release(guards: Vec<LeaseGuard>) -> Result<()> {
-    let releases = stream::iter(guards).map(LeaseGuard::release).buffer_unordered(AT_A_TIME);
+    let releases = stream::iter(guards).map(LeaseGuard::release).buffer_unordered(MAX_CONCURRENT);
     Ok(releases.try_collect().await?)
 }
 
-/// The most renewals within one bucket, to the mean.
+/// The largest number of renewals within one bucket, divided by the mean.
 fn spread(requests: &[Sent], time: Duration) -> f64 {
     let writes: Vec<_> =
         requests.iter().filter(|sent| sent.verb == Verb::Write).map(|sent| sent.at).collect();

@@ -1,4 +1,4 @@
-//! One file for each thing that is measured.
+//! One file for each group of measurements.
 
 pub(crate) mod acquire;
 pub(crate) mod crash;

@@ -6,19 +6,19 @@ use anyhow::{Result, ensure};
 use tokio::time::sleep;
 
 use crate::bench::Bench;
-use crate::relay;
+use crate::contenders::{Contenders, Pace, handovers};
+use crate::floor_handover;
+use crate::recorder::{Recorder, Sent, Verb};
 use crate::stats::{Samples, Short, ratio};
 use crate::table::{Table, Target};
-use crate::tap::{Sent, Tap, Verb};
-use crate::turns::{Crowd, Manner, handovers};
 
 struct Case {
     waiters: usize,
-    /// How long each holds the lock, and how long it rests before it asks again.
+    /// How long each contender holds the lock, and how long it pauses before it acquires again.
     hold: Duration,
-    /// How often the lock changes hands, in a quick run and else.
+    /// The number of handovers in a quick run, and in a full run.
     handovers: (usize, usize),
-    /// How many times as long as the floor a handover may take.
+    /// The target for the duration of a handover, divided by that of the floor.
     limit: f64,
 }
 
@@ -41,22 +41,27 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
             "floor with as many watching",
             "p50 to that",
             "claims",
-            "places taken",
+            "joins of the queue",
             "conflicts",
             "started in",
         ],
     );
     for case in &CASES {
-        let floor =
-            relay::handovers(bench, &format!("floor-{}", case.waiters), bench.options.count(50, 300)).await?;
+        let floor = floor_handover::handovers(
+            bench,
+            &format!("floor-{}", case.waiters),
+            bench.options.count(50, 300),
+        )
+        .await?;
         let watched = format!("watched-{}", case.waiters);
-        let watched = relay::watched(bench, &watched, bench.options.count(5, 50), case.waiters).await?;
-        let seen = crowd(bench, case).await?;
+        let watched =
+            floor_handover::watched(bench, &watched, bench.options.count(5, 50), case.waiters).await?;
+        let seen = contend(bench, case).await?;
         let target = Target::times(seen.taken.p50(), floor.p50(), case.limit);
         let [p50, p99, floor_p50] = [seen.taken.p50(), seen.taken.p99(), floor.p50()].map(Short);
         let to_watched = format!("{:.2}x", ratio(seen.taken.p50(), watched.p50()));
         let claims = Target::at_most(seen.claims, 3.0, "");
-        let [places, conflicts] = [seen.places, seen.conflicts].map(|count| format!("{count:.2}"));
+        let [joins, conflicts] = [seen.joins, seen.conflicts].map(|count| format!("{count:.2}"));
         let started = Short(seen.started);
         table.row([
             &case.waiters,
@@ -68,14 +73,15 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
             &Short(watched.p50()),
             &to_watched,
             &claims,
-            &places,
+            &joins,
             &conflicts,
             &started,
         ]);
     }
     table.remark(
-        "Claims, places taken in the queue, and conflicts of either are per handover, counted at the clients. One that released rests as long as it held, \
-         and asks again. All clients share the machine with the API server, which tells each of them of each change.",
+        "Claims, joins of the queue, and conflicts of both are per handover, counted at the clients. After a release \
+         a contender pauses for as long as it held, and acquires again. All clients share the machine with the API \
+         server, which sends each change to each of them.",
     );
     Ok(table)
 }
@@ -83,35 +89,35 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
 struct Seen {
     taken: Samples,
     claims: f64,
-    places: f64,
+    joins: f64,
     conflicts: f64,
     started: Duration,
 }
 
-async fn crowd(bench: &Bench<'_>, case: &Case) -> Result<Seen> {
+async fn contend(bench: &Bench<'_>, case: &Case) -> Result<Seen> {
     let name = format!("waiters-{}", case.waiters);
-    let (mut crowd, tap) = (Crowd::new(), Tap::default());
+    let (mut contenders, recorder) = (Contenders::new(), Recorder::default());
     let first = bench.lock(bench.client()?, &name)?.acquire().await?;
     let start = Instant::now();
     for waiter in 0..case.waiters {
-        let manner = Manner { work: case.hold, rest: case.hold };
-        crowd.join(bench.lock(bench.tapped(&tap)?, &name)?, manner);
+        let pace = Pace { hold: case.hold, pause: case.hold };
+        contenders.add(bench.lock(bench.recorded_client(&recorder)?, &name)?, pace);
         if waiter % 10 == 9 {
-            // More at a time wait for one another, not for the API server.
+            // More contenders at the same time would wait for each other, not for the API server.
             sleep(Duration::from_millis(5)).await;
         }
     }
-    tap.until_quiet(Duration::from_millis(500)).await;
+    recorder.until_quiet(Duration::from_millis(500)).await;
     let started = start.elapsed();
     first.release().await?;
-    until(&mut crowd, 2).await?;
+    until(&mut contenders, 2).await?;
 
-    tap.take();
-    crowd.turns.take();
-    until(&mut crowd, bench.options.count(case.handovers.0, case.handovers.1)).await?;
-    let (turns, requests) = (crowd.turns.take(), tap.take());
+    recorder.take();
+    contenders.turns.take();
+    until(&mut contenders, bench.options.count(case.handovers.0, case.handovers.1)).await?;
+    let (turns, requests) = (contenders.turns.take(), recorder.take());
     let count = |what: &dyn Fn(&Sent) -> bool| requests.iter().filter(|sent| what(sent)).count();
-    let [writes, places] = [Verb::Write, Verb::Place].map(|verb| count(&|sent| sent.verb == verb));
+    let [writes, joins] = [Verb::Write, Verb::JoinQueue].map(|verb| count(&|sent| sent.verb == verb));
     let conflicts = count(&|sent| sent.status == 409);
     let per_turn = |count: usize| {
         Ok::<_, anyhow::Error>(f64::from(u32::try_from(count)?) / f64::from(u32::try_from(turns.len())?))
@@ -119,20 +125,24 @@ async fn crowd(bench: &Bench<'_>, case: &Case) -> Result<Seen> {
     Ok(Seen {
         taken: handovers(&turns),
         claims: per_turn(writes.saturating_sub(turns.len()))?,
-        places: per_turn(places)?,
+        joins: per_turn(joins)?,
         conflicts: per_turn(conflicts)?,
         started,
     })
 }
 
-/// Waits for so many turns.
-async fn until(crowd: &mut Crowd, turns: usize) -> Result<()> {
+/// Waits for this number of turns.
+async fn until(contenders: &mut Contenders, turns: usize) -> Result<()> {
     let start = Instant::now();
-    while crowd.turns.count() < turns {
-        ensure!(start.elapsed() < PATIENCE, "{} of {turns} turns in {PATIENCE:?}", crowd.turns.count());
-        crowd.go_on(Duration::from_millis(20)).await?;
+    while contenders.turns.count() < turns {
+        ensure!(
+            start.elapsed() < TURNS_TIMEOUT,
+            "{} of {turns} turns in {TURNS_TIMEOUT:?}",
+            contenders.turns.count()
+        );
+        contenders.run_for(Duration::from_millis(20)).await?;
     }
     Ok(())
 }
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const TURNS_TIMEOUT: Duration = Duration::from_secs(120);

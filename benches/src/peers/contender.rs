@@ -1,4 +1,4 @@
-//! A process that acquires and releases locks by order, and tells exactly when: see `tests/peers/src/orders.rs`.
+//! A process that acquires and releases locks by orders, and reports the exact times: see `tests/peers/src/orders.rs`.
 
 use std::collections::HashMap;
 use std::process::{Command, Stdio};
@@ -13,20 +13,20 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
-/// Longer than any lock here may take.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// Longer than any acquisition here takes.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// It runs until it is dropped.
+/// The process runs until this is dropped.
 pub(crate) struct Contender {
     process: Child,
     orders: Arc<AsyncMutex<ChildStdin>>,
     listeners: Listeners,
 }
 
-/// Who wants to know what becomes of which lock.
+/// For each lock, the receiver of its events.
 type Listeners = Arc<Mutex<HashMap<String, UnboundedSender<Event>>>>;
 
-/// What happened, and when, in nanoseconds of `CLOCK_MONOTONIC`.
+/// An event, with its time in nanoseconds of `CLOCK_MONOTONIC`.
 struct Event {
     what: String,
     at: u64,
@@ -43,27 +43,27 @@ impl Contender {
         Ok(Self { process, orders: Arc::new(AsyncMutex::new(orders)), listeners })
     }
 
-    /// Its side of this lock.
+    /// This lock of the contender.
     pub(crate) fn lock(&self, name: &str) -> Lock {
         let (listener, events) = unbounded_channel();
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), listener);
         Lock { name: name.to_owned(), orders: Arc::clone(&self.orders), events, renewed: None }
     }
 
-    /// Ends it as a crash would.
+    /// Kills the process.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         Ok(self.process.kill().await?)
     }
 }
 
-/// Until the process ends. Then nobody is told anything any more.
+/// Forwards the events until the process ends. Then the receivers end too.
 async fn listen(mut events: Lines<BufReader<ChildStdout>>, listeners: Listeners) {
     while let Ok(Some(line)) = events.next_line().await {
         let event: Value = serde_json::from_str(&line).unwrap_or_default();
         let (Some(what), Some(lock), Some(at)) =
             (event["event"].as_str(), event["lock"].as_str(), event["at"].as_u64())
         else {
-            eprintln!("a contender said: {line}");
+            eprintln!("a contender printed: {line}");
             continue;
         };
         let listeners = listeners.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,29 +83,29 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Has it contend. Returns when it began to.
+    /// Orders the acquisition. Returns the time at which it began.
     pub(crate) async fn acquire(&mut self) -> Result<u64> {
         self.order("acquire").await?;
-        self.told("asking").await
+        self.wait_for("asking").await
     }
 
     /// Waits until it holds the lock.
     pub(crate) async fn acquired(&mut self) -> Result<u64> {
-        self.told("acquired").await
+        self.wait_for("acquired").await
     }
 
-    /// Has it release. Returns when it began to.
+    /// Orders the release. Returns the time at which it began.
     pub(crate) async fn release(&mut self) -> Result<u64> {
         self.order("release").await?;
-        self.told("releasing").await
+        self.wait_for("releasing").await
     }
 
     /// Waits until it has released.
     pub(crate) async fn released(&mut self) -> Result<u64> {
-        self.told("released").await
+        self.wait_for("released").await
     }
 
-    /// When the hold was last renewed, for those that tell. To be asked when the process has ended.
+    /// The time of the last renewal, if the process reports renewals. Call this when the process has ended.
     pub(crate) async fn renewed(&mut self) -> Option<u64> {
         while let Some(event) = self.events.recv().await {
             self.note(&event);
@@ -117,8 +117,8 @@ impl Lock {
         Ok(self.orders.lock().await.write_all(format!("{order} {}\n", self.name).as_bytes()).await?)
     }
 
-    async fn told(&mut self, what: &str) -> Result<u64> {
-        let found = timeout(PATIENCE, async {
+    async fn wait_for(&mut self, what: &str) -> Result<u64> {
+        let found = timeout(EVENT_TIMEOUT, async {
             while let Some(event) = self.events.recv().await {
                 self.note(&event);
                 if event.what == what {
@@ -127,7 +127,8 @@ impl Lock {
             }
             None
         });
-        let found = found.await.with_context(|| format!("{} is not {what} after {PATIENCE:?}", self.name))?;
+        let found =
+            found.await.with_context(|| format!("{} is not {what} after {EVENT_TIMEOUT:?}", self.name))?;
         found.with_context(|| format!("the contender ended before {} was {what}", self.name))
     }
 

@@ -1,4 +1,4 @@
-//! Two processes hand Leases to each other.
+//! Two processes hand Leases over to each other.
 
 use std::mem::swap;
 use std::time::Duration;
@@ -8,51 +8,51 @@ use futures::future::try_join_all;
 use tokio::time::sleep;
 
 use super::contender::Lock;
+use super::namespace::Namespace;
 use super::phase;
-use super::place::Place;
 use super::systems::System;
 use crate::stats::Samples;
 
-/// How many Leases at a time, and how often each of them.
+/// The number of Leases at the same time, and of turns for each of them.
 #[derive(Clone, Copy)]
 pub(crate) struct Extent {
     pub(crate) leases: usize,
     pub(crate) turns: usize,
 }
 
-pub(crate) async fn measure(system: &System, place: &Place, extent: Extent) -> Result<Samples> {
-    let (first, second) = (system.start(place, "first")?, system.start(place, "second")?);
+pub(crate) async fn measure(system: &System, namespace: &Namespace, extent: Extent) -> Result<Samples> {
+    let (first, second) = (system.start(namespace, "first")?, system.start(namespace, "second")?);
     let mut series = Vec::new();
     for lease in 0..extent.leases {
         let name = format!("handed-over-{lease}");
-        place.add_free(&name, system.knows_blank_leases()).await?;
-        let terms = (0..extent.turns).map(move |turn| term(system, turn * extent.leases + lease));
-        series.push(hand_over(first.lock(&name), second.lock(&name), terms));
+        namespace.add_free(&name, system.knows_blank_leases()).await?;
+        let holds = (0..extent.turns).map(move |turn| hold_duration(system, turn * extent.leases + lease));
+        series.push(hand_over(first.lock(&name), second.lock(&name), holds));
     }
     let samples: Samples = try_join_all(series).await?.into_iter().flatten().collect();
     ensure!(samples.len() > 0, "no hold lasted until its release");
     Ok(samples)
 }
 
-/// For how long to hold the nth time: long enough for the other one to be in its rhythm, and at all phases of it.
-fn term(system: &System, n: usize) -> Duration {
-    let rhythm = if system.is_prompt() { Duration::from_millis(400) } else { system.lease };
-    rhythm.mul_f64(0.5 + phase(n))
+/// How long the nth hold lasts: long enough for the waiter to poll regularly, and ending at all phases of its polls.
+fn hold_duration(system: &System, n: usize) -> Duration {
+    let interval = if system.is_prompt() { Duration::from_millis(400) } else { system.lease };
+    interval.mul_f64(0.5 + phase(n))
 }
 
-/// What each release took to come to the other one. Without those that came after the other one had the lock: a
-/// hold may be lost.
+/// The duration of each handover. A release after the other process had acquired the lock is left out: that hold was
+/// lost.
 async fn hand_over(
     mut holder: Lock,
     mut successor: Lock,
-    terms: impl Iterator<Item = Duration>,
+    holds: impl Iterator<Item = Duration>,
 ) -> Result<Vec<Duration>> {
     holder.acquire().await?;
     holder.acquired().await?;
     let mut taken = Vec::new();
-    for term in terms {
+    for hold in holds {
         successor.acquire().await?;
-        sleep(term).await;
+        sleep(hold).await;
         let released = holder.release().await?;
         let acquired = successor.acquired().await?;
         taken.extend(acquired.checked_sub(released).map(Duration::from_nanos));

@@ -1,4 +1,4 @@
-//! Which systems are measured, and with which settings.
+//! The systems that are measured, and their settings.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,24 +9,24 @@ use anyhow::Result;
 use tokio::task::spawn_blocking;
 
 use super::contender::Contender;
-use super::place::Place;
-use super::{ours, versions};
+use super::namespace::Namespace;
+use super::{kube_lease_lock_peer, versions};
 use crate::support::{ELECTOR, ETCDLOCK, peers};
 
 #[derive(Clone, Copy)]
 pub(crate) struct System {
     program: Program,
-    /// How it is called here.
+    /// How the settings are called in the table.
     pub(crate) settings: &'static str,
     pub(crate) lease: Duration,
     flags: Flags,
-    /// Whether these are not the settings that most will use.
+    /// Whether the leases are shorter than with the settings that most users have.
     pub(crate) is_short: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Program {
-    /// This program itself.
+    /// This program.
     Ours,
     /// One of `tests/peers`.
     Peer(&'static str),
@@ -34,7 +34,7 @@ enum Program {
     Etcd,
 }
 
-/// Each with its defaults, and with leases as short as it allows or as makes sense.
+/// Each system with its defaults, and with leases as short as it allows or as is useful.
 pub(crate) const ALL: [System; 15] = [
     usual(OURS, "defaults", 15, &[]),
     usual(OURS, "defaults, lock_client", 15, &["--client", "lock"]),
@@ -82,7 +82,7 @@ const fn short(program: Program, settings: &'static str, lease: u64, flags: Flag
 }
 
 impl System {
-    /// With its version.
+    /// Its name and version.
     pub(crate) fn name(&self) -> String {
         let (name, version) = match self.program {
             Program::Ours => ("kube-lease-lock", versions::of_crate("kube-lease-lock")),
@@ -93,33 +93,33 @@ impl System {
         format!("{name} {version}")
     }
 
-    /// Whether its waiters are told of a release. Those of the others look again some seconds later.
+    /// Whether its waiters learn of a release immediately. The waiters of the other systems poll, some seconds later.
     pub(crate) fn is_prompt(&self) -> bool {
         matches!(self.program, Program::Ours | Program::Etcd)
     }
 
-    /// Whether it takes a Lease without any fields for a free one.
+    /// Whether it treats a Lease with an empty spec as free.
     pub(crate) fn knows_blank_leases(&self) -> bool {
         self.program != KUBE_LEADER_ELECTION
     }
 
-    /// Builds the program, if it has not been.
+    /// Builds the program if necessary.
     pub(crate) async fn build(&self) -> Result<()> {
         let program = self.program;
         spawn_blocking(move || program.command().map(drop)).await?
     }
 
-    /// Starts a process that contends by order.
-    pub(crate) fn start(&self, place: &Place, identity: &str) -> Result<Contender> {
+    /// Starts a process that contends by orders.
+    pub(crate) fn start(&self, namespace: &Namespace, identity: &str) -> Result<Contender> {
         let mut command = self.program.command()?;
         command
-            .args(["--namespace", place.namespace()])
+            .args(["--namespace", namespace.name()])
             .args(["--lease-duration", &format!("{}s", self.lease.as_secs())])
             .args(self.flags);
         if self.program == Program::Etcd {
-            command.args(["--etcd", place.etcd()?]);
+            command.args(["--etcd", namespace.etcd()?]);
         } else {
-            command.args(["--kubeconfig".as_ref(), place.kubeconfig()]).args(["--identity", identity]);
+            command.args(["--kubeconfig".as_ref(), namespace.kubeconfig()]).args(["--identity", identity]);
         }
         Contender::start(command)
     }
@@ -128,7 +128,7 @@ impl System {
 impl Program {
     fn command(self) -> Result<Command> {
         Ok(match self {
-            Self::Ours => with(env::current_exe()?, ours::CONTEND),
+            Self::Ours => with(env::current_exe()?, kube_lease_lock_peer::CONTEND),
             Self::Peer(name) => {
                 let mut command = with(peers(), name);
                 command.arg("--by-order");

@@ -1,10 +1,10 @@
-//! The versions of what is measured: those that it is built of.
+//! The versions of the systems, from the files that lock them.
 
 const OURS: &str = include_str!("../../Cargo.lock");
 const PEERS: &str = include_str!("../../../tests/peers/Cargo.lock");
 const MODULES: &str = include_str!("../../../tests/control-plane/go.mod");
 
-/// Of this crate, or of a peer.
+/// The version of this crate, or of a peer.
 pub(crate) fn of_crate(name: &str) -> &'static str {
     let package = format!("name = \"{name}\"");
     let version = |lock: &'static str| lock.lines().skip_while(|line| *line != package).nth(1);
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_have_one() {
+    fn all_versions_are_known() {
         let ours = of_crate("kube-lease-lock");
         for version in [ours, of_crate("kubert"), of_crate("kube-coordinate"), of_module("k8s.io/client-go")]
         {

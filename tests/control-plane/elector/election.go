@@ -9,8 +9,8 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// stand stands for election until the context ends or leadership does.
-func stand(ctx context.Context, client kubernetes.Interface, lease string, lead func(leading context.Context)) {
+// elect runs one election until the context or the leadership ends.
+func elect(ctx context.Context, client kubernetes.Interface, lease string, lead func(leading context.Context)) {
 	leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
 		Lock: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: *namespace, Name: lease},

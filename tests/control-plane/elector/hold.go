@@ -11,7 +11,7 @@ import (
 	"control-plane/orders"
 )
 
-// hold is one term as leader, told to the register.
+// hold is one period as the leader, which is reported to the register.
 type hold struct {
 	register net.Conn
 	name     string
@@ -26,12 +26,12 @@ func dial(address string) (net.Conn, error) {
 	return net.Dial("tcp", address)
 }
 
-// contend leads once.
+// contend waits until it is the leader, and leads once.
 func (h *hold) contend(client kubernetes.Interface) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	stand(ctx, client, *lease, func(leading context.Context) {
-		// The work ends before the context does, as ReleaseOnCancel demands.
+	elect(ctx, client, *lease, func(leading context.Context) {
+		// The work must end before the context does, because of ReleaseOnCancel.
 		defer cancel()
 		h.lead(leading, *term)
 	})
@@ -39,28 +39,28 @@ func (h *hold) contend(client kubernetes.Interface) {
 	<-h.ended
 }
 
-// lead stamps the hold until the term is over or the elector says that it leads no more.
+// lead reports the hold until the term is over or the elector says that it is not the leader any more.
 func (h *hold) lead(leading context.Context, term time.Duration) {
 	defer close(h.ended)
 	fmt.Println("leading", h.name)
-	for end := time.Now().Add(term); time.Now().Before(end) && h.stamp(leading); {
+	for end := time.Now().Add(term); time.Now().Before(end) && h.reportHeld(leading); {
 		time.Sleep(5 * time.Millisecond)
 	}
-	h.tell("left %s %d", h.name, orders.Now())
+	h.report("left %s %d", h.name, orders.Now())
 	fmt.Println("left", h.name)
 }
 
-// stamp reads the clock before it asks, so that what it says was true at that time.
-func (h *hold) stamp(leading context.Context) bool {
+// reportHeld reads the clock before it asks whether it leads, so that the report is true for that time.
+func (h *hold) reportHeld(leading context.Context) bool {
 	at := orders.Now()
 	if leading.Err() != nil {
 		return false
 	}
-	h.tell("held %s - %d", h.name, at)
+	h.report("held %s - %d", h.name, at)
 	return true
 }
 
-func (h *hold) tell(format string, args ...any) {
+func (h *hold) report(format string, args ...any) {
 	_, err := fmt.Fprintf(h.register, format+"\n", args...)
 	check(err)
 }

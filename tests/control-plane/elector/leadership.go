@@ -7,7 +7,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// leadership is acquired and released by order.
+// leadership is acquired and released by orders.
 type leadership struct {
 	client  kubernetes.Interface
 	lease   string
@@ -25,7 +25,7 @@ func (l *leadership) Acquire() error {
 	leads := make(chan struct{})
 	go func() {
 		defer close(l.stopped)
-		stand(ctx, l.client, l.lease, func(context.Context) { close(leads) })
+		elect(ctx, l.client, l.lease, func(context.Context) { close(leads) })
 	}()
 	select {
 	case <-leads:
@@ -35,7 +35,7 @@ func (l *leadership) Acquire() error {
 	}
 }
 
-// Release returns when the elector has stopped: before that, it gives the Lease up.
+// Release returns when the elector has stopped. The elector releases the Lease before that.
 func (l *leadership) Release() error {
 	l.cancel()
 	<-l.stopped

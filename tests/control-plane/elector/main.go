@@ -1,10 +1,10 @@
-// Command elector contends for one Lease with client-go's leader election: it leads for a while, gives the Lease up, rests
-// and contends again, until its standard input closes.
+// Command elector contends for one Lease with client-go's leader election. It leads for a while, releases the Lease,
+// pauses and contends again, until its standard input closes.
 //
-// While it leads it says so to the register (tests/support/register.rs). On standard output it says `leading <hold>`,
-// `left <hold>`, and how network.go obeys the orders that it reads from standard input.
+// While it leads, it reports that to the register (tests/support/register.rs). On standard output it prints `leading
+// <hold>`, `left <hold>`, and what network.go does with the orders from standard input.
 //
-// With -by-order it does nothing of this, but acquires and releases Leases as it is ordered to (../orders).
+// With -by-order it does none of this, but acquires and releases Leases by orders from standard input (../orders).
 package main
 
 import (
@@ -34,8 +34,8 @@ var (
 	renewDeadline = flag.Duration("renew-deadline", 10*time.Second, "as in LeaderElectionConfig")
 	retryPeriod   = flag.Duration("retry-period", 2*time.Second, "as in LeaderElectionConfig")
 	release       = flag.Bool("release-on-cancel", true, "as in LeaderElectionConfig")
-	term          = flag.Duration("term", time.Second, "for how long to lead at a time")
-	pause         = flag.Duration("rest", time.Second, "for how long to rest after that")
+	term          = flag.Duration("term", time.Second, "how long to lead")
+	pause         = flag.Duration("rest", time.Second, "how long to pause after that")
 )
 
 func main() {
@@ -45,14 +45,14 @@ func main() {
 	config, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
 	check(err)
 	if *byOrder {
-		obeyOrders(config)
+		contendByOrder(config)
 	} else {
-		takeTurns(config)
+		contendRepeatedly(config)
 	}
 }
 
-// takeTurns never returns.
-func takeTurns(config *rest.Config) {
+// contendRepeatedly never returns.
+func contendRepeatedly(config *rest.Config) {
 	network := newNetwork()
 	config.Wrap(network.wrap)
 	client, err := kubernetes.NewForConfig(config)
@@ -60,22 +60,22 @@ func takeTurns(config *rest.Config) {
 	register, err := dial(*registerAddr)
 	check(err)
 
-	go takeOrders(network)
+	go readOrders(network)
 	for n := 1; ; n++ {
 		newHold(register, fmt.Sprintf("%s#%d", *identity, n)).contend(client)
 		time.Sleep(*pause)
 	}
 }
 
-func obeyOrders(config *rest.Config) {
-	// One elector never asks often enough to be throttled. Many in one process should not be either.
+func contendByOrder(config *rest.Config) {
+	// A single elector never sends enough requests to be throttled. Many electors in one process should not be either.
 	config.QPS = -1
 	client, err := kubernetes.NewForConfig(config)
 	check(err)
 	check(orders.Obey(func(lease string) (orders.Lock, error) { return newLeadership(client, lease), nil }))
 }
 
-func takeOrders(network *network) {
+func readOrders(network *network) {
 	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
 		network.obey(orders.Text())
 	}

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// network holds requests or replies back on order: as a network does that is slow, or cut off for a while.
+// network holds requests or replies back by order, like a network that is slow or disconnected for a while.
 type network struct {
 	mutex   sync.Mutex
 	order   string
@@ -17,8 +17,8 @@ func newNetwork() *network {
 	return &network{changed: make(chan struct{})}
 }
 
-// obey takes an order: "hold requests" or "hold replies", all or those of one method, as in "hold requests PUT"; or "pass".
-// Each replaces the last one, for what is held back too.
+// obey takes an order: "hold requests", "hold replies" or "pass". "hold" affects all requests, or those of one method,
+// as in "hold requests PUT". Each order replaces the one before, also for requests that are held back.
 func (n *network) obey(order string) {
 	n.mutex.Lock()
 	defer n.mutex.Unlock()
@@ -42,17 +42,17 @@ func (n *network) wrap(inner http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// await returns when `what` is not held back, or when the caller has given up.
+// await returns when `what` is not held back any more, or when the caller has given up.
 func (n *network) await(what string, request *http.Request) error {
 	order := "hold " + what
-	for told := false; ; told = true {
+	for printed := false; ; printed = true {
 		n.mutex.Lock()
 		held, changed := n.order == order || n.order == order+" "+request.Method, n.changed
 		n.mutex.Unlock()
 		if !held {
 			return nil
 		}
-		if !told {
+		if !printed {
 			fmt.Println("holding", what, request.Method)
 		}
 		select {

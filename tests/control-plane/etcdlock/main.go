@@ -1,5 +1,5 @@
-// Command etcdlock acquires and releases etcd's own lock, as it is ordered to (../orders): the yardstick for locks that are
-// made of Leases. Each lock has a session of its own.
+// Command etcdlock acquires and releases the lock of etcd itself, by orders from standard input (../orders). Locks that
+// are made of Leases are compared with it. Each lock has a session of its own.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 var (
 	etcd      = flag.String("etcd", "", "URL of etcd")
 	namespace = flag.String("namespace", "default", "folder of the locks")
-	ttl       = flag.Duration("lease-duration", 60*time.Second, "after which the locks of a crashed process are free, in whole seconds")
+	ttl       = flag.Duration("lease-duration", 60*time.Second, "how long the locks of a crashed process stay held")
 )
 
 func main() {
@@ -43,14 +43,14 @@ func newLock(client *clientv3.Client, name string) (*lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	go tell(renewals, name)
+	go reportRenewals(renewals, name)
 	return &lock{session, concurrency.NewMutex(session, path.Join("/locks", *namespace, name))}, nil
 }
 
-// tell makes known what cannot be seen from outside, unlike the renewals of a Lease.
-func tell(renewals <-chan *clientv3.LeaseKeepAliveResponse, name string) {
+// reportRenewals prints the renewals. Those of a Lease can be seen from outside, but these cannot.
+func reportRenewals(renewals <-chan *clientv3.LeaseKeepAliveResponse, name string) {
 	for range renewals {
-		orders.Tell("renewed", name)
+		orders.Report("renewed", name)
 	}
 }
 

@@ -16,25 +16,25 @@ type event struct {
 	At    int64  `json:"at"`
 }
 
-var telling sync.Mutex
+var reporting sync.Mutex
 
-// Tell says that this happens now.
-func Tell(what, lock string) {
+// Report prints that this event happens now.
+func Report(what, lock string) {
 	event := event{Event: what, Lock: lock, At: Now()}
-	telling.Lock()
-	defer telling.Unlock()
-	end(json.NewEncoder(os.Stdout).Encode(event))
+	reporting.Lock()
+	defer reporting.Unlock()
+	exitOnError(json.NewEncoder(os.Stdout).Encode(event))
 }
 
-// Now is the clock that all processes of this machine share, CLOCK_MONOTONIC, in nanoseconds.
+// Now reads CLOCK_MONOTONIC, which all processes of this machine share, in nanoseconds.
 func Now() int64 {
 	var now unix.Timespec
-	end(unix.ClockGettime(unix.CLOCK_MONOTONIC, &now))
+	exitOnError(unix.ClockGettime(unix.CLOCK_MONOTONIC, &now))
 	return now.Nano()
 }
 
-// end ends the process if there is an error.
-func end(err error) {
+// exitOnError ends the process if there is an error.
+func exitOnError(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

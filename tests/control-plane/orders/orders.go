@@ -1,8 +1,8 @@
-// Package orders lets somebody else say when to acquire and release locks, and tells them exactly when what happened: that is
-// how a benchmark measures two processes on one clock.
+// Package orders acquires and releases locks by orders from another process, and reports the exact time of each event.
+// So a benchmark can measure two processes on one clock.
 //
-// Orders come on standard input, one per line: `acquire <lock>` and `release <lock>`. They are obeyed side by side, so that
-// one process can wait for many locks. The process ends when standard input closes.
+// Orders come on standard input, one per line: `acquire <lock>` and `release <lock>`. They are carried out
+// concurrently, so that one process can wait for many locks. The process ends when standard input closes.
 package orders
 
 import (
@@ -18,9 +18,9 @@ type Lock interface {
 	Release() error
 }
 
-// Obey takes orders until standard input closes. What it takes to prepare an acquisition is not part of what it tells.
+// Obey carries out orders until standard input closes. The time of prepare is not part of the reported acquisition.
 func Obey(prepare func(lock string) (Lock, error)) error {
-	locks := map[string]*obedient{}
+	locks := map[string]*orderedLock{}
 	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
 		order, name, _ := strings.Cut(orders.Text(), " ")
 		switch order {
@@ -29,7 +29,7 @@ func Obey(prepare func(lock string) (Lock, error)) error {
 			if err != nil {
 				return err
 			}
-			locks[name] = &obedient{name, lock}
+			locks[name] = &orderedLock{name, lock}
 			go locks[name].acquire()
 		case "release":
 			go locks[name].release()
@@ -38,21 +38,21 @@ func Obey(prepare func(lock string) (Lock, error)) error {
 	return nil
 }
 
-type obedient struct {
+type orderedLock struct {
 	name string
 	lock Lock
 }
 
-func (o *obedient) acquire() {
-	Tell("asking", o.name)
+func (o *orderedLock) acquire() {
+	Report("asking", o.name)
 	err := o.lock.Acquire()
-	end(err)
-	Tell("acquired", o.name)
+	exitOnError(err)
+	Report("acquired", o.name)
 }
 
-func (o *obedient) release() {
-	Tell("releasing", o.name)
+func (o *orderedLock) release() {
+	Report("releasing", o.name)
 	err := o.lock.Release()
-	end(err)
-	Tell("released", o.name)
+	exitOnError(err)
+	Report("released", o.name)
 }

@@ -1,4 +1,4 @@
-//! kube-coordinate. It never gives a Lease up: it stops renewing it.
+//! kube-coordinate. It never releases a Lease, but stops renewing it.
 
 use std::time::Duration;
 

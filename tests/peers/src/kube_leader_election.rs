@@ -1,4 +1,4 @@
-//! kube-leader-election. It answers when it is asked, so we ask it three times per lease.
+//! kube-leader-election. It renews only when it is called, so this module calls it three times per lease duration.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ impl Peer for Election {
         let renewing = tokio::spawn(async move {
             while *leads.borrow() {
                 sleep(interval).await;
-                // An error says nothing about who leads.
+                // An error does not mean that the leadership has ended.
                 if let Ok(answer) = ask(&asked).await {
                     leads.send_replace(answer);
                 }

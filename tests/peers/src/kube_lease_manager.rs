@@ -1,4 +1,4 @@
-//! kube-lease-manager. It says whether it leads in one way only: the channel.
+//! kube-lease-manager. Only its channel says whether it leads.
 
 use anyhow::{Context, Result};
 use kube_5::Client;
@@ -23,7 +23,7 @@ pub async fn connect(settings: Settings, network: &Network) -> Result<Manager> {
 impl Peer for Manager {
     type Hold = Leadership;
 
-    /// With a manager of its own: one that has led before says at once that it leads.
+    /// Makes a new manager for each acquisition, because a manager that has led before says immediately that it leads.
     async fn acquire(&self, lease: &str) -> Result<Leadership> {
         let Settings { namespace, identity, lease_duration, grace, .. } = &self.settings;
         let manager = LeaseManagerBuilder::new(self.client.clone(), lease)

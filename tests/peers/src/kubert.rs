@@ -1,4 +1,4 @@
-//! kubert. Its claims know when they end, by the wall clock.
+//! kubert. Each of its claims has an end in wall clock time.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub struct Leadership {
 }
 
 impl Hold for Leadership {
-    /// Not by the channel alone: that is told of a loss only when kubert has succeeded in asking.
+    /// The channel alone is not enough: it shows a loss only after a request of kubert has succeeded.
     fn is_held(&self) -> bool {
         self.claim.borrow().is_current_for(&self.identity)
     }

@@ -1,10 +1,10 @@
-//! Contends for one Lease with another crate than ours: leads for a while, gives the Lease up, rests and contends again,
+//! Contends for one Lease with another crate. It leads for a while, releases the Lease, pauses and contends again,
 //! until its standard input closes.
 //!
-//! While it leads it says so to the register (`tests/support/register.rs`). On standard output it says `leading <hold>`,
-//! `left <hold>`, and how it [obeys](network) the orders that it reads from standard input.
+//! While it leads, it reports that to the register (`tests/support/register.rs`). On standard output it prints
+//! `leading <hold>`, `left <hold>`, and what its [network] does with the orders from standard input.
 //!
-//! With `--by-order` it does nothing of this, but acquires and releases Leases as it is [ordered to](orders).
+//! With `--by-order` it does none of this, but acquires and releases Leases by [orders] from standard input.
 
 mod clock;
 mod kube_coordinate;
@@ -42,7 +42,7 @@ struct Args {
     by_order: bool,
 }
 
-/// Turn after turn.
+/// The settings of a contender that leads again and again.
 #[derive(clap::Args)]
 struct Pace {
     #[arg(long)]
@@ -50,10 +50,10 @@ struct Pace {
     /// Address of the register
     #[arg(long)]
     register: SocketAddr,
-    /// For how long to lead at a time
+    /// How long to lead
     #[arg(long, value_parser = duration)]
     term: Duration,
-    /// For how long to rest after that
+    /// How long to pause after that
     #[arg(long, value_parser = duration)]
     rest: Duration,
 }
@@ -66,7 +66,7 @@ enum Kind {
     Kubert,
 }
 
-/// What every peer wants to know.
+/// The settings of all peers.
 #[derive(clap::Args)]
 struct Settings {
     #[arg(long)]
@@ -78,15 +78,15 @@ struct Settings {
     /// In whole seconds
     #[arg(long, value_parser = duration)]
     lease_duration: Duration,
-    /// How long before the end of a lease to renew it, where that can be set: most count in whole seconds
+    /// How long before the end of a lease to renew it, if that can be set: most crates use whole seconds
     #[arg(long, value_parser = duration, default_value = "1s")]
     grace: Duration,
-    /// For how long to wait after an error, where that can be set
+    /// How long to wait after an error, if that can be set
     #[arg(long, value_parser = duration)]
     retry_period: Option<Duration>,
 }
 
-/// Such as `15s` or `500ms`.
+/// Parses a duration such as `15s` or `500ms`.
 fn duration(text: &str) -> Result<Duration> {
     match text.strip_suffix("ms") {
         Some(milliseconds) => Ok(Duration::from_millis(milliseconds.parse()?)),
@@ -97,7 +97,7 @@ fn duration(text: &str) -> Result<Duration> {
 fn main() -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(run(Args::parse()));
-    // Without waiting for standard input, which may stay open.
+    // Does not wait for standard input, which may stay open.
     runtime.shutdown_background();
     ended
 }
@@ -127,7 +127,7 @@ impl Contender<'_> {
         let register = Register::connect(register).await?;
         let turns = turns::Turns { identity: self.identity, lease, term, rest, register };
         tokio::select! {
-            () = self.network.take_orders() => Ok(()),
+            () = self.network.read_orders() => Ok(()),
             ended = turns.take(peer) => ended,
         }
     }

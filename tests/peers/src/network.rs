@@ -1,4 +1,4 @@
-//! Holds requests or replies back on order: as a network does that is slow, or cut off for a while.
+//! Holds requests or replies back by order, like a network that is slow or disconnected for a while.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use http::{Method, Request};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 use tokio::sync::watch;
 
-/// The way to the API server, for a client of any version of kube.
+/// The network between a client, of any version of kube, and the API server.
 #[derive(Clone)]
 pub struct Network(Arc<watch::Sender<String>>);
 
@@ -17,9 +17,10 @@ impl Default for Network {
 }
 
 impl Network {
-    /// Takes orders until standard input closes: `hold requests` or `hold replies`, all or those of one method, as in
-    /// `hold requests PATCH`; or `pass`. Each replaces the last one, for what is held back too.
-    pub async fn take_orders(&self) {
+    /// Reads orders until standard input closes: `hold requests`, `hold replies` or `pass`. `hold` affects all
+    /// requests, or those of one method, as in `hold requests PATCH`. Each order replaces the one before, also for
+    /// requests that are held back.
+    pub async fn read_orders(&self) {
         let mut orders = BufReader::new(stdin()).lines();
         while let Ok(Some(order)) = orders.next_line().await {
             println!("obeying {order}");
@@ -27,7 +28,7 @@ impl Network {
         }
     }
 
-    /// Has a request sent, and returns the reply.
+    /// Sends a request, and returns the reply.
     pub async fn carry<B, F: Future>(
         &self,
         request: Request<B>,
@@ -40,21 +41,21 @@ impl Network {
         reply
     }
 
-    /// Returns when `what` is not held back.
+    /// Waits until `what` is not held back.
     async fn pass(&self, what: &str, method: &Method) {
         let all = format!("hold {what}");
-        let these = format!("{all} {method}");
-        let held = |order: &str| order == all || order == these;
+        let of_method = format!("{all} {method}");
+        let held = |order: &str| order == all || order == of_method;
         let mut orders = self.0.subscribe();
         if held(&orders.borrow()) {
             println!("holding {what} {method}");
         }
-        // The sender is ours, so this cannot fail.
+        // This cannot fail, because `self` has the sender.
         let _ = orders.wait_for(|order| !held(order)).await;
     }
 }
 
-/// A client of one of the versions of kube, by this way.
+/// Makes a client of one version of kube that uses this network.
 macro_rules! client {
     ($kube:ident, $settings:expr, $network:expr) => {{
         use $kube::config::{Config, KubeConfigOptions, Kubeconfig};

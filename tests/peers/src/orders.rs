@@ -1,8 +1,8 @@
-//! Acquires and releases Leases when it is ordered to, and tells exactly when what happened: that is how a benchmark
-//! measures two processes on one clock.
+//! Acquires and releases Leases by orders, and reports the exact time of each event. So a benchmark can measure two
+//! processes on one clock.
 //!
-//! Orders come on standard input, one per line: `acquire <lease>` and `release <lease>`. They are obeyed side by side, so
-//! that one process can wait for many Leases. `tests/control-plane/orders` is the same in Go.
+//! Orders come on standard input, one per line: `acquire <lease>` and `release <lease>`. They are carried out
+//! concurrently, so that one process can wait for many Leases. `tests/control-plane/orders` is the same in Go.
 
 use std::collections::HashMap;
 
@@ -20,39 +20,39 @@ use super::peer::{Hold, Peer};
 /// Ends when standard input closes, or with the first error.
 pub async fn obey(peer: impl Peer) -> Result<()> {
     let mut orders = BufReader::new(stdin()).lines();
-    let (mut turns, mut endings) = (FuturesUnordered::new(), HashMap::new());
+    let (mut holds, mut releases) = (FuturesUnordered::new(), HashMap::new());
     loop {
         select! {
             order = orders.next_line() => {
                 let Some(order) = order? else { return Ok(()) };
                 match order.split_once(' ') {
                     Some(("acquire", lease)) => {
-                        let (ending, end) = oneshot::channel();
-                        endings.insert(lease.to_owned(), ending);
-                        turns.push(turn(&peer, lease.to_owned(), end));
+                        let (release, release_order) = oneshot::channel();
+                        releases.insert(lease.to_owned(), release);
+                        holds.push(acquire_and_release(&peer, lease.to_owned(), release_order));
                     }
-                    Some(("release", lease)) => drop(endings.remove(lease)),
+                    Some(("release", lease)) => drop(releases.remove(lease)),
                     _ => bail!("an unknown order: {order}"),
                 }
             }
-            Some(ended) = turns.next() => ended?,
+            Some(ended) = holds.next() => ended?,
         }
     }
 }
 
-/// Holds the Lease until the other half of `end` is dropped.
-async fn turn(peer: &impl Peer, lease: String, end: oneshot::Receiver<()>) -> Result<()> {
-    tell("asking", &lease);
+/// Acquires the Lease, and releases it when the sender of `release` is dropped.
+async fn acquire_and_release(peer: &impl Peer, lease: String, release: oneshot::Receiver<()>) -> Result<()> {
+    report("asking", &lease);
     let hold = peer.acquire(&lease).await.with_context(|| format!("acquiring {lease}"))?;
-    tell("acquired", &lease);
-    let _ = end.await;
-    tell("releasing", &lease);
+    report("acquired", &lease);
+    let _ = release.await;
+    report("releasing", &lease);
     hold.release().await.with_context(|| format!("releasing {lease}"))?;
-    tell("released", &lease);
+    report("released", &lease);
     Ok(())
 }
 
-/// Says that this happens now.
-fn tell(event: &str, lease: &str) {
+/// Prints that this event happens now.
+fn report(event: &str, lease: &str) {
     println!("{}", json!({ "event": event, "lock": lease, "at": now() }));
 }

@@ -1,4 +1,4 @@
-//! What a lease crate has to offer to contend here.
+//! The interface that a lease crate needs in order to contend here.
 
 use anyhow::Result;
 
@@ -10,9 +10,9 @@ pub trait Peer {
 }
 
 pub trait Hold {
-    /// Whether the crate says so: by the best means that it has.
+    /// Whether the crate says that it holds the Lease, by the most reliable way that it offers.
     fn is_held(&self) -> bool;
 
-    /// Gives the Lease up.
+    /// Releases the Lease.
     async fn release(self) -> Result<()>;
 }

@@ -1,4 +1,4 @@
-//! The register's side of the tests is in `tests/support/register.rs`.
+//! The connection to the register, which is `tests/support/register.rs`.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ impl Register {
         Ok(Self(stream))
     }
 
-    pub async fn say(&mut self, line: &str) -> Result<()> {
+    pub async fn send(&mut self, line: &str) -> Result<()> {
         Ok(self.0.write_all(format!("{line}\n").as_bytes()).await?)
     }
 }

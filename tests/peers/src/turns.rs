@@ -1,4 +1,4 @@
-//! Turn after turn as the holder.
+//! Acquires and releases the Lease again and again.
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Ends with the first error only.
+    /// Ends only with the first error.
     pub async fn take(mut self, peer: impl Peer) -> Result<()> {
-        for n in 1.. {
+        for number in 1.. {
             let hold = peer.acquire(&self.lease).await?;
-            self.lead(&format!("{}#{n}", self.identity), hold).await?;
+            self.lead(&format!("{}#{number}", self.identity), hold).await?;
             sleep(self.rest).await;
         }
         Ok(())
     }
 
-    /// Reads the clock before it asks, so that what it says was true at that time.
+    /// Reads the clock before it asks whether it holds the Lease, so that the report is true for that time.
     async fn lead(&mut self, name: &str, hold: impl Hold) -> Result<()> {
         println!("leading {name}");
         let end = Instant::now() + self.term;
@@ -37,10 +37,10 @@ impl Turns {
             if !hold.is_held() {
                 break;
             }
-            self.register.say(&format!("held {name} - {at}")).await?;
+            self.register.send(&format!("held {name} - {at}")).await?;
             sleep(Duration::from_millis(5)).await;
         }
-        self.register.say(&format!("left {name} {}", now())).await?;
+        self.register.send(&format!("left {name} {}", now())).await?;
         println!("left {name}");
         hold.release().await
     }

@@ -1,4 +1,4 @@
-//! The proxy does what it is told.
+//! Tests of the proxy: each fault has its effect.
 
 use std::io::ErrorKind;
 
@@ -6,28 +6,30 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT_DELAY: Duration = Duration::from_millis(200);
+/// Much longer than a request without a delay takes, even on a busy machine.
+const LONG_DELAY: Duration = Duration::from_secs(1);
 
-/// A server that repeats what it hears, a proxy before it, and what the server has heard.
+/// A server that sends back what it receives, a proxy in front of it, and the number of bytes that it has received.
 async fn echo() -> (Proxy, watch::Receiver<usize>, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = Proxy::start(listener.local_addr().unwrap()).await;
-    let (heard, hearing) = watch::channel(0);
+    let (received, receiving) = watch::channel(0);
     let serving = tokio::spawn(async move {
         let mut connections = JoinSet::new();
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let heard = heard.clone();
+            let received = received.clone();
             connections.spawn(async move {
                 let mut buffer = [0; 1024];
                 while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-                    heard.send_modify(|count| *count += length);
+                    received.send_modify(|count| *count += length);
                     stream.write_all(&buffer[..length]).await.unwrap();
                 }
             });
         }
     });
-    (proxy, hearing, AbortOnDropHandle::new(serving))
+    (proxy, receiving, AbortOnDropHandle::new(serving))
 }
 
 /// Sends four bytes, and reads as many.
@@ -44,40 +46,45 @@ async fn connected(proxy: &Proxy) -> TcpStream {
 }
 
 #[tokio::test]
-async fn delays_are_in_one_way_each_and_end() {
-    let (proxy, mut heard, _serving) = echo().await;
-    for (fault, server_waits) in [(Fault::DelayRequests(SHORT), true), (Fault::DelayReplies(SHORT), false)] {
+async fn a_delay_affects_one_direction_and_ends() {
+    let (proxy, mut received, _serving) = echo().await;
+    for (fault, requests_wait) in
+        [(Fault::DelayRequests(LONG_DELAY), true), (Fault::DelayReplies(LONG_DELAY), false)]
+    {
         let mut stream = connected(&proxy).await;
         proxy.set(fault);
-        heard.mark_unchanged();
+        received.mark_unchanged();
         let asked = Instant::now();
-        let (reply, heard_after) = tokio::join!(ask(&mut stream), async {
-            heard.changed().await.unwrap();
+        let (reply, request_took) = tokio::join!(ask(&mut stream), async {
+            received.changed().await.unwrap();
             asked.elapsed()
         });
-        assert!(reply.is_ok() && asked.elapsed() >= SHORT, "{fault:?}");
-        assert!(!server_waits || heard_after >= SHORT, "{fault:?}");
+        assert!(reply.is_ok() && asked.elapsed() >= LONG_DELAY, "{fault:?}");
+        assert_eq!(request_took >= LONG_DELAY, requests_wait, "{fault:?}: the request took {request_took:?}");
         proxy.set(Fault::None);
+        let asked = Instant::now();
+        ask(&mut stream).await.unwrap();
+        assert!(asked.elapsed() < LONG_DELAY, "{fault:?} has ended");
     }
 }
 
 #[tokio::test]
 async fn a_connection_that_lost_bytes_stays_silent_and_a_new_one_works() {
     for (fault, arrives) in [(Fault::DropReplies, true), (Fault::HalfOpen, false)] {
-        let (proxy, heard, _serving) = echo().await;
+        let (proxy, received, _serving) = echo().await;
         let mut stream = connected(&proxy).await;
         proxy.set(fault);
-        assert!(timeout(SHORT, ask(&mut stream)).await.is_err(), "{fault:?}");
-        assert_eq!(*heard.borrow() == 8, arrives, "{fault:?}");
+        assert!(timeout(SHORT_DELAY, ask(&mut stream)).await.is_err(), "{fault:?}");
+        assert_eq!(*received.borrow() == 8, arrives, "{fault:?}");
         proxy.set(Fault::None);
-        assert!(timeout(SHORT, ask(&mut stream)).await.is_err(), "{fault:?}");
+        assert!(timeout(SHORT_DELAY, ask(&mut stream)).await.is_err(), "{fault:?}");
         connected(&proxy).await;
     }
 }
 
 #[tokio::test]
-async fn refusing_leaves_old_connections_and_resetting_does_not() {
-    let (proxy, _heard, _serving) = echo().await;
+async fn refuse_keeps_old_connections_and_reset_does_not() {
+    let (proxy, _received, _serving) = echo().await;
     let mut old = connected(&proxy).await;
     proxy.set(Fault::Refuse);
     let new = ask(&mut TcpStream::connect(proxy.address()).await.unwrap()).await;
@@ -90,13 +97,13 @@ async fn refusing_leaves_old_connections_and_resetting_does_not() {
 
 #[tokio::test]
 async fn replies_trickle_and_are_cut() {
-    let (proxy, _heard, _serving) = echo().await;
+    let (proxy, _received, _serving) = echo().await;
     let mut stream = connected(&proxy).await;
     proxy.set(Fault::Trickle);
     let asked = Instant::now();
     stream.write_all(&[7; 88]).await.unwrap();
     stream.read_exact(&mut [0; 88]).await.unwrap();
-    assert!(asked.elapsed() >= SHORT);
+    assert!(asked.elapsed() >= SHORT_DELAY);
     proxy.set(Fault::CutReplies);
     stream.write_all(b"ping").await.unwrap();
     let mut part = Vec::new();

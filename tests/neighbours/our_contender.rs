@@ -1,4 +1,4 @@
-//! Our own contender, turn after turn.
+//! A contender with this crate. It acquires and releases the lock again and again.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use kube_lease_lock::{LeaseGuard, LeaseLock, ReleaseError};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::fixture::Fixture;
 use crate::support::{Pace, Reporter, now};
-use crate::world::World;
 
-/// Contends until it is dropped.
-pub(crate) struct Ours {
+/// It contends until it is dropped.
+pub(crate) struct OurContender {
     ends: Arc<Mutex<Vec<End>>>,
     _task: AbortOnDropHandle<()>,
 }
@@ -23,13 +23,13 @@ pub(crate) struct End {
     pub(crate) outcome: Result<(), ReleaseError>,
 }
 
-impl Ours {
+impl OurContender {
     /// Its holds in the register are named `<name>#1` and so on.
-    pub(crate) async fn start(world: &World, name: &'static str, pace: Pace) -> Self {
-        let lock = world.lock(pace.lease_duration).await;
-        let reporter = Reporter::connect(world.register().address()).await;
+    pub(crate) async fn start(fixture: &Fixture, name: &'static str, pace: Pace) -> Self {
+        let lock = fixture.lock(pace.lease_duration).await;
+        let reporter = Reporter::connect(fixture.register().address()).await;
         let ends = Arc::default();
-        let task = tokio::spawn(take_turns(lock, reporter, name, pace, Arc::clone(&ends)));
+        let task = tokio::spawn(contend(lock, reporter, name, pace, Arc::clone(&ends)));
         Self { ends, _task: AbortOnDropHandle::new(task) }
     }
 
@@ -38,27 +38,28 @@ impl Ours {
     }
 }
 
-async fn take_turns(
+async fn contend(
     lock: LeaseLock,
     mut reporter: Reporter,
     name: &'static str,
     pace: Pace,
     ends: Arc<Mutex<Vec<End>>>,
 ) {
-    for turn in 1.. {
+    for number in 1.. {
         let guard = lock.acquire().await.unwrap();
-        let name = format!("{name}#{turn}");
-        lead(&guard, &mut reporter, &name, pace.term).await;
+        let name = format!("{name}#{number}");
+        report_hold(&guard, &mut reporter, &name, pace.hold).await;
         let outcome = guard.release().await;
         ends.lock().unwrap().push(End { name, outcome });
         sleep(pace.rest).await;
     }
 }
 
-/// Reads the clock before it asks, so that what it says was true at that time.
-async fn lead(guard: &LeaseGuard, reporter: &mut Reporter, name: &str, term: Duration) {
+/// Reports the hold until it has lasted long enough or is lost. It reads the clock before it checks the hold, so that
+/// the report is true for that time.
+async fn report_hold(guard: &LeaseGuard, reporter: &mut Reporter, name: &str, duration: Duration) {
     let fencing = u64::from(guard.fencing_token());
-    let end = Instant::now() + term;
+    let end = Instant::now() + duration;
     while Instant::now() < end {
         let at = now();
         if !guard.is_held() {
@@ -68,5 +69,5 @@ async fn lead(guard: &LeaseGuard, reporter: &mut Reporter, name: &str, term: Dur
         reporter.write(name, fencing, at).await;
         sleep(Duration::from_millis(5)).await;
     }
-    reporter.left(name, now()).await;
+    reporter.ended(name, now()).await;
 }

@@ -1,4 +1,4 @@
-//! The picture of handovers: a line from p50 to p99 for each system, on a logarithmic scale.
+//! The chart of handovers: a line from p50 to p99 for each system, on a logarithmic scale.
 
 use std::fmt::Write;
 use std::fs;
@@ -17,7 +17,7 @@ const SCALE: f64 = 480.0;
 const TOP: f64 = 64.0;
 const LINE: f64 = 30.0;
 
-/// In one file, for light and dark pages.
+/// One style for light and for dark pages.
 const STYLE: &str = "\
 text { font: 13px system-ui, sans-serif; fill: #1f2328 } .title { font-size: 16px; font-weight: 600 } \
 .faint { fill: #59636e; font-size: 12px } .grid { stroke: #d1d9e0 } .bar { stroke: #8c959f; stroke-width: 6 } \
@@ -25,8 +25,8 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 } .title { font-size: 16p
 @media (prefers-color-scheme: dark) { text { fill: #f0f6fc } .faint { fill: #9198a1 } .grid { stroke: #3d444d } \
 .dot { fill: #b7bdc8 } .ours .dot { fill: #56d364 } }";
 
-/// Draws all rows with a handover, and says where. Only a whole run that is not quick replaces the picture that is
-/// kept with the sources.
+/// Draws all rows with a handover, and returns the path of the file as a message. Only a full run with all systems
+/// replaces the chart that is kept with the sources.
 pub(crate) fn draw(rows: &[Row], options: &Options) -> Result<String> {
     let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
     let whole = options.wants(Group::Handover) && options.wants(Group::Peers) && !options.quick;
@@ -55,7 +55,7 @@ fn svg(rows: &[Row]) -> String {
             "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\"/>\
              <text class=\"faint\" text-anchor=\"middle\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
             bottom + 20.0,
-            round(tick),
+            label(tick),
         );
     }
     let mut y = TOP + LINE / 2.0;
@@ -85,7 +85,7 @@ fn line(row: &Row, handover: &Samples, decades: &Decades, y: f64) -> String {
     )
 }
 
-/// The scale: whole decades of time.
+/// The scale, in powers of ten.
 struct Decades {
     first: i32,
     last: i32,
@@ -97,7 +97,7 @@ impl Decades {
             all.flat_map(|samples| [samples.p50(), samples.p99()]).map(|time| time.as_secs_f64().log10());
         let (least, most) =
             logs.fold((0.0_f64, -2.0_f64), |(least, most), log| (least.min(log), most.max(log)));
-        #[expect(clippy::cast_possible_truncation, reason = "of a few digits")]
+        #[expect(clippy::cast_possible_truncation, reason = "the numbers have few digits")]
         Self { first: (least.floor() as i32).max(-6), last: most.ceil() as i32 }
     }
 
@@ -111,8 +111,8 @@ impl Decades {
     }
 }
 
-/// A power of ten.
-fn round(time: Duration) -> String {
+/// Formats a power of ten.
+fn label(time: Duration) -> String {
     match time.as_micros() {
         micros @ 0..1_000 => format!("{micros} µs"),
         micros @ 1_000..1_000_000 => format!("{} ms", micros / 1_000),
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_system_has_a_line_where_its_handovers_are() {
+    fn systems_are_ordered_by_their_handovers() {
         let samples = |millis| Some([Duration::from_millis(millis)].into_iter().collect());
         let row = |system: &str, millis| Row {
             system: system.to_owned(),

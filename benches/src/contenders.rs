@@ -1,4 +1,4 @@
-//! Contenders that take turns for a while, and what they saw.
+//! Contenders that take turns for a while, and their turns.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,12 +15,12 @@ use crate::stats::Samples;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn {
     pub(crate) contender: usize,
-    pub(crate) asked: Instant,
-    pub(crate) held: Instant,
+    pub(crate) called: Instant,
+    pub(crate) acquired: Instant,
     pub(crate) released: Instant,
 }
 
-/// The turns of all. Cheap to clone.
+/// The turns of all contenders. It is cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Turns(Arc<Mutex<Vec<Turn>>>);
 
@@ -29,10 +29,10 @@ impl Turns {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(turn);
     }
 
-    /// What came since the last call, in the order of the holds.
+    /// The turns since the last call, in the order of the holds.
     pub(crate) fn take(&self) -> Vec<Turn> {
         let mut turns = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        turns.sort_by_key(|turn| turn.held);
+        turns.sort_by_key(|turn| turn.acquired);
         turns
     }
 
@@ -41,42 +41,42 @@ impl Turns {
     }
 }
 
-/// What a contender does with the lock, and without it.
+/// How long a contender holds the lock, and how long it pauses.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Manner {
+pub(crate) struct Pace {
     /// How long it holds the lock.
-    pub(crate) work: Duration,
-    /// How long it leaves the lock to others before it asks again.
-    pub(crate) rest: Duration,
+    pub(crate) hold: Duration,
+    /// How long it pauses before it acquires the lock again.
+    pub(crate) pause: Duration,
 }
 
-/// Contenders that ask for the lock again and again, until they are dropped.
-pub(crate) struct Crowd {
+/// Contenders that acquire the lock again and again, until this is dropped.
+pub(crate) struct Contenders {
     pub(crate) turns: Turns,
     contenders: JoinSet<Result<()>>,
 }
 
-impl Crowd {
+impl Contenders {
     pub(crate) fn new() -> Self {
         Self { turns: Turns::default(), contenders: JoinSet::new() }
     }
 
-    pub(crate) fn join(&mut self, lock: LeaseLock, manner: Manner) {
+    pub(crate) fn add(&mut self, lock: LeaseLock, pace: Pace) {
         let (turns, contender) = (self.turns.clone(), self.contenders.len());
         self.contenders.spawn(async move {
             loop {
-                turns.push(turn(&lock, contender, manner.work).await?);
-                pause(manner.rest).await;
+                turns.push(turn(&lock, contender, pace.hold).await?);
+                pause(pace.pause).await;
             }
         });
     }
 
-    /// Lets them go on for so long.
+    /// Waits for this time while the contenders take turns.
     ///
     /// # Errors
     ///
     /// The error of the first contender that failed.
-    pub(crate) async fn go_on(&mut self, time: Duration) -> Result<()> {
+    pub(crate) async fn run_for(&mut self, time: Duration) -> Result<()> {
         tokio::select! {
             failed = self.contenders.join_next() => failed.unwrap_or(Ok(Ok(())))?,
             () = sleep(time) => Ok(()),
@@ -84,35 +84,35 @@ impl Crowd {
     }
 }
 
-async fn turn(lock: &LeaseLock, contender: usize, work: Duration) -> Result<Turn> {
-    let asked = Instant::now();
+async fn turn(lock: &LeaseLock, contender: usize, hold: Duration) -> Result<Turn> {
+    let called = Instant::now();
     let guard = lock.acquire().await?;
-    let held = Instant::now();
-    pause(work).await;
+    let acquired = Instant::now();
+    pause(hold).await;
     let released = Instant::now();
     guard.release().await?;
-    Ok(Turn { contender, asked, held, released })
+    Ok(Turn { contender, called, acquired, released })
 }
 
-/// Even the shortest sleep takes a millisecond.
+/// Does not sleep if the time is zero, because even the shortest sleep takes a millisecond.
 async fn pause(time: Duration) {
     if !time.is_zero() {
         sleep(time).await;
     }
 }
 
-/// The longest wait within a time, over or still under way at its end.
+/// The longest wait within a time, including the waits that have not ended at its end.
 pub(crate) fn longest_wait(turns: &[Turn], contenders: usize, time: Range<Instant>) -> Duration {
-    let over = turns.iter().map(|turn| turn.held - turn.asked);
-    let under_way = (0..contenders).map(|contender| {
+    let ended = turns.iter().map(|turn| turn.acquired - turn.called);
+    let unfinished = (0..contenders).map(|contender| {
         let own = turns.iter().filter(|turn| turn.contender == contender);
         time.end.saturating_duration_since(own.map(|turn| turn.released).max().unwrap_or(time.start))
     });
-    over.chain(under_way).max().unwrap_or_default()
+    ended.chain(unfinished).max().unwrap_or_default()
 }
 
-/// From each release to the next holder, where that was another one.
+/// The time from each release to the next acquisition, if that was by another contender.
 pub(crate) fn handovers(turns: &[Turn]) -> Samples {
     let pairs = turns.windows(2).filter(|pair| pair[0].contender != pair[1].contender);
-    pairs.map(|pair| pair[1].held.saturating_duration_since(pair[0].released)).collect()
+    pairs.map(|pair| pair[1].acquired.saturating_duration_since(pair[0].released)).collect()
 }

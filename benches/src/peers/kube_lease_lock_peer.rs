@@ -1,4 +1,4 @@
-//! This crate as one of the contenders: a process of its own, as the others are.
+//! This crate as one of the contenders, in a process of its own like the others.
 
 use std::env;
 use std::path::PathBuf;
@@ -14,12 +14,12 @@ use super::program::orders;
 use super::program::peer::{Hold, Peer};
 use crate::clients::client;
 use crate::options::ClientKind;
-use crate::tap::Tap;
+use crate::recorder::Recorder;
 
-/// The first argument of a process that is a contender.
+/// The first argument of a contender process.
 pub(crate) const CONTEND: &str = "contend-by-order";
 
-pub(crate) fn is_wanted() -> bool {
+pub(crate) fn is_requested() -> bool {
     env::args().nth(1).is_some_and(|argument| argument == CONTEND)
 }
 
@@ -43,20 +43,20 @@ fn seconds(text: &str) -> Result<Duration> {
     Ok(Duration::from_secs(text.strip_suffix('s').unwrap_or(text).parse()?))
 }
 
-/// Until standard input closes.
+/// Contends until standard input closes.
 pub(crate) async fn contend() -> Result<()> {
     let args = Args::parse();
     let kubeconfig = Kubeconfig::read_from(&args.kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    orders::obey(Ours { client: client(args.client, config, &Tap::default())?, args }).await
+    orders::obey(KubeLeaseLock { client: client(args.client, config, &Recorder::default())?, args }).await
 }
 
-struct Ours {
+struct KubeLeaseLock {
     client: Client,
     args: Args,
 }
 
-impl Peer for Ours {
+impl Peer for KubeLeaseLock {
     type Hold = LeaseGuard;
 
     async fn acquire(&self, lease: &str) -> Result<LeaseGuard> {

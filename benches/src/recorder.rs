@@ -1,4 +1,4 @@
-//! What goes through a client: noted, and cut off on demand.
+//! Records the requests of a client, and blocks them on demand.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,21 +12,21 @@ use kube::client::Body;
 use tokio::time::sleep;
 use tower::{Layer, Service};
 
-/// A tower layer that notes the requests of one or more clients.
+/// A tower layer that records the requests of one or more clients.
 #[derive(Clone, Default)]
-pub(crate) struct Tap(Arc<Noted>);
+pub(crate) struct Recorder(Arc<Shared>);
 
 #[derive(Default)]
-struct Noted {
+struct Shared {
     requests: Mutex<Vec<Sent>>,
-    cut: AtomicBool,
+    blocked: AtomicBool,
 }
 
 /// A request that was answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) verb: Verb,
-    /// When it was sent.
+    /// The time at which it was sent.
     pub(crate) at: Instant,
     /// The HTTP status of the answer.
     pub(crate) status: u16,
@@ -37,17 +37,17 @@ pub(crate) enum Verb {
     Read,
     Watch,
     Write,
-    /// A place taken in the queue of those who wait.
-    Place,
+    /// A write that joins the queue of waiters.
+    JoinQueue,
 }
 
-impl Tap {
-    /// The requests answered since the last call, in the order of their answers.
+impl Recorder {
+    /// The requests that were answered since the last call, in the order of their answers.
     pub(crate) fn take(&self) -> Vec<Sent> {
         std::mem::take(&mut self.requests())
     }
 
-    /// Waits until some request has been answered, and then none for so long.
+    /// Waits until at least one request has been answered, and then none for the time `quiet`.
     pub(crate) async fn until_quiet(&self, quiet: Duration) {
         let mut before = 0;
         loop {
@@ -60,9 +60,9 @@ impl Tap {
         }
     }
 
-    /// From now on requests are not sent, and get no answer.
-    pub(crate) fn cut(&self) {
-        self.0.cut.store(true, Ordering::Relaxed);
+    /// Blocks all requests from now on: they are not sent, and get no answer.
+    pub(crate) fn block(&self) {
+        self.0.blocked.store(true, Ordering::Relaxed);
     }
 
     fn requests(&self) -> MutexGuard<'_, Vec<Sent>> {
@@ -70,21 +70,21 @@ impl Tap {
     }
 }
 
-impl<S> Layer<S> for Tap {
-    type Service = Tapped<S>;
+impl<S> Layer<S> for Recorder {
+    type Service = Recording<S>;
 
-    fn layer(&self, inner: S) -> Tapped<S> {
-        Tapped { inner, tap: self.clone() }
+    fn layer(&self, inner: S) -> Recording<S> {
+        Recording { inner, recorder: self.clone() }
     }
 }
 
 #[derive(Clone)]
-pub(crate) struct Tapped<S> {
+pub(crate) struct Recording<S> {
     inner: S,
-    tap: Tap,
+    recorder: Recorder,
 }
 
-impl<S, B> Service<Request<Body>> for Tapped<S>
+impl<S, B> Service<Request<Body>> for Recording<S>
 where
     S: Service<Request<Body>, Response = Response<B>>,
     S::Future: Send + 'static,
@@ -100,14 +100,14 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if self.tap.0.cut.load(Ordering::Relaxed) {
+        if self.recorder.0.blocked.load(Ordering::Relaxed) {
             return Box::pin(std::future::pending());
         }
-        let (verb, at, tap) = (verb(&request), Instant::now(), self.tap.clone());
+        let (verb, at, recorder) = (verb(&request), Instant::now(), self.recorder.clone());
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;
-            tap.requests().push(Sent { verb, at, status: answer.status().as_u16() });
+            recorder.requests().push(Sent { verb, at, status: answer.status().as_u16() });
             Ok(answer)
         })
     }
@@ -120,7 +120,7 @@ fn verb(request: &Request<Body>) -> Verb {
     match *request.method() {
         _ if watch => Verb::Watch,
         Method::GET => Verb::Read,
-        _ if request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == MERGE) => Verb::Place,
+        _ if request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == MERGE) => Verb::JoinQueue,
         _ => Verb::Write,
     }
 }

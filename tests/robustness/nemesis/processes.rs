@@ -1,19 +1,19 @@
-//! The nemesis of processes: kills and stops contenders, the holder more than others.
+//! Faults of processes: it kills and stops contenders, the holder more often than the others.
 
+use super::Nemesis;
 use crate::contender::Contender;
-use crate::storm::Storm;
 use crate::support::Register;
 
 pub(crate) const LONG_STOP: &str = "contender stopped for long";
 
-pub(crate) async fn crash(
-    storm: &Storm,
+pub(crate) async fn inject(
+    nemesis: &Nemesis,
     mut rng: fastrand::Rng,
     contenders: &mut [Contender],
     register: &Register,
 ) {
-    while storm.rages() {
-        storm.wait(&mut rng, 500..=5_000).await;
+    while nemesis.is_active() {
+        nemesis.wait(&mut rng, 500..=5_000).await;
         let random = rng.usize(..contenders.len());
         let latest = register.latest().filter(|_| rng.u8(..4) > 0);
         let holder = latest.and_then(|hold| contenders.iter().position(|contender| contender.owns(&hold)));
@@ -21,20 +21,20 @@ pub(crate) async fn crash(
         contender.assert_alive();
         match rng.u8(..3) {
             0 => {
-                storm.strikes("contender killed", contender.name());
+                nemesis.record("contender killed", contender.name());
                 contender.kill().await;
-                storm.wait(&mut rng, 0..=2_000).await;
-                contender.start_again();
+                nemesis.wait(&mut rng, 0..=2_000).await;
+                contender.restart();
             }
             1 => {
-                storm.strikes("contender stopped for a moment", contender.name());
+                nemesis.record("contender stopped for a moment", contender.name());
                 let _stopped = contender.stop();
-                storm.wait(&mut rng, 50..=2_000).await;
+                nemesis.wait(&mut rng, 50..=2_000).await;
             }
             _ => {
-                storm.strikes(LONG_STOP, contender.name());
+                nemesis.record(LONG_STOP, contender.name());
                 let _stopped = contender.stop();
-                storm.wait(&mut rng, 5_000..=8_000).await;
+                nemesis.wait(&mut rng, 5_000..=8_000).await;
             }
         }
     }

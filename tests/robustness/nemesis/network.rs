@@ -1,27 +1,27 @@
-//! The nemesis of the network: disturbs one contender after the other.
+//! Faults of the network: of one contender at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Nemesis;
 use crate::proxy::{Fault, Proxy};
-use crate::storm::Storm;
 
-pub(crate) async fn disturb(storm: &Storm, mut rng: fastrand::Rng, links: &[(String, Arc<Proxy>)]) {
-    while storm.rages() {
-        storm.wait(&mut rng, 0..=2_000).await;
-        let (name, link) = &links[rng.usize(..links.len())];
-        let (what, fault) = fault(&mut rng);
-        storm.strikes(what, name);
+pub(crate) async fn inject(nemesis: &Nemesis, mut rng: fastrand::Rng, links: &[(String, Arc<Proxy>)]) {
+    while nemesis.is_active() {
+        nemesis.wait(&mut rng, 0..=2_000).await;
+        let (contender, link) = &links[rng.usize(..links.len())];
+        let (name, fault) = random_fault(&mut rng);
+        nemesis.record(name, contender);
         link.set(fault);
         if matches!(fault, Fault::None | Fault::Refuse) {
             link.reset();
         }
-        storm.wait(&mut rng, 200..=8_000).await;
+        nemesis.wait(&mut rng, 200..=8_000).await;
         link.set(Fault::None);
     }
 }
 
-fn fault(rng: &mut fastrand::Rng) -> (&'static str, Fault) {
+fn random_fault(rng: &mut fastrand::Rng) -> (&'static str, Fault) {
     let delay = Duration::from_millis(rng.u64(10..=5_000));
     match rng.u8(..8) {
         0 => ("requests delayed", Fault::DelayRequests(delay)),

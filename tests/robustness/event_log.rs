@@ -1,4 +1,4 @@
-//! All that happened in a run, for those who have to understand why it failed.
+//! The log of all events of a run, for the engineer who has to understand why the run failed.
 
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -8,13 +8,13 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::support::now;
 
-/// A file with one line per event: the time in nanoseconds of `CLOCK_MONOTONIC`, who, and what.
-pub(crate) struct Journal {
+/// A file with one event per line: the time in nanoseconds of `CLOCK_MONOTONIC`, the actor, and what happened.
+pub(crate) struct EventLog {
     path: PathBuf,
     file: Mutex<File>,
 }
 
-impl Journal {
+impl EventLog {
     pub(crate) fn new(name: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("robustness-{name}-{}.log", std::process::id()));
@@ -26,13 +26,13 @@ impl Journal {
         &self.path
     }
 
-    pub(crate) fn note(&self, who: impl Display, what: impl Display) {
+    pub(crate) fn record(&self, actor: impl Display, event: impl Display) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        writeln!(file, "{} {who}: {what}", now()).expect("space for the journal");
+        writeln!(file, "{} {actor}: {event}", now()).expect("space for the event log");
     }
 
     pub(crate) fn remove(&self) {
-        // Best effort: it only takes space.
+        // Best effort: a file that stays only takes space.
         let _ = fs::remove_file(&self.path);
     }
 }

@@ -12,21 +12,21 @@ use kube::api::{Api, ListParams, ObjectMeta, PostParams};
 
 use crate::support::{ControlPlane, now};
 
-pub(crate) struct Place {
+pub(crate) struct Namespace {
     kubeconfig: PathBuf,
     etcd: Option<String>,
-    namespace: String,
+    name: String,
     leases: Api<Lease>,
 }
 
-impl Place {
+impl Namespace {
     pub(crate) async fn new(plane: &ControlPlane) -> Self {
-        let namespace = plane.fresh_namespace().await;
+        let name = plane.fresh_namespace().await;
         Self {
             kubeconfig: plane.kubeconfig().to_owned(),
             etcd: plane.etcd_url(),
-            leases: Api::namespaced(plane.client().await, &namespace),
-            namespace,
+            leases: Api::namespaced(plane.client().await, &name),
+            name,
         }
     }
 
@@ -34,16 +34,16 @@ impl Place {
         &self.kubeconfig
     }
 
-    pub(crate) fn namespace(&self) -> &str {
-        &self.namespace
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The URL for clients of etcd.
     pub(crate) fn etcd(&self) -> Result<&str> {
-        self.etcd.as_deref().context("the etcd of a foreign cluster is out of reach")
+        self.etcd.as_deref().context("the etcd of a foreign cluster cannot be reached")
     }
 
-    /// Makes a Lease that is free: blank, or as client-go has left it some time ago.
+    /// Creates a free Lease: one with an empty spec, or one that client-go released some time ago.
     pub(crate) async fn add_free(&self, name: &str, blank: bool) -> Result<()> {
         let spec = if blank { LeaseSpec::default() } else { released() };
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
@@ -51,15 +51,15 @@ impl Place {
         Ok(())
     }
 
-    /// When which Lease of this holder was last renewed, in nanoseconds of `CLOCK_MONOTONIC`. All processes here
-    /// have one wall clock.
+    /// The Leases of this holder, and the time of their last renewal in nanoseconds of `CLOCK_MONOTONIC`. All processes
+    /// here share one wall clock.
     pub(crate) async fn renewals_of(&self, identity: &str) -> Result<Vec<(String, u64)>> {
         let leases = self.leases.list(&ListParams::default()).await?;
         let (wall, now) = (Timestamp::now(), now());
         let renewal = |lease: Lease| {
             let name = lease.name_any();
             let spec = lease.spec.filter(|spec| {
-                // Some add to it.
+                // Some libraries add a suffix to the identity.
                 spec.holder_identity.as_ref().is_some_and(|holder| holder.starts_with(identity))
             })?;
             let ago = wall.duration_since(spec.renew_time?.0).as_nanos();

@@ -1,4 +1,4 @@
-//! The handover that any lock could make at best: a release is written, the watch tells, a claim is written.
+//! The fastest handover that a lock could make: a release write, its watch event, and a claim write.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use crate::bench::Bench;
 use crate::raw::{RawLease, Seen, until_held_by};
 use crate::stats::Samples;
 
-/// Two clients that hand one Lease to each other by plain requests.
-pub(crate) struct Relay {
+/// Two clients that hand one Lease over to each other by plain requests.
+pub(crate) struct FloorHandover {
     holder: Party,
     successor: Party,
     lease: Seen,
@@ -32,20 +32,20 @@ impl Party {
     }
 }
 
-impl Relay {
+impl FloorHandover {
     pub(crate) async fn new(bench: &Bench<'_>, name: &str) -> Result<Self> {
         let (first, second) = (bench.raw(bench.client()?, name), bench.raw(bench.client()?, name));
         let lease = first.create("first").await?;
         let holder = Party::new("first", first, &lease).await?;
         let successor = Party::new("second", second, &lease).await?;
-        let mut relay = Self { holder, successor, lease };
+        let mut floor_handover = Self { holder, successor, lease };
         for _ in 0..WARM_UP {
-            relay.handover().await?;
+            floor_handover.handover().await?;
         }
-        Ok(relay)
+        Ok(floor_handover)
     }
 
-    /// From just before the release to the answer to the claim. Then the parties have changed places.
+    /// The time from just before the release to the answer to the claim. After that, holder and successor are swapped.
     pub(crate) async fn handover(&mut self) -> Result<Duration> {
         let Self { holder, successor, lease } = self;
         let start = Instant::now();
@@ -55,7 +55,7 @@ impl Relay {
             anyhow::Ok((claimed, start.elapsed()))
         };
         let (_, (claimed, taken)) = tokio::try_join!(holder.lease.apply(lease, ""), claim)?;
-        // So that neither has old news in its watch.
+        // So that neither watch has unread events.
         until_held_by(&mut holder.events, successor.name).await?;
         self.lease = claimed;
         std::mem::swap(&mut self.holder, &mut self.successor);
@@ -63,34 +63,34 @@ impl Relay {
     }
 }
 
-/// Connections are opened, and the API server has the Lease in its cache.
+/// Handovers that are not measured: they open the connections, and bring the Lease into the cache of the API server.
 const WARM_UP: usize = 10;
 
-/// The same while so many others watch the Lease, each with a client of its own, and do nothing but read.
+/// The same while `watchers` other clients watch the Lease.
 pub(crate) async fn watched(bench: &Bench<'_>, name: &str, count: usize, watchers: usize) -> Result<Samples> {
-    let mut relay = Relay::new(bench, name).await?;
+    let mut floor_handover = FloorHandover::new(bench, name).await?;
     let mut watching = JoinSet::new();
     for _ in 0..watchers {
-        let mut events = bench.raw(bench.client()?, name).watch(&relay.lease).await?;
+        let mut events = bench.raw(bench.client()?, name).watch(&floor_handover.lease).await?;
         watching.spawn(async move { while events.next().await.is_some() {} });
     }
     let mut taken = Vec::new();
     for _ in 0..count {
-        sleep(REST).await;
-        taken.push(relay.handover().await?);
+        sleep(PAUSE).await;
+        taken.push(floor_handover.handover().await?);
     }
     Ok(taken.into_iter().collect())
 }
 
-/// So that all have been told of the last handover.
-const REST: Duration = Duration::from_millis(200);
+/// So that all watchers have received the last handover.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A series of handovers.
 pub(crate) async fn handovers(bench: &Bench<'_>, name: &str, count: usize) -> Result<Samples> {
-    let mut relay = Relay::new(bench, name).await?;
+    let mut floor_handover = FloorHandover::new(bench, name).await?;
     let mut taken = Vec::new();
     for _ in 0..count {
-        taken.push(relay.handover().await?);
+        taken.push(floor_handover.handover().await?);
     }
     Ok(taken.into_iter().collect())
 }

@@ -1,4 +1,4 @@
-//! What each scenario has to itself: a namespace, a register, contenders and a journal.
+//! Each test has a namespace, a register, contenders and an event log of its own.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -9,35 +9,35 @@ use kube::Api;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
+use crate::behaviour::Behaviour;
 use crate::contender::Contender;
-use crate::journal::Journal;
-use crate::manner::Manner;
+use crate::event_log::EventLog;
 use crate::proxy::Proxy;
 use crate::support::{ControlPlane, Register, Verdict};
 
 pub(crate) const LEASE: &str = "contended";
 
-/// A control plane for all scenarios that leave it alone.
-pub(crate) async fn undisturbed() -> &'static ControlPlane {
+/// One control plane for all tests that inject no faults into it.
+pub(crate) async fn shared_control_plane() -> &'static ControlPlane {
     static PLANE: OnceCell<ControlPlane> = OnceCell::const_new();
     PLANE.get_or_init(ControlPlane::start).await
 }
 
-pub(crate) struct World<'plane> {
+pub(crate) struct Fixture<'plane> {
     pub(crate) plane: &'plane ControlPlane,
     pub(crate) namespace: String,
     pub(crate) register: Register,
-    pub(crate) journal: Arc<Journal>,
+    pub(crate) event_log: Arc<EventLog>,
     upstream: SocketAddr,
     rng: RefCell<fastrand::Rng>,
 }
 
-impl<'plane> World<'plane> {
+impl<'plane> Fixture<'plane> {
     pub(crate) async fn new(name: &str, plane: &'plane ControlPlane) -> Self {
         Self::seeded(name, plane, fastrand::u64(..)).await
     }
 
-    /// The contenders draw from this seed.
+    /// The random choices of the contenders come from this seed.
     pub(crate) async fn seeded(name: &str, plane: &'plane ControlPlane, seed: u64) -> Self {
         let url = plane.config().await.cluster_url;
         let upstream = url.authority().expect("the address of the API server").as_str();
@@ -45,23 +45,23 @@ impl<'plane> World<'plane> {
             plane,
             namespace: plane.fresh_namespace().await,
             register: Register::start().await,
-            journal: Arc::new(Journal::new(name)),
+            event_log: Arc::new(EventLog::new(name)),
             upstream: upstream.parse().expect("the numeric address of a control plane of our own"),
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
         }
     }
 
-    /// An administrator.
-    pub(crate) async fn contender(&self, name: &str, manner: Manner) -> Contender {
-        self.start(name, manner, None).await
+    /// Starts a contender with the permissions of an administrator.
+    pub(crate) async fn contender(&self, name: &str, behaviour: Behaviour) -> Contender {
+        self.start(name, behaviour, None).await
     }
 
-    /// One who may do what the user was granted.
-    pub(crate) async fn contender_as(&self, user: &str, manner: Manner) -> Contender {
-        self.start(user, manner, Some(user)).await
+    /// Starts a contender with the permissions that this user was granted.
+    pub(crate) async fn contender_as(&self, user: &str, behaviour: Behaviour) -> Contender {
+        self.start(user, behaviour, Some(user)).await
     }
 
-    async fn start(&self, name: &str, manner: Manner, user: Option<&str>) -> Contender {
+    async fn start(&self, name: &str, behaviour: Behaviour, user: Option<&str>) -> Contender {
         let spec = json!({
             "kubeconfig": self.plane.kubeconfig(),
             "user": user,
@@ -69,18 +69,19 @@ impl<'plane> World<'plane> {
             "lease": LEASE,
             "register": self.register.address(),
             "seed": self.rng.borrow_mut().u64(..),
-            "manner": manner.to_json(),
+            "behaviour": behaviour.to_json(),
         });
-        Contender::start(name, Proxy::start(self.upstream).await, spec, Arc::clone(&self.journal))
+        Contender::start(name, Proxy::start(self.upstream).await, spec, Arc::clone(&self.event_log))
     }
 
-    /// Two that want to keep the lock: the one that has it, and the one that waits for it. With clients of either kind.
-    pub(crate) async fn keepers(&self, manner: Manner) -> (Contender, Contender) {
-        let manner = || Manner { lock_client: self.rng.borrow_mut().bool(), ..manner.clone() };
-        let holder = self.contender("holder", manner()).await;
-        holder.said("acquired", 0).await;
-        let waiter = self.contender("waiter", manner()).await;
-        waiter.said("asks", 0).await;
+    /// Starts two contenders with this behaviour: the one holds the lock, and the other waits for it. Which kind of
+    /// client they use is random.
+    pub(crate) async fn holder_and_waiter(&self, behaviour: Behaviour) -> (Contender, Contender) {
+        let behaviour = || Behaviour { lock_client: self.rng.borrow_mut().bool(), ..behaviour.clone() };
+        let holder = self.contender("holder", behaviour()).await;
+        holder.wait_for("acquired", 0).await;
+        let waiter = self.contender("waiter", behaviour()).await;
+        waiter.wait_for("asks", 0).await;
         (holder, waiter)
     }
 
@@ -88,21 +89,21 @@ impl<'plane> World<'plane> {
         Api::namespaced(self.plane.client().await, &self.namespace)
     }
 
-    /// The verdict, which is noted, and has to be clean.
+    /// Records the verdict, and fails the test if it is not clean.
     pub(crate) fn clean_verdict(&self) -> Verdict {
         let verdict = self.register.verdict();
-        self.journal.note("register", &verdict);
+        self.event_log.record("register", &verdict);
         assert!(verdict.is_clean(), "{verdict}");
         verdict
     }
 }
 
-impl Drop for World<'_> {
+impl Drop for Fixture<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("what happened: {}", self.journal.path().display());
+            eprintln!("event log: {}", self.event_log.path().display());
         } else {
-            self.journal.remove();
+            self.event_log.remove();
         }
     }
 }
