@@ -25,11 +25,11 @@
 //!   [`token`](Hold::token) is cancelled or the guard is released, no other correct contender holds the Lease. This
 //!   includes contenders of this crate and of client-go's leader election.
 //! - **You learn of a loss in time.** A timer on the holder's own clock cancels the token before any other process
-//!   can take over, even if the API server hangs, is slow, cannot be reached or fails. If the holder learns that the
-//!   Lease was taken, edited away or deleted, the token is cancelled at once. Wall clocks are not compared, unless
-//!   you set [`max_clock_skew`](LeaseLockBuilder::max_clock_skew). On Linux, the time for which the machine is
-//!   suspended counts. When a machine wakes up after the deadline, [`is_held`](Hold::is_held) is false at once, and
-//!   the token is cancelled within a second.
+//!   can take over. It does so even if the API server hangs, is slow, cannot be reached or fails. If the holder
+//!   learns that the Lease was taken, edited away or deleted, the token is cancelled at once. Wall clocks are not
+//!   compared, unless you set [`max_clock_skew`](LeaseLockBuilder::max_clock_skew). On Linux, the time for which the
+//!   machine is suspended counts. When a machine wakes up after the deadline, [`is_held`](Hold::is_held) is false at
+//!   once, and the token is cancelled within a second.
 //! - **Nothing is left behind.** Dropping a guard releases the Lease: on any thread, in a panic, with or without a
 //!   runtime context. Dropping an unfinished `acquire()` leaves nothing held.
 //! - **Fast and fair handover.** Waiters queue, first come, first served, also between processes. The first waiter
@@ -89,8 +89,8 @@
 //!
 //! # Leader election
 //!
-//! [`LeaseLock::elect`] stands for election in the background: whenever no other process leads, it acquires the lock. It
-//! publishes on a watch channel whether this process leads: see [`Election`].
+//! [`LeaseLock::elect`] stands for election in the background: whenever no other process leads, it acquires the lock.
+//! It publishes on a watch channel whether this process leads: see [`Election`].
 //!
 //! # Test your own loss handling
 //!
