@@ -65,9 +65,9 @@ const MAX_KEEPALIVE_PROBES: u32 = 3;
 /// | a request that is given up after a second without response | its connection is not used any more | the same with HTTP/1.1, because each request has its own connection |
 /// | an idle connection | with HTTP/1.1 kept for 80 s; kube-apiserver closes it after 90 s | kept for 90 s, and may be used while the server closes it |
 ///
-/// Most of these differences show when connections are new. This is so when a lock is first used, when the API server
-/// has closed the connections of a lock that was idle or waited for long, and when a process has many locks. A
-/// request on an open connection takes as long with either client.
+/// Most of these differences show when connections are new. This is so when a lock is first used, or when a process
+/// has many locks. It is also so if a lock was idle or waited for so long that the API server has closed its
+/// connections. A request on an open connection takes as long with either client.
 ///
 /// If a server allows fewer than 50 requests at a time on a connection, do not use many locks with it over HTTP/2:
 /// the requests beyond its limit wait. kube-apiserver allows 100.
