@@ -1,4 +1,4 @@
-//! A distributed async mutex on Kubernetes Leases, as an RAII guard that knows when it has lost the lock.
+//! A distributed async mutex on Kubernetes Leases. It gives you an RAII guard that knows when the lock is lost.
 //!
 //! ```no_run
 //! use kube_lease_lock::LeaseLock;
@@ -21,26 +21,29 @@
 //!
 //! # What it promises
 //!
-//! - **Exclusive.** From when [`LeaseLock::acquire`] returns a [`LeaseGuard`] until the guard's
-//!   [`token`](Hold::token) fires or the guard is released, no other correct contender holds the Lease: neither
-//!   one of this crate nor one of client-go's leader election.
-//! - **Never late.** The token fires from a timer on the holder's own clock, before anybody else may take over,
-//!   with the API server hung, slow, unreachable or failing; and at once when the holder learns that the Lease
-//!   was taken, edited away or deleted. Wall clocks are not compared, unless by
-//!   [`max_clock_skew`](LeaseLockBuilder::max_clock_skew). Time spent suspended counts (on Linux): a machine that
-//!   wakes up finds [`is_held`](Hold::is_held) false at once, and its token fires within a second.
-//! - **Nothing left behind.** A dropped guard releases the Lease: on any thread, in a panic, with or without a
-//!   runtime context. A dropped `acquire()` leaves nothing held.
-//! - **Fast, fair handover.** Waiters queue, first come, first served, between processes too; the first of them watches
-//!   the Lease and takes over one round trip after a release.
+//! - **One holder.** From the moment when [`LeaseLock::acquire`] returns a [`LeaseGuard`] until the guard's
+//!   [`token`](Hold::token) is cancelled or the guard is released, no other correct contender holds the Lease. This
+//!   includes contenders of this crate and of client-go's leader election.
+//! - **You learn of a loss in time.** A timer on the holder's own clock cancels the token before any other process
+//!   can take over. It does so even if the API server hangs, is slow, cannot be reached or fails. If the holder
+//!   learns that the Lease was taken, edited away or deleted, the token is cancelled at once. Wall clocks are not
+//!   compared, unless you set [`max_clock_skew`](LeaseLockBuilder::max_clock_skew). On Linux, the time for which the
+//!   machine is suspended counts. When a machine wakes up after the deadline, [`is_held`](Hold::is_held) is false at
+//!   once, and the token is cancelled within a second.
+//! - **Nothing is left behind.** Dropping a guard releases the Lease: on any thread, in a panic, with or without a
+//!   runtime context. Dropping an unfinished `acquire()` leaves nothing held.
+//! - **Fast and fair handover.** Waiters queue, first come, first served, also between processes. The first waiter
+//!   watches the Lease, and takes over one round trip after a release.
 //!
 //! # What it does not promise
 //!
-//! A lock cannot recall what has been sent. A write that was on its way when the token fired may still land
-//! after it, under the next holder; so may what a process does that was paused between checking the lock and
-//! acting. Where that would do harm, hand the [fencing token](Hold::fencing_token) along with every read and
-//! write, and have the guarded resource refuse tokens lower than the highest it has seen (reads count, or a
-//! stale write could land between a successor's read and its write):
+//! A lock cannot stop a request that was already sent. The request may arrive after the token was cancelled, when
+//! another process holds the lock. The same can happen if your process is paused after it has checked the lock and
+//! before it writes.
+//!
+//! If such a request would do harm, send the [fencing token](Hold::fencing_token) with every read and write. The
+//! guarded resource has to refuse tokens that are lower than the highest it has seen. Reads count too. Otherwise a
+//! stale write could arrive between a successor's read and its write.
 //!
 //! ```
 //! use kube_lease_lock::FencingToken;
@@ -70,30 +73,35 @@
 //! assert_eq!(ledger.entries, ["a", "b"]);
 //! ```
 //!
-//! Nor does it promise anything against writers that ignore the rules: somebody who edits the holder by hand
-//! takes the lock away. The present holder then notices at once, but not before.
+//! The lock does not promise anything against writers that ignore the rules. A person who edits the holder by hand
+//! takes the lock away. The holder notices this at once, but not before it happens.
 //!
-//! # When the token fires
+//! # When the token is cancelled
 //!
-//! Stop. There is the time between `renew_deadline` and `lease_duration` to do so (5 of 15 seconds by default)
-//! until somebody else can take over, if the reason is that the API server cannot be reached; there is none if
-//! it is that somebody took the Lease. Then [`acquire`](LeaseLock::acquire) again, or exit.
-//! [`LeaseLock::with`] does the stopping: it drops the future that it runs.
+//! Stop the work. Then [`acquire`](LeaseLock::acquire) again, or exit. How much time you have to stop depends on the
+//! reason:
+//!
+//! - If the API server cannot be reached, you have the time between `renew_deadline` and `lease_duration` (5 of 15
+//!   seconds by default). After that, another process can take over.
+//! - If another client took the Lease, you have no time.
+//!
+//! [`LeaseLock::with`] stops the work for you: it drops the future that it runs.
 //!
 //! # Leader election
 //!
-//! [`LeaseLock::elect`] acquires the lock again and again in the background, and publishes on a watch channel
-//! whether this process leads: see [`Election`].
+//! [`LeaseLock::elect`] stands for election in the background: whenever no other process leads, it acquires the lock.
+//! It publishes on a watch channel whether this process leads: see [`Election`].
 //!
 //! # Test your own loss handling
 //!
-//! With the feature `testing`, [`testing::LeaseServer`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/testing)
-//! is a Lease API server within the process, with faults to inject, that works under tokio's paused clock.
+//! The feature `testing` brings
+//! [`testing::LeaseServer`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/testing), an API server for Leases
+//! that runs inside your test. You can inject faults, and it works under tokio's paused clock.
 //!
 //! # Logs
 //!
-//! Each acquisition has a [`tracing`] span `lease_lock` with the fields `namespace`, `lease` and `identity`, and in it
-//! these events, whose messages and fields are part of the API:
+//! Each acquisition has a [`tracing`] span `lease_lock` with the fields `namespace`, `lease` and `identity`. In this
+//! span, the lock logs the following events. Their messages and fields are part of the API:
 //!
 //! | message | level | fields |
 //! |---|---|---|
@@ -107,34 +115,42 @@
 //! | `release failed` | warn | `error` |
 //! | `election refused` | error | `error`, `pause` |
 //!
-//! The last one belongs to an [`Election`], not to an acquisition: there `identity` has no suffix.
+//! The event `election refused` belongs to an [`Election`], not to an acquisition. In its span, `identity` has no
+//! suffix.
 //!
 //! # How it works
 //!
-//! The Lease is written by Server-Side Apply, conditional on its uid and its version, one write at a time. The
-//! holder trusts it for `renew_deadline`, counted from *sending* the last write that succeeded. Contenders leave
-//! a record alone for the holder's `leaseDurationSeconds`, counted from when they *received* it. As the former
-//! is shorter by more than clocks can drift apart, the token fires first. A write whose outcome is unknown is
-//! looked into before anything else is written.
+//! The lock writes the Lease by Server-Side Apply. Every write is conditional on the uid and the version of the
+//! Lease. One write is in flight at a time, with one exception: a write that joins the queue may still be in flight
+//! when the lock sends a claim. Both are conditional on the version, so the server makes at most one of them.
+//!
+//! The holder trusts the Lease for `renew_deadline`, counted from the moment when it *sent* the last write that
+//! succeeded. Contenders leave a record alone for the holder's `leaseDurationSeconds`, counted from the moment when
+//! they *received* it. The holder's time is shorter by more than clocks can drift apart, so the token is cancelled
+//! first. If the outcome of a write is unknown, the lock reads the Lease before it writes anything else.
+//!
+//! See the page `architecture` for the parts of the crate, and the page `lease_api` for the behaviour of the API
+//! server that the lock builds on.
 //!
 //! # Features
 //!
 //! - `client` (off): [`lock_client`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/fn.lock_client.html), a
-//!   client made for locks alone. The lock is as safe on any other client.
-//! - `rustls-tls` (off): [`rustls_connector`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/fn.rustls_connector.html),
-//!   TLS for that client, over HTTP/2.
+//!   client for locks alone. The lock is as safe on any other client.
+//! - `rustls-tls` (off):
+//!   [`rustls_connector`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/fn.rustls_connector.html), TLS for
+//!   that client, over HTTP/2.
 //! - `testing` (off): the in-process API server.
 //!
 //! Features only add API.
 //!
 //! # Runtime
 //!
-//! The lock needs a tokio runtime with time enabled, and one that is driven: on a current-thread runtime that
-//! nobody runs, nothing is renewed, and the token does not fire until it runs again. [`Hold::is_held`] is right
-//! even then.
+//! The lock needs a tokio runtime that has time enabled and that is being driven. If nothing drives a current-thread
+//! runtime, the lock does not renew the Lease, and the token is not cancelled until the runtime runs again.
+//! [`Hold::is_held`] is right even then.
 //!
-//! TLS is the application's choice: enable it on `kube`. So is the Kubernetes version: enable one on
-//! `k8s-openapi`. Both are re-exported, in the versions that this crate's API speaks.
+//! TLS is the application's choice: enable it on `kube`. The Kubernetes version is its choice too: enable one on
+//! `k8s-openapi`. This crate re-exports both in the versions that its API uses.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

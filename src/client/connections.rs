@@ -1,4 +1,5 @@
-//! The connections of a client: over HTTP/2 a few, each shared by many requests; over HTTP/1.1 one for each request.
+//! The connections of a client. Over HTTP/2 many requests share each connection. Over HTTP/1.1 each request takes
+//! one.
 
 use std::io;
 use std::pin::Pin;
@@ -19,24 +20,28 @@ use scopeguard::ScopeGuard;
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, Service};
 
-use super::connector::{Connector, Probed};
+use super::connector::{Connector, Negotiated};
 
-/// So many requests share a connection over HTTP/2, open watches among them. kube-apiserver allows 100, and common proxies
-/// no less; what is beyond a server's limit waits for others to end, which watches do not.
-const SHARE: usize = 50;
+/// How many requests, open watches included, share one connection over HTTP/2. kube-apiserver allows 100, and common
+/// proxies allow no fewer. A request beyond the limit of a server waits until another one ends, and a watch does not
+/// end.
+const MAX_STREAMS_PER_CONNECTION: usize = 50;
 
-/// A peer that answers nothing is asked for a sign of life after this time without one, ..
-const PING_AFTER: Duration = Duration::from_secs(5);
-/// .. and given up after this: within the default `renew_deadline`.
+/// The client sends a ping after this time without a frame from the server.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the client waits for the reply to a ping. Both times together are shorter than the default
+/// `renew_deadline`.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The first connection is given up after this.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The bound on making the first connection.
+const FIRST_CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection on which a request was given up after so long carries no others: it may be dead.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// If a request was given up after this time without a response, its connection carries no other request, because the
+/// connection may be dead.
+const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(1);
 
-/// As long as it can be: kube-apiserver closes a connection that was idle for 90 s, and no write should meet that.
+/// How long an idle connection is kept. kube-apiserver closes a connection that was idle for 90 s, and a write that
+/// is sent at that moment fails. This is as long as is possible without that.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(80);
 
 /// Sends requests to one address.
@@ -44,110 +49,112 @@ pub(super) struct Connections<C: Connector>(Arc<Shared<C>>);
 
 struct Shared<C: Connector> {
     address: Uri,
-    connector: Probed<C>,
-    /// Finds out which HTTP the server speaks, for all that wait for it.
-    probe: Mutex<Option<Probe>>,
-    lanes: Mutex<Vec<Lane<C>>>,
+    connector: Negotiated<C>,
+    /// Finds out which version of HTTP the server speaks. All requests that need to know wait for it.
+    negotiation: Mutex<Option<Negotiation>>,
+    pools: Mutex<Vec<Pool<C>>>,
 }
 
-type Probe = future::Shared<BoxFuture<'static, Result<(), Arc<io::Error>>>>;
+type Negotiation = future::Shared<BoxFuture<'static, Result<(), Arc<io::Error>>>>;
 
-type Client<C> = legacy::Client<Probed<C>, Body>;
+type Client<C> = legacy::Client<Negotiated<C>, Body>;
 
-/// Over HTTP/2 one connection, made anew where it breaks; over HTTP/1.1 all of them.
-struct Lane<C: Connector> {
+/// Over HTTP/2 one connection, which is made again if it breaks. Over HTTP/1.1 all connections.
+struct Pool<C: Connector> {
     multiplexes: bool,
     client: Client<C>,
-    /// Shared by all requests under way.
-    place: Arc<()>,
+    /// Each request in flight has a clone, so the reference count tells how many there are.
+    stream: Arc<()>,
 }
 
 impl<C: Connector> Connections<C> {
     pub(super) fn new(connector: C, address: Uri) -> Self {
-        let connector = Probed::new(connector);
-        Self(Arc::new(Shared { address, connector, probe: Mutex::default(), lanes: Mutex::default() }))
+        let connector = Negotiated::new(connector);
+        Self(Arc::new(Shared { address, connector, negotiation: Mutex::default(), pools: Mutex::default() }))
     }
 }
 
 impl<C: Connector> Shared<C> {
-    async fn send(&self, mut request: Request<Body>) -> Result<Response<Answer>, BoxError> {
-        self.probe().await?;
-        let (client, place) = self.place();
+    async fn send(&self, mut request: Request<Body>) -> Result<Response<ResponseBody>, BoxError> {
+        self.negotiate().await?;
+        let (client, stream) = self.take_stream();
         let mut captured = capture_connection(&mut request);
-        let mut answer = client.request(request);
-        let answer = tokio::select! {
+        let mut response = client.request(request);
+        let response = tokio::select! {
             biased;
-            answer = &mut answer => answer,
+            response = &mut response => response,
             () = async { drop(captured.wait_for_connection_metadata().await) } => {
-                let doubt = doubted_after(PATIENCE, captured);
-                let answer = answer.await;
-                ScopeGuard::into_inner(doubt);
-                answer
+                let retirement = retired_if_dropped_after(UNRESPONSIVE_AFTER, captured);
+                let response = response.await;
+                ScopeGuard::into_inner(retirement);
+                response
             }
         };
-        Ok(answer?.map(|body| Answer { body, _place: place }))
+        Ok(response?.map(|body| ResponseBody { body, _stream: stream }))
     }
 
-    /// Waits until a first connection has been made. A background task makes it, so that whoever gives up waiting does
-    /// not have all others begin anew.
-    async fn probe(&self) -> Result<(), BoxError> {
-        let probe = {
-            let mut probe = self.probe.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*probe {
-                Some(probe) if probe.peek().is_none_or(Result::is_ok) => probe.clone(),
-                _ => probe.insert(self.start_probe()).clone(),
+    /// Waits until a first connection has been made. A background task makes it, so that a request that gives up does
+    /// not make all other requests start again.
+    async fn negotiate(&self) -> Result<(), BoxError> {
+        let negotiation = {
+            let mut negotiation = self.negotiation.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*negotiation {
+                Some(negotiation) if negotiation.peek().is_none_or(Result::is_ok) => negotiation.clone(),
+                _ => negotiation.insert(self.start_negotiation()).clone(),
             }
         };
-        Ok(probe.await?)
+        Ok(negotiation.await?)
     }
 
-    fn start_probe(&self) -> Probe {
+    fn start_negotiation(&self) -> Negotiation {
         let (connector, address) = (self.connector.clone(), self.address.clone());
-        let probing = tokio::spawn(timeout(PROBE_TIMEOUT, async move { connector.probe(address).await }));
-        let probed = async { probing.await.map_err(io::Error::other)??.map_err(io::Error::other) };
-        probed.map_err(Arc::new).boxed().shared()
+        let connecting = async move { connector.connect_first(address).await };
+        let task = tokio::spawn(timeout(FIRST_CONNECTION_TIMEOUT, connecting));
+        let negotiated = async { task.await.map_err(io::Error::other)??.map_err(io::Error::other) };
+        negotiated.map_err(Arc::new).boxed().shared()
     }
 
-    /// A place in the first lane that has one, or in a new one.
-    fn place(&self) -> (Client<C>, Arc<()>) {
+    /// A stream in the first pool that has room, or in a new pool.
+    fn take_stream(&self) -> (Client<C>, Arc<()>) {
         let multiplexes = self.connector.multiplexes();
-        let room = if multiplexes { SHARE } else { usize::MAX };
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever answers there may change, and speak something else.
-        lanes.retain(|lane| lane.multiplexes == multiplexes);
-        let free = lanes.iter().position(|lane| Arc::strong_count(&lane.place) <= room);
+        let max_streams = if multiplexes { MAX_STREAMS_PER_CONNECTION } else { usize::MAX };
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another server may have taken over this address, and it may speak another version of HTTP.
+        pools.retain(|pool| pool.multiplexes == multiplexes);
+        // One more reference is the pool's own.
+        let free = pools.iter().position(|pool| Arc::strong_count(&pool.stream) <= max_streams);
         let free = free.unwrap_or_else(|| {
-            lanes.push(Lane { multiplexes, client: self.client(multiplexes), place: Arc::default() });
-            lanes.len() - 1
+            pools.push(Pool { multiplexes, client: self.client(multiplexes), stream: Arc::default() });
+            pools.len() - 1
         });
-        (lanes[free].client.clone(), lanes[free].place.clone())
+        (pools[free].client.clone(), pools[free].stream.clone())
     }
 
     fn client(&self, multiplexes: bool) -> Client<C> {
         legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            // Over HTTP/2 a connection with open watches is never idle, and pings tell whether it is alive.
+            // Over HTTP/2 a connection with open watches is never idle, and pings show whether it is alive.
             .pool_idle_timeout((!multiplexes).then_some(IDLE_TIMEOUT))
             .http2_only(multiplexes)
-            .http2_keep_alive_interval(PING_AFTER)
+            .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .http2_keep_alive_while_idle(true)
             .build(self.connector.clone())
     }
 }
 
-/// Dropped, it takes the connection out of use, if so much time has passed.
-fn doubted_after(
-    patience: Duration,
+/// If it is dropped after `timeout`, the connection carries no other request.
+fn retired_if_dropped_after(
+    timeout: Duration,
     connection: CaptureConnection,
 ) -> ScopeGuard<CaptureConnection, impl FnOnce(CaptureConnection)> {
-    let asked = Instant::now();
+    let sent = Instant::now();
     scopeguard::guard(connection, move |connection| {
-        if asked.elapsed() >= patience
+        if sent.elapsed() >= timeout
             && let Some(connected) = &*connection.connection_metadata()
         {
-            tracing::debug!("no answer: not using this connection any more");
+            tracing::debug!("no response: this connection is not used any more");
             connected.poison();
         }
     })
@@ -160,7 +167,7 @@ impl<C: Connector> Clone for Connections<C> {
 }
 
 impl<C: Connector> Service<Request<Body>> for Connections<C> {
-    type Response = Response<Answer>;
+    type Response = Response<ResponseBody>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
@@ -174,13 +181,13 @@ impl<C: Connector> Service<Request<Body>> for Connections<C> {
     }
 }
 
-/// The body of an answer. Until it has ended, its request takes its place on the connection.
-pub(super) struct Answer {
+/// The body of a response. As long as it lives, its request counts as a stream of the connection.
+pub(super) struct ResponseBody {
     body: Incoming,
-    _place: Arc<()>,
+    _stream: Arc<()>,
 }
 
-impl http_body::Body for Answer {
+impl http_body::Body for ResponseBody {
     type Data = <Incoming as http_body::Body>::Data;
     type Error = hyper::Error;
 

@@ -1,4 +1,4 @@
-//! A connector that tells which HTTP the server speaks, before the first request is sent.
+//! A connector that finds out which version of HTTP the server speaks, before the first request is sent.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ use hyper::rt::{Read, Write};
 use hyper_util::client::legacy::connect::Connection;
 use tower::{BoxError, Service, ServiceExt};
 
-/// What connects: TCP with TLS on top, as the application has it.
+/// Makes connections: TCP, with the application's choice of TLS on top.
 pub(super) trait Connector:
     Service<Uri, Response: Socket, Error: Into<BoxError> + Send, Future: Send + 'static>
     + Clone
@@ -29,37 +29,37 @@ impl<C> Connector for C where
 {
 }
 
-/// What a connector makes.
+/// A connection that a connector has made.
 pub(super) trait Socket: Read + Write + Connection + Unpin + Send + 'static {}
 
 impl<S: Read + Write + Connection + Unpin + Send + 'static> Socket for S {}
 
-/// Connects as `C` does, but first hands out the connection that was made to see what the server speaks.
-pub(super) struct Probed<C: Connector> {
+/// Connects as `C` does. The connection that was made to negotiate the version of HTTP is the first that it returns.
+pub(super) struct Negotiated<C: Connector> {
     connector: C,
     first: Arc<Mutex<Option<C::Response>>>,
     multiplexes: Arc<AtomicBool>,
 }
 
-impl<C: Connector> Probed<C> {
+impl<C: Connector> Negotiated<C> {
     pub(super) fn new(connector: C) -> Self {
         Self { connector, first: Arc::default(), multiplexes: Arc::default() }
     }
 
-    /// Makes the first connection.
-    pub(super) async fn probe(&self, address: Uri) -> Result<(), BoxError> {
+    /// Makes the first connection, and keeps it for the first request.
+    pub(super) async fn connect_first(&self, address: Uri) -> Result<(), BoxError> {
         let first = self.clone().oneshot(address).await.map_err(Into::into)?;
         *self.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         Ok(())
     }
 
-    /// Whether the server, the last time, agreed to speak HTTP/2 in the TLS handshake.
+    /// Whether the server agreed to HTTP/2 in the most recent TLS handshake.
     pub(super) fn multiplexes(&self) -> bool {
         self.multiplexes.load(Ordering::Relaxed)
     }
 }
 
-impl<C: Connector> Clone for Probed<C> {
+impl<C: Connector> Clone for Negotiated<C> {
     fn clone(&self) -> Self {
         Self {
             connector: self.connector.clone(),
@@ -69,7 +69,7 @@ impl<C: Connector> Clone for Probed<C> {
     }
 }
 
-impl<C: Connector> Service<Uri> for Probed<C> {
+impl<C: Connector> Service<Uri> for Negotiated<C> {
     type Response = C::Response;
     type Error = C::Error;
     type Future = BoxFuture<'static, Result<C::Response, C::Error>>;

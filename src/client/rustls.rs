@@ -1,23 +1,23 @@
-//! TLS by rustls, that asks for HTTP/2.
+//! TLS by rustls. It asks the server for HTTP/2.
 
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use kube::Config;
 use kube::client::ConfigExt;
 
-/// TLS for [`lock_client`](crate::lock_client), by rustls, with what the configuration has of certificates, keys and the
-/// server's name.
+/// TLS for [`lock_client`](crate::lock_client), by rustls. It uses the certificates, the keys and the server's name
+/// of the configuration.
 ///
-/// Unlike `ConfigExt::rustls_https_connector_with_connector` it asks the server for HTTP/2, and takes HTTP/1.1 from a
-/// server that does not speak it.
+/// Unlike `ConfigExt::rustls_https_connector_with_connector`, it asks the server for HTTP/2. If the server does not
+/// speak HTTP/2, it uses HTTP/1.1.
 ///
 /// # Errors
 ///
-/// If a certificate, a key or the server's name in the configuration cannot be used.
+/// It fails if a certificate, a key or the server's name in the configuration cannot be used.
 ///
 /// # Panics
 ///
-/// If rustls has no provider of cryptography: enable `ring` or `aws-lc-rs` of `kube`, one of which it has by default, or
-/// install one. As kube's own clients do.
+/// Panics if rustls has no provider of cryptography, as kube's own clients do. Enable the feature `ring` (on by
+/// default) or `aws-lc-rs` of `kube`, or install a provider.
 pub fn rustls_connector<T>(config: &Config, tcp: T) -> kube::Result<HttpsConnector<T>> {
     let builder =
         HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();
