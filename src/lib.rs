@@ -129,7 +129,7 @@
 //! they *received* it. The holder's time is shorter by more than clocks can drift apart, so the token is cancelled
 //! first. If the outcome of a write is unknown, the lock reads the Lease before it writes anything else.
 //!
-//! See the page `architecture` for the parts of the crate, and the page `lease_api` for the behaviour of the API
+//! See the page [`architecture`] for the parts of the crate, and the page [`lease_api`] for the behaviour of the API
 //! server that the lock builds on.
 //!
 //! # Features
@@ -193,6 +193,14 @@ pub use settings::CreateMode;
 pub use k8s_openapi;
 pub use kube;
 pub use tokio_util;
+
+#[cfg(doc)]
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+#[cfg(doc)]
+#[doc = include_str!("lease_api.md")]
+pub mod lease_api {}
 
 /// The code in the README, compiled.
 #[cfg(doctest)]

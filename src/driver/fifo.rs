@@ -36,13 +36,11 @@ impl<T: Send + 'static> Fifo<T> {
     pub(crate) fn enqueue(&self) -> Admission<T> {
         let mut admitted = Box::pin(self.0.value.clone().lock_owned());
         // The first poll is what takes the place.
-        match (&mut admitted).now_or_never() {
-            Some(value) => Admission::Admitted(value),
-            None => {
-                self.0.waiting.fetch_add(1, Ordering::SeqCst);
-                Admission::Waiting(Waiter { fifo: self.clone(), admitted })
-            }
+        if let Some(value) = (&mut admitted).now_or_never() {
+            return Admission::Admitted(value);
         }
+        self.0.waiting.fetch_add(1, Ordering::SeqCst);
+        Admission::Waiting(Waiter { fifo: self.clone(), admitted })
     }
 
     /// The value, if no task has it.

@@ -27,7 +27,7 @@ pub(super) enum HoldEnd {
     /// It was lost. The last request, if it failed.
     Lost(Loss, Option<Failure>),
     /// A stop was requested. The request is `None` if its sender was dropped without one.
-    Stopped(HoldState, Option<StopRequest>),
+    Stopped(Box<HoldState>, Option<StopRequest>),
 }
 
 /// Keeps the hold until it is lost or a stop is requested.
@@ -79,7 +79,7 @@ impl<'a> HoldDriver<'a> {
             if !self.hold.set_deadline(self.state.deadline()) {
                 // The hold is over already: the guard was dropped, or a reader of the clock saw that the deadline had passed.
                 return match stop.try_recv() {
-                    Ok(request) => HoldEnd::Stopped(self.state, Some(request)),
+                    Ok(request) => HoldEnd::Stopped(Box::new(self.state), Some(request)),
                     Err(_) => HoldEnd::Lost(Loss::Deadline, self.last_failure),
                 };
             }
@@ -87,7 +87,7 @@ impl<'a> HoldDriver<'a> {
             let Session { context, memory } = &mut *self.session;
             tokio::select! {
                 biased;
-                request = &mut *stop => return HoldEnd::Stopped(self.state, request.ok()),
+                request = &mut *stop => return HoldEnd::Stopped(Box::new(self.state), request.ok()),
                 () = context.clock.sleep_until(self.state.deadline()) => {}
                 answer = &mut self.request => self.answered(answer),
                 event = memory.watcher.next() => self.watched(event),

@@ -147,7 +147,7 @@ async fn hold_and_release(
             // The deadline may have passed already: a reader of the clock can see that first, and drop the guard for it.
             let over = state.deadline() <= session.context.now();
             hold.end(if over { loss::reason(Loss::Deadline).into() } else { EndReason::Released });
-            let released = release::release(session, state).await;
+            let released = release::release(session, *state).await;
             Ended { request, released: Some(released) }
         }
     }
