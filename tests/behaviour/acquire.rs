@@ -1,4 +1,4 @@
-//! Taking a free Lease, waiting for one, giving up.
+//! Acquiring a free Lease, waiting for a held one, giving up.
 
 use std::time::Duration;
 
@@ -29,18 +29,18 @@ async fn a_guard_holds_until_it_is_released(cluster: Cluster) {
     assert!(guard.remaining() > Duration::ZERO && guard.remaining() <= LEASE_DURATION);
     assert!(guard.holder_identity().starts_with("tester_"));
     assert_eq!(cluster.holder().await.as_deref(), Some(guard.holder_identity()));
-    let held = guard.hold().clone();
+    let hold = guard.hold().clone();
     guard.release().await.unwrap();
     assert_eq!(cluster.holder().await, None);
-    assert!(!held.is_held() && held.token().is_cancelled());
-    assert_eq!(held.ended().await, kube_lease_lock::EndReason::Released);
+    assert!(!hold.is_held() && hold.token().is_cancelled());
+    assert_eq!(hold.ended().await, kube_lease_lock::EndReason::Released);
 }
 
 async fn a_dropped_guard_releases(cluster: Cluster) {
     let guard = acquire(&cluster.lock()).await;
     let token = guard.token();
     drop(guard);
-    assert!(token.is_cancelled(), "the token fires first");
+    assert!(token.is_cancelled(), "the token is cancelled first");
     cluster.until_free().await;
 }
 
@@ -50,7 +50,7 @@ async fn a_waiter_takes_over_after_a_release_without_polling(cluster: Cluster) {
         let lock = cluster.lock();
         async move { acquire(&lock).await }
     });
-    // Long enough for several renewals: the waiter must not be tempted by time.
+    // Long enough for several renewals: time alone must not let the waiter claim.
     tokio::time::sleep(2 * LEASE_DURATION).await;
     assert!(!waiting.is_finished() && guard.is_held());
     guard.release().await.unwrap();
@@ -63,7 +63,7 @@ async fn a_crashed_holder_is_replaced_after_its_lease_duration(cluster: Cluster)
     let started = tokio::time::Instant::now();
     let _guard = acquire(&cluster.lock()).await;
     let waited = started.elapsed();
-    assert!(waited >= Duration::from_secs(4), "taken over too early, after {waited:?}");
+    assert!(waited >= Duration::from_secs(4), "claimed too early, after {waited:?}");
 }
 
 async fn try_acquire_names_the_holder(cluster: Cluster) {
@@ -89,12 +89,12 @@ async fn a_later_try_acquire_takes_over_from_a_crashed_holder(cluster: Cluster) 
 
 async fn a_timeout_names_the_holder(cluster: Cluster) {
     let guard = acquire(&cluster.lock()).await;
-    let patience = Duration::from_secs(1);
-    let error = cluster.lock().acquire_timeout(patience).await.unwrap_err();
+    let timeout = Duration::from_secs(1);
+    let error = cluster.lock().acquire_timeout(timeout).await.unwrap_err();
     let AcquireError::TimedOut { holder: Some(holder), waited, last: None, .. } = &error else {
         panic!("{error:?}")
     };
-    assert_eq!((holder.identity.as_str(), *waited), (guard.holder_identity(), patience));
+    assert_eq!((holder.identity.as_str(), *waited), (guard.holder_identity(), timeout));
     assert!(error.to_string().contains(guard.holder_identity()), "{error}");
 }
 
@@ -176,7 +176,7 @@ async fn a_long_expired_lease_is_claimed_at_first_sight_only_with_max_clock_skew
     assert!(matches!(guard.release().await, Ok(()) | Err(ReleaseError::Lost { .. })));
 }
 
-/// A holder from years ago that never renews.
+/// The record of a holder that renewed last years ago.
 fn crashed_holder(seconds: u32) -> serde_json::Value {
     serde_json::json!({
         "holderIdentity": "crashed",

@@ -1,4 +1,4 @@
-//! Giving up: whatever is dropped, wherever, the Lease does not stay held and the queue moves on.
+//! Giving up: a future or a guard may be dropped at any point. The Lease is released then, and the next waiter acquires.
 
 use std::time::Duration;
 
@@ -21,14 +21,14 @@ async fn a_cancelled_waiter_leaves_nothing_behind(cluster: Cluster) {
     assert!(tokio::time::timeout(Duration::from_millis(500), lock.acquire()).await.is_err());
     guard.release().await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(cluster.holder().await, None, "nobody is waiting any more");
+    assert_eq!(cluster.holder().await, None, "the cancelled waiter should not have claimed");
 }
 
 async fn an_acquire_cancelled_at_any_time_leaves_nothing_behind(cluster: Cluster) {
     let lock = cluster.lock();
     for step in 0..60_u64 {
-        // On a real server steps of 100 µs go through all the phases of an acquisition; in virtual time the
-        // number of turns that the runtime gives it does.
+        // On a real server, steps of 100 µs go through all phases of an acquisition. In virtual time, the number of
+        // yields does.
         let cancelled = async {
             for _ in 0..step {
                 tokio::task::yield_now().await;

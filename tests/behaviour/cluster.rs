@@ -57,7 +57,7 @@ impl Cluster {
         self.builder(self.client()).build().unwrap()
     }
 
-    /// A lock whose requests are counted and can be cut off.
+    /// A lock whose requests the tap counts and can cut off.
     pub(crate) fn tapped_lock(&self) -> (LeaseLock, Tap) {
         let (client, tap) = self.tap(self.client());
         (self.builder(client).build().unwrap(), tap)
@@ -97,7 +97,7 @@ impl Cluster {
         self.lease().await?.spec?.holder_identity.filter(|holder| !holder.is_empty())
     }
 
-    /// How many tickets are in the queue.
+    /// The number of tickets in the queue.
     pub(crate) async fn tickets(&self) -> usize {
         let annotations = self.lease().await.and_then(|lease| lease.metadata.annotations);
         let queue = annotations.and_then(|mut annotations| annotations.remove("kube-lease-lock/queue"));
@@ -119,7 +119,7 @@ impl Cluster {
         self.admin.delete(NAME, &DeleteParams::default()).await.unwrap();
     }
 
-    /// Waits until nobody holds the Lease.
+    /// Waits until no process holds the Lease.
     pub(crate) async fn until_free(&self) {
         let free = async {
             while self.holder().await.is_some() {
@@ -143,7 +143,7 @@ impl Tap {
         std::mem::take(&mut self.requests.lock().unwrap())
     }
 
-    /// From now on requests hang, as on a link that has gone dead.
+    /// From now on requests hang, as on a dead connection.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! What the lock costs the API server.
+//! The requests that the lock sends to the API server.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn a_renewal_costs_one_write(cluster: Cluster) {
     let _guard = acquire(&lock).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     tap.requests();
-    // Renewals are due every LEASE_DURATION / 3 = 1 s.
+    // The lock renews every second: three times in each lease duration.
     tokio::time::sleep(Duration::from_millis(3_500)).await;
     let renewals = tap.requests();
     assert!(renewals.iter().all(|request| request == "PATCH"), "{renewals:?}");
@@ -64,13 +64,13 @@ async fn locks_acquired_together_are_not_renewed_together() {
         busiest = busiest.max(renewals - before);
     }
     assert!((600..=800).contains(&renewals), "{renewals}");
-    // In half of all buckets 8 on average; all together it would be 200.
+    // Half of all buckets have 8 renewals on average. If all locks renewed together, one bucket would have 200.
     assert!(busiest <= 25, "{busiest} in {BUCKET:?}");
 }
 
 async fn a_release_costs_one_write(cluster: Cluster) {
     let (client, tap) = cluster.tap(cluster.client());
-    // No renewal is due for minutes.
+    // So long that the lock does not renew during the test.
     let lock = cluster.builder(client).lease_duration(Duration::from_secs(600)).build().unwrap();
     let guard = acquire(&lock).await;
     tap.requests();
@@ -83,11 +83,11 @@ async fn an_idle_waiter_costs_one_read_one_watch_and_one_ticket(cluster: Cluster
     let (lock, tap) = cluster.tapped_lock();
     let waiting = tokio::spawn(async move { lock.acquire().await });
     tokio::time::sleep(3 * LEASE_DURATION).await;
-    assert_eq!(tap.requests(), ["GET", "WATCH", "PATCH"], "one look, one watch, one place in the queue");
+    assert_eq!(tap.requests(), ["GET", "WATCH", "PATCH"], "one read, one watch, one ticket");
     waiting.abort();
 }
 
-/// Without the watch, which a holder opens as well.
+/// The requests without the watch, which a holder opens as well.
 fn writes_and_reads(requests: &[String]) -> Vec<&str> {
     requests.iter().map(String::as_str).filter(|request| *request != "WATCH").collect()
 }

@@ -1,4 +1,4 @@
-//! Who creates the Lease, and what it looks like then.
+//! When the lock creates the Lease, and with what metadata.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube_lease_lock::{AcquireError, CreateMode, TryAcquireError};

@@ -1,4 +1,4 @@
-//! What no waiting will change is said at once, in words that help.
+//! Errors that no waiting can resolve: they are reported at once, with what the user can do.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn an_unreachable_server_is_reported(cluster: Cluster) {
 }
 
 mod in_process_only {
-    //! The same denials, one verb at a time; for a real server see the test of the README's RBAC.
+    //! The same errors, one verb at a time. The test `rbac` has them on a real server.
 
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
@@ -75,14 +75,14 @@ mod in_process_only {
         let guard = acquire(&connect(&server).1).await;
         let waiting = tokio::spawn(async move { acquire(&lock).await });
         tokio::time::sleep(4 * LEASE_DURATION).await;
-        assert_eq!(link.count(Verb::Watch), 1, "it is not tried again and again");
+        assert_eq!(link.count(Verb::Watch), 1, "a forbidden watch should not be tried again");
         assert!(link.count(Verb::Get) <= 14, "polled {} times in 12 s", link.count(Verb::Get));
         guard.release().await.unwrap();
         let started = tokio::time::Instant::now();
         let guard = waiting.await.unwrap();
         assert!(started.elapsed() <= Duration::from_secs(2));
         tokio::time::sleep(4 * LEASE_DURATION).await;
-        assert!(guard.is_held(), "a holder does without the watch too");
+        assert!(guard.is_held(), "a holder should not need the watch");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! One holder at a time, whoever contends.
+//! One holder at a time, between processes and between tasks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ async fn contenders_never_overlap_and_all_acquire(cluster: Cluster) {
     for contender in contenders {
         tokio::time::timeout(2 * STEP_TIMEOUT, contender)
             .await
-            .expect("every contender gets its turn")
+            .expect("every contender should have acquired by now")
             .unwrap();
     }
 }
@@ -52,14 +52,14 @@ async fn two_locks_of_one_identity_exclude_each_other(cluster: Cluster) {
 async fn clones_acquire_in_the_order_of_their_calls(cluster: Cluster) {
     let lock = cluster.lock();
     let guard = acquire(&lock).await;
-    let (turns, mut order) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
     for number in 0..5 {
-        let (lock, turns) = (lock.clone(), turns.clone());
+        let (lock, sender) = (lock.clone(), sender.clone());
         tokio::spawn(async move {
             let _guard = acquire(&lock).await;
-            turns.send(number).unwrap();
+            sender.send(number).unwrap();
         });
-        // Let it ask before the next one does.
+        // The task calls `acquire` before the next task is spawned.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     guard.release().await.unwrap();
@@ -79,7 +79,7 @@ async fn a_thousand_tasks_are_one_contender(cluster: Cluster) {
         })
         .collect();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(tap.requests(), ["GET", "WATCH", "PATCH"], "one look, one watch, one place in the queue");
+    assert_eq!(tap.requests(), ["GET", "WATCH", "PATCH"], "one read, one watch, one ticket");
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     guard.release().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! Losing a lock by what others do to the Lease: noticed at once, reported for what it was.
+//! Changes of the Lease by other clients: the holder notices a loss at once, and reports the true reason.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn a_lease_deleted_and_recreated_is_lost(cluster: Cluster) {
     .await;
     assert_eq!(reason, LossReason::Deleted);
     tokio::time::sleep(2 * LEASE_DURATION).await;
-    assert_eq!(cluster.holder().await.as_deref(), Some("them"), "the successor is left alone");
+    assert_eq!(cluster.holder().await.as_deref(), Some("them"), "the lost lock should not write");
 }
 
 async fn a_release_after_a_loss_writes_nothing(cluster: Cluster) {
@@ -84,18 +84,17 @@ async fn a_disconnected_holder_loses_the_lock_before_its_successor_starts(cluste
     tap.cut();
     let reason = guard.lost().await;
     assert!(matches!(reason, LossReason::DeadlinePassed { last_failure: Some(_), .. }), "{reason:?}");
-    assert!(!successor.is_finished(), "the successor has started too early");
+    assert!(!successor.is_finished(), "the successor should not have started yet");
     assert_eq!(cluster.holder().await.as_deref(), Some(guard.holder_identity()));
     drop(tokio::time::timeout(STEP_TIMEOUT, successor).await.unwrap().unwrap());
 }
 
-/// Holds the lock, has it taken away, and checks that this is noticed at once: long before the renewal that
-/// would have noticed it too.
+/// Acquires the lock, lets `act` end the hold, and checks that the holder notices at once: long before its next renewal.
 async fn lose_by(cluster: &Cluster, act: impl AsyncFnOnce()) -> LossReason {
     let lock = cluster.builder(cluster.client()).lease_duration(Duration::from_secs(600)).build().unwrap();
     let guard = acquire(&lock).await;
     let token = guard.token();
-    // The watch opens beside the hold.
+    // Time for the watch to open.
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(guard.is_held());
     act().await;

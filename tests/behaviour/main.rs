@@ -9,8 +9,8 @@
 //! | `acquire` | taking a free Lease, waiting, giving up | both |
 //! | `cancel` | whatever is dropped at any point | both |
 //! | `cost` | requests for each step | both, one in-process only |
-//! | `create` | who creates the Lease, and how | both |
-//! | `denied` | errors that waiting does not mend | both, `in_process_only` apart |
+//! | `create` | when the lock creates the Lease, and how | both |
+//! | `denied` | errors that no waiting can resolve | both, `in_process_only` apart |
 //! | `exclusion` | one holder at a time | both |
 //! | `loss` | a Lease that another client changes | both |
 //! | `other_writers` | Leases as other clients leave them | both |
@@ -20,7 +20,7 @@
 //! | `faults` | requests and watches that fail | in-process |
 //! | `logs` | messages and fields | in-process |
 //! | `odd_leases` | generated Leases and replies | in-process |
-//! | `regressions` | defects that were found and mended | in-process |
+//! | `regressions` | defects that were found and repaired | in-process |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 

@@ -1,4 +1,4 @@
-//! Leases as other writers leave them: never a panic, never a wedged waiter, never free when they are not.
+//! Leases as other clients leave them: the lock never panics, never waits without end, never claims one that is held.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ async fn a_duration_of_years_is_honoured_until_released(cluster: Cluster) {
     drop(waiting.await.unwrap());
 }
 
-/// Some makes release conditionally on the version that they last wrote, and do not try again.
+/// Some other libraries can release only the version that they wrote last, and do not try again.
 async fn a_waiter_never_writes_while_another_client_holds(cluster: Cluster) {
     let theirs = cluster.create(json!({ "holderIdentity": "them", "leaseDurationSeconds": 60 })).await;
     let lock = cluster.lock();

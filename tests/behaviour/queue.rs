@@ -1,4 +1,4 @@
-//! In which order the lock is handed on, and that nobody is left out.
+//! The order in which processes and tasks acquire, and what happens to a hand-off that has no taker.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ on_both_servers!(
     a_hold_handed_off_to_nobody_is_released,
 );
 
-/// Waits until so many processes are in the queue.
+/// Waits until the queue has this many tickets.
 async fn queued(cluster: &Cluster, count: usize) {
     let queued = async {
         while cluster.tickets().await != count {
@@ -31,22 +31,22 @@ async fn queued(cluster: &Cluster, count: usize) {
     timeout(STEP_TIMEOUT, queued).await.expect("the queue should have filled by now");
 }
 
-/// Notes when it has its turn.
-fn wait_for_turn(lock: LeaseLock, turns: &Arc<AtomicUsize>) -> JoinHandle<usize> {
-    let turns = turns.clone();
+/// A task that acquires and releases once. It returns how many tasks have acquired before it.
+fn acquire_once(lock: LeaseLock, order: &Arc<AtomicUsize>) -> JoinHandle<usize> {
+    let order = order.clone();
     tokio::spawn(async move {
         let guard = acquire(&lock).await;
-        let turn = turns.fetch_add(1, Ordering::SeqCst);
+        let before = order.fetch_add(1, Ordering::SeqCst);
         guard.release().await.unwrap();
-        turn
+        before
     })
 }
 
 async fn processes_acquire_in_the_order_of_their_arrival(cluster: Cluster) {
     let guard = acquire(&cluster.lock()).await;
-    let (turns, mut waiting) = (Arc::default(), Vec::new());
+    let (order, mut waiting) = (Arc::default(), Vec::new());
     for place in 0..5 {
-        waiting.push(wait_for_turn(cluster.lock(), &turns));
+        waiting.push(acquire_once(cluster.lock(), &order));
         queued(&cluster, place + 1).await;
     }
     guard.release().await.unwrap();
@@ -58,50 +58,50 @@ async fn processes_acquire_in_the_order_of_their_arrival(cluster: Cluster) {
 async fn a_process_that_acquires_again_waits_behind_the_queue(cluster: Cluster) {
     let (eager, patient) = (cluster.lock(), cluster.lock());
     let guard = acquire(&eager).await;
-    let turns = Arc::default();
-    let waiting = wait_for_turn(patient, &turns);
+    let order = Arc::default();
+    let waiting = acquire_once(patient, &order);
     queued(&cluster, 1).await;
     guard.release().await.unwrap();
-    let again = wait_for_turn(eager, &turns);
+    let again = acquire_once(eager, &order);
     assert_eq!(timeout(STEP_TIMEOUT, waiting).await.unwrap().unwrap(), 0);
     assert_eq!(timeout(STEP_TIMEOUT, again).await.unwrap().unwrap(), 1);
 }
 
 async fn a_cancelled_waiter_delays_the_queue_only_briefly(cluster: Cluster) {
     let guard = acquire(&cluster.lock()).await;
-    let turns = Arc::default();
-    let gone = wait_for_turn(cluster.lock(), &turns);
+    let order = Arc::default();
+    let cancelled = acquire_once(cluster.lock(), &order);
     queued(&cluster, 1).await;
-    let waiting = wait_for_turn(cluster.lock(), &turns);
+    let waiting = acquire_once(cluster.lock(), &order);
     queued(&cluster, 2).await;
-    gone.abort();
+    cancelled.abort();
     guard.release().await.unwrap();
     let released = Instant::now();
     assert_eq!(timeout(LEASE_DURATION, waiting).await.unwrap().unwrap(), 0);
     assert!(released.elapsed() < LEASE_DURATION / 2, "{:?}", released.elapsed());
 }
 
-/// The watch may tell of the next holds before the answer to the release comes.
+/// The watch may tell of later holds before the reply to the release arrives.
 #[tokio::test(start_paused = true)]
 async fn a_lock_counts_what_its_watch_told_before_the_reply_to_its_release() {
     let Fixture { server, link: slow, lock: slow_lock } = Fixture::new();
     let (_link, quick_lock) = connect(&server);
     let guard = acquire(&slow_lock).await;
-    let waiting = wait_for_turn(quick_lock, &Arc::default());
+    let waiting = acquire_once(quick_lock, &Arc::default());
     sleep(Duration::from_secs(2)).await;
     slow.inject(Fault::delay_after(Duration::from_millis(20)).on(Verb::Apply).times(1));
     guard.release().await.unwrap();
-    assert!(waiting.is_finished(), "in its turn meanwhile");
+    assert!(waiting.is_finished(), "the other process should have acquired and released meanwhile");
     slow.forget_requests();
 
     let asked = Instant::now();
     let _guard = acquire(&slow_lock).await;
-    assert_eq!(asked.elapsed(), Duration::ZERO, "there is nobody to give way to");
+    assert_eq!(asked.elapsed(), Duration::ZERO, "no other process is in the queue");
     let statuses: Vec<_> = slow.requests().iter().map(|request| request.status).collect();
-    assert_eq!(statuses, [Some(200)], "claims what is there");
+    assert_eq!(statuses, [Some(200)], "it claims the version that the watch told");
 }
 
-/// It goes by what is there, not by what the watch has told so far.
+/// The try reads the Lease. It does not rely on what the watch has told so far.
 #[tokio::test(start_paused = true)]
 async fn try_acquire_is_not_refused_for_a_hold_that_is_over() {
     let Fixture { server, link: late, lock: late_lock } = Fixture::new();
@@ -120,10 +120,10 @@ async fn try_acquire_is_not_refused_for_a_hold_that_is_over() {
 async fn tasks_of_one_process_hand_the_lock_off_with_one_write_each(cluster: Cluster) {
     let (lock, tap) = cluster.tapped_lock();
     let guard = acquire(&lock).await;
-    let turns = Arc::default();
+    let order = Arc::default();
     let mut tasks = Vec::new();
     for _ in 0..20 {
-        tasks.push(wait_for_turn(lock.clone(), &turns));
+        tasks.push(acquire_once(lock.clone(), &order));
         tokio::task::yield_now().await;
     }
     tap.requests();
@@ -132,19 +132,19 @@ async fn tasks_of_one_process_hand_the_lock_off_with_one_write_each(cluster: Clu
         assert_eq!(timeout(STEP_TIMEOUT, task).await.unwrap().unwrap(), place);
     }
     let writes = tap.requests().iter().filter(|request| *request != "WATCH").count();
-    assert_eq!(writes, 21, "a claim each, and the release of the last");
+    assert_eq!(writes, 21, "one claim for each task, and one release");
 }
 
 async fn many_tasks_of_one_process_give_way_to_another_process(cluster: Cluster) {
     let (crowd, single) = (cluster.lock(), cluster.lock());
     let guard = acquire(&crowd).await;
-    let turns = Arc::default();
-    let tasks: Vec<_> = (0..60).map(|_| wait_for_turn(crowd.clone(), &turns)).collect();
-    let waiting = wait_for_turn(single, &turns);
+    let order = Arc::default();
+    let tasks: Vec<_> = (0..60).map(|_| acquire_once(crowd.clone(), &order)).collect();
+    let waiting = acquire_once(single, &order);
     queued(&cluster, 1).await;
     guard.release().await.unwrap();
-    let turn = timeout(STEP_TIMEOUT, waiting).await.unwrap().unwrap();
-    assert!(turn <= 20, "only the {turn}th after all these");
+    let before = timeout(STEP_TIMEOUT, waiting).await.unwrap().unwrap();
+    assert!(before <= 20, "{before} tasks acquired before the other process");
     for task in tasks {
         timeout(STEP_TIMEOUT, task).await.unwrap().unwrap();
     }
@@ -154,7 +154,7 @@ async fn a_hold_handed_off_to_nobody_is_released(cluster: Cluster) {
     for yields in 0..12 {
         let lock = cluster.lock();
         let guard = acquire(&lock).await;
-        let waiting: Vec<_> = (0..3).map(|_| wait_for_turn(lock.clone(), &Arc::default())).collect();
+        let waiting: Vec<_> = (0..3).map(|_| acquire_once(lock.clone(), &Arc::default())).collect();
         tokio::task::yield_now().await;
         drop(guard);
         for _ in 0..yields {
@@ -162,6 +162,6 @@ async fn a_hold_handed_off_to_nobody_is_released(cluster: Cluster) {
         }
         waiting.iter().for_each(JoinHandle::abort);
         let next = timeout(LEASE_DURATION / 2, acquire(&cluster.lock())).await;
-        next.unwrap_or_else(|_| panic!("left behind after {yields} turns")).release().await.unwrap();
+        next.unwrap_or_else(|_| panic!("not released after {yields} yields")).release().await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! The records as others on the same Lease will read them.
+//! The Lease as other clients read it.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn what_others_wrote_beside_the_record_is_kept(cluster: Cluster) {
     let beside = json!({ "metadata": { "labels": { "team": "blue" }, "annotations": { "note": "keep" } } });
     cluster.edit(beside).await;
     tokio::time::sleep(2 * LEASE_DURATION).await;
-    assert!(guard.is_held(), "an edit beside the record costs no lock");
+    assert!(guard.is_held(), "an edit beside the record should not end the hold");
     guard.release().await.unwrap();
     let metadata = cluster.lease().await.unwrap().metadata;
     assert_eq!(metadata.labels.unwrap()["team"], "blue");

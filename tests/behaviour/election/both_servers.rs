@@ -1,4 +1,4 @@
-//! Elections: one leader at a time, whoever stops, steps down or is cut off.
+//! One leader at a time, when the leader stops, steps down or loses its connection.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn a_leader_that_steps_down_becomes_a_follower(cluster: Cluster) {
     leads(&mut second).await;
     assert!(!first.is_leader());
     second.stop().await.unwrap();
-    // What it was told of is the end of its leadership, then the new one; or only the latter.
+    // The channel may show the end of the first leadership and then the second one, or only the second one.
     while !first.is_leader() {
         tokio::time::timeout(STEP_TIMEOUT, first.changed()).await.unwrap().unwrap();
     }

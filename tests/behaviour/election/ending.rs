@@ -1,4 +1,4 @@
-//! Stepping down, stopping, dropping, shutting down: what is left behind.
+//! Stepping down, stopping, dropping, shutting down: the Lease is released, and the channel shows it.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn stepping_down_lets_even_a_polling_candidate_lead() {
     let stepped_down = Instant::now();
     leads(&mut second).await;
     assert!(stepped_down.elapsed() < STEP_DOWN_PAUSE);
-    assert!(timeout(4 * LEASE_DURATION, first.changed()).await.is_err(), "it follows");
+    assert!(timeout(4 * LEASE_DURATION, first.changed()).await.is_err(), "the first candidate should follow");
     second.step_down().await.unwrap();
     leads(&mut first).await;
 }
@@ -44,7 +44,7 @@ async fn a_sole_candidate_that_steps_down_leads_again_after_a_pause() {
     link.inject(Fault::delay_after(Duration::from_secs(2)).on(Verb::Apply).times(1));
     let asked = Instant::now();
     let stepped_down = election.step_down();
-    // Given up on the way, it goes on.
+    // The step down goes on after its future has been dropped.
     assert!(timeout(AT_ONCE, stepped_down).await.is_err());
     ended(&mut election).await;
     election.step_down().await.unwrap();
@@ -85,7 +85,7 @@ async fn a_stopped_election_has_released_and_closes_its_channel() {
     assert!(leadership.borrow_and_update().is_none());
     assert!(leadership.changed().await.is_err(), "closed");
     sleep(4 * LEASE_DURATION).await;
-    assert_eq!(holder(&server), None, "it stands no more");
+    assert_eq!(holder(&server), None, "a stopped election should not acquire again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,10 +118,10 @@ async fn an_election_dropped_on_another_thread_leaves_nothing_behind() {
     for after in 0..300 {
         let server = LeaseServer::new();
         let (link, lock) = connect(&server);
-        // Whoever does not wait for the release finds the Lease held.
+        // A shutdown that does not wait for the release leaves the Lease held.
         link.inject(Fault::delay_before(Duration::from_millis(5)).on(Verb::Apply));
         let election = lock.elect().unwrap();
-        // Anywhere between the claim and the taking of the office.
+        // The drop comes at any point between the claim and the start of the leadership.
         while after % 5 != 0 && link.count(Verb::Update) == 0 {
             std::hint::spin_loop();
         }
@@ -130,7 +130,7 @@ async fn an_election_dropped_on_another_thread_leaves_nothing_behind() {
         }
         drop(election);
         lock.shutdown().await.unwrap();
-        assert_eq!(holder(&server), None, "dropped after {after} turns");
+        assert_eq!(holder(&server), None, "dropped after {after} yields");
     }
 }
 
@@ -167,7 +167,7 @@ async fn shutdown_ends_an_election_that_does_not_lead_and_leaves_a_leader_alone(
 
     leading.shutdown().await.unwrap();
     sleep(4 * LEASE_DURATION).await;
-    assert!(leader.is_leader(), "as with a guard");
+    assert!(leader.is_leader(), "shutdown should not end a leadership, as it does not end a guard");
     leader.step_down().await.unwrap();
     ended(&mut leader).await;
     let changed = timeout(AT_ONCE, leader.changed()).await.unwrap();
@@ -199,7 +199,7 @@ fn an_election_ends_with_its_runtime() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hold_handed_off_to_nobody_is_released_whenever_the_election_ends() {
-    let given_back = async |before, after| {
+    let released = async |before, after| {
         let server = LeaseServer::new();
         let (_link, lock) = connect(&server);
         let mut election = lock.elect().unwrap();
@@ -207,37 +207,37 @@ async fn a_hold_handed_off_to_nobody_is_released_whenever_the_election_ends() {
         let mut waiting = Box::pin(lock.acquire());
         assert!(timeout(AT_ONCE, &mut waiting).await.is_err());
         election.step_down().await.unwrap();
-        turns(before).await;
+        yield_times(before).await;
         drop(waiting);
-        turns(after).await;
+        yield_times(after).await;
         drop(election);
         sleep(AT_ONCE).await;
-        assert_eq!(holder(&server), None, "given up after {before} turns, ended after {after} more");
+        assert_eq!(holder(&server), None, "given up after {before} yields, ended after {after} more");
     };
-    // On a task: the test itself would have its turn after all tasks have had theirs.
+    // In a task, because the runtime polls the test itself only after all tasks.
     let any_time = async move {
         for moment in 0..16 {
-            given_back(moment / 4, moment % 4).await;
+            released(moment / 4, moment % 4).await;
         }
     };
     tokio::spawn(any_time).await.unwrap();
 }
 
-/// However soon an election is ended.
+/// Ends an election after each number of yields.
 async fn leaves_nothing_behind(end: impl AsyncFn(Election)) {
     for after in 0..40 {
         let server = LeaseServer::new();
         let (_link, lock) = connect(&server);
         let election = lock.elect().unwrap();
-        turns(after).await;
+        yield_times(after).await;
         end(election).await;
         lock.shutdown().await.unwrap();
-        assert_eq!(holder(&server), None, "ended after {after} turns");
+        assert_eq!(holder(&server), None, "ended after {after} yields");
     }
 }
 
-/// Lets all others have so many turns.
-async fn turns(count: u32) {
+/// Lets all other tasks run this many times.
+async fn yield_times(count: u32) {
     for _ in 0..count {
         tokio::task::yield_now().await;
     }

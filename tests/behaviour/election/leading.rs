@@ -1,4 +1,4 @@
-//! Who leads, who follows, and who is told of it.
+//! When a process leads, when it follows, and what its watch channel shows.
 
 use kube_lease_lock::testing::{Fault, LeaseServer};
 use kube_lease_lock::{Election, EndReason, LossReason};
@@ -25,7 +25,7 @@ async fn a_follower_waits_for_the_leader_and_takes_over_when_it_stops() {
     let mut first = candidate(&server);
     let held = leads(&mut first).await;
     let mut second = candidate(&server);
-    assert!(timeout(4 * LEASE_DURATION, second.changed()).await.is_err(), "there is a leader");
+    assert!(timeout(4 * LEASE_DURATION, second.changed()).await.is_err(), "another process leads");
     assert!(!second.is_leader() && second.last_error().is_none());
     let asked = Instant::now();
     first.stop().await.unwrap();
@@ -70,7 +70,7 @@ async fn the_token_is_cancelled_before_the_channel_changes_and_before_another_le
 
     leads(&mut second).await;
     link.heal();
-    assert!(timeout(4 * LEASE_DURATION, first.changed()).await.is_err(), "it follows");
+    assert!(timeout(4 * LEASE_DURATION, first.changed()).await.is_err(), "the first candidate should follow");
     second.stop().await.unwrap();
     leads(&mut first).await;
 }
@@ -82,7 +82,7 @@ async fn is_leader_is_false_past_the_deadline_even_if_nothing_runs() {
     leads(&mut election).await;
     machine.freeze();
     sleep(RENEW_DEADLINE).await;
-    assert!(election.subscribe().borrow().is_some(), "the channel has had no chance");
+    assert!(election.subscribe().borrow().is_some(), "the task had no chance to publish the end");
     assert!(!election.is_leader() && election.hold().is_none());
     let mut second = candidate(&server);
     leads(&mut second).await;
@@ -96,9 +96,9 @@ async fn a_leadership_that_ended_before_it_was_published_is_not_published() {
     let (machine, mut election) = candidate_on_a_machine(&server);
     sleep(AT_ONCE).await;
     machine.suspended_for(RENEW_DEADLINE);
-    assert!(election.subscribe().borrow().is_some(), "the channel has not been told of the end");
+    assert!(election.subscribe().borrow().is_some(), "the task has not published the end");
     let held = leads(&mut election).await;
-    assert!(held.is_held(), "the second leadership is the first that is told");
+    assert!(held.is_held(), "the first leadership that is published should be the second one");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What is refused is told, and tried again.
+//! A candidate whose requests are refused reports the error, and tries again.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ async fn a_follower_reports_an_error_only_while_it_is_refused() {
     let election = lock.elect().unwrap();
     sleep(LEASE_DURATION).await;
     assert!(election.last_error().is_none());
-    // Known to wait for another by now, it is refused all the same.
+    // A follower that has read the Lease before can be refused as well.
     link.inject(Fault::status(403).on_any(&[Verb::Get, Verb::Watch]));
     link.end_watches();
     sleep(4 * LEASE_DURATION).await;

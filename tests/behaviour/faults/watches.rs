@@ -61,11 +61,18 @@ async fn a_watch_into_the_future_does_not_hide_a_release() {
             lease.spec.as_mut().unwrap().lease_transitions = Some(transitions);
         });
     }
+    // The waiter reads the Lease. While its watch is under way, the server is restored from a backup: its revisions start
+    // over, and the watch starts at a revision 100 ahead of them.
+    fixture.link.inject(Fault::delay_before(Duration::from_secs(2)).on(Verb::Watch).times(1));
     let waiting = spawn_acquire(&fixture.lock);
     sleep(Duration::from_secs(1)).await;
-    // The revisions start over. A watch from the last revision that the waiter knows sees nothing of the next 100.
     fixture.server.restore(backup);
-    sleep(Duration::from_secs(5)).await;
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(
+        fixture.link.open_watches(),
+        1,
+        "the watch is open, and sees nothing of the next 100 revisions"
+    );
     assert!(!waiting.is_finished(), "the Lease is held");
     set_holder(&fixture.server, "");
     let acquired = timeout(Duration::from_secs(60), waiting).await;

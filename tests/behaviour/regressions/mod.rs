@@ -1,4 +1,4 @@
-//! Defects that were found in the lock and mended: each test fails if its defect comes back.
+//! Defects that were found in the lock and repaired: each test fails if its defect comes back.
 
 mod claims;
 mod endings;
