@@ -1,11 +1,12 @@
 //! A lock on a machine that was suspended counts the time of the suspend before it does anything else.
 //!
-//! Each script runs twice: on a `Machine` of the test, in virtual time, and on the clock of this machine, in real time. To
-//! suspend this machine itself is not practical. So the process moves into a time namespace of Linux, in which
-//! `CLOCK_BOOTTIME` is ahead by some span and `CLOCK_MONOTONIC` is not. To the process this looks like the end of a suspend.
+//! Each script runs twice: on a `Machine` of the test, in virtual time, and on the clock of this machine, in real time.
+//! To suspend this machine itself is not practical. So the process moves into a time namespace of Linux, in which
+//! `CLOCK_BOOTTIME` is ahead by some span and `CLOCK_MONOTONIC` is not. To the process this looks like the end of a
+//! suspend.
 //!
-//! Only root can move into a time namespace, and only a process without further threads can: so this is a plain program.
-//! If the process cannot move, the program prints "SKIPPED" and the reason.
+//! Only root can move into a time namespace, and only a process without further threads can: so this is a plain
+//! program. If the process cannot move, the program prints "SKIPPED" and the reason.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 #![allow(clippy::print_stdout, reason = "a plain program reports its results itself")]

@@ -1,4 +1,5 @@
-//! Giving up: a future or a guard may be dropped at any point. The Lease is released then, and the next waiter acquires.
+//! Giving up: a future or a guard may be dropped at any point. The Lease is released then, and the next waiter
+//! acquires.
 
 use std::time::Duration;
 

@@ -15,8 +15,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::fixture::{Fixture, connect, delete_lease};
 
-/// A dispatcher that never ends and keeps nothing. If the dispatcher of one test were the only one, `tracing` would ask the
-/// thread that first reaches a log call, which may run another test without a dispatcher, and then disable that call for all.
+/// A dispatcher that never ends and keeps nothing. If the dispatcher of one test were the only one, `tracing` would ask
+/// the thread that first reaches a log call, which may run another test without a dispatcher, and then disable that
+/// call for all.
 static SECOND_DISPATCHER: LazyLock<Dispatch> =
     LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 

@@ -89,7 +89,8 @@ async fn a_disconnected_holder_loses_the_lock_before_its_successor_starts(cluste
     drop(tokio::time::timeout(STEP_TIMEOUT, successor).await.unwrap().unwrap());
 }
 
-/// Acquires the lock, lets `act` end the hold, and checks that the holder notices at once: long before its next renewal.
+/// Acquires the lock, lets `act` end the hold, and checks that the holder notices at once: long before its next
+/// renewal.
 async fn lose_by(cluster: &Cluster, act: impl AsyncFnOnce()) -> LossReason {
     let lock = cluster.builder(cluster.client()).lease_duration(Duration::from_secs(600)).build().unwrap();
     let guard = acquire(&lock).await;

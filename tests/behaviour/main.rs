@@ -1,7 +1,7 @@
 //! How the lock behaves.
 //!
-//! A test named in `on_both_servers!` has one body and runs twice: as `in_process::…` against the server of this crate, in
-//! virtual time, and as `real::…` against a Kubernetes API server. `-- real:: --include-ignored` selects the latter.
+//! A test named in `on_both_servers!` has one body and runs twice: as `in_process::…` against the server of this crate,
+//! in virtual time, and as `real::…` against a Kubernetes API server. `-- real:: --include-ignored` selects the latter.
 //! Every other test runs in-process only, because it injects faults or edits what no client may edit.
 //!
 //! | module | subject | servers |

@@ -61,8 +61,8 @@ async fn a_watch_into_the_future_does_not_hide_a_release() {
             lease.spec.as_mut().unwrap().lease_transitions = Some(transitions);
         });
     }
-    // The waiter reads the Lease. While its watch is under way, the server is restored from a backup: its revisions start
-    // over, and the watch starts at a revision 100 ahead of them.
+    // The waiter reads the Lease. While its watch is under way, the server is restored from a backup: its revisions
+    // start over, and the watch starts at a revision 100 ahead of them.
     fixture.link.inject(Fault::delay_before(Duration::from_secs(2)).on(Verb::Watch).times(1));
     let waiting = spawn_acquire(&fixture.lock);
     sleep(Duration::from_secs(1)).await;

@@ -1,5 +1,5 @@
-//! Leases that no lock would write, and replies that no API server would give. The lock never panics, never claims a Lease
-//! that another process holds, and never waits without end.
+//! Leases that no lock would write, and replies that no API server would give. The lock never panics, never claims a
+//! Lease that another process holds, and never waits without end.
 //!
 //! `PROPTEST_CASES=10000 cargo test --test behaviour -- odd_leases` tries more of them.
 
@@ -42,7 +42,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_from_the_watch_ends_no_hold_and_hides_no_release(garbage in generators::garbage(), ends in any::<bool>()) {
+    fn a_garbage_watch_ends_no_hold_and_hides_no_release(garbage in generators::garbage(), ends in any::<bool>()) {
         run(garbage_from_the_watch(garbage, ends));
     }
 
@@ -76,7 +76,7 @@ async fn left_alone_and_then_claimed(odd: Value) {
             guard.release().await.unwrap();
         }
         None => {
-            assert!(acquired.is_err() && claims == 0, "the Lease was claimed while another process held it")
+            assert!(acquired.is_err() && claims == 0, "claimed while another process held the Lease");
         }
     }
 }

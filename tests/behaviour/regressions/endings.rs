@@ -51,11 +51,11 @@ fn a_release_ended_by_its_runtime_is_not_reported_as_done() {
     first.shutdown_background();
     let error =
         second.block_on(async { timeout(Duration::from_secs(5), release).await.unwrap() }).unwrap_err();
-    let told = matches!(
+    let reported = matches!(
         error,
         ReleaseError::Unconfirmed { .. } | ReleaseError::Lost { reason: LossReason::TaskEnded, .. }
     );
-    assert!(told, "{error:?}");
+    assert!(reported, "{error:?}");
 }
 
 /// In real time, and with worker threads: the background task and the caller run at the same time.
