@@ -1,160 +1,173 @@
-//! A machine that was suspended finds out before it does anything else.
+//! A lock on a machine that was suspended counts the time of the suspend before it does anything else.
 //!
-//! Every script runs twice: on a `Machine` that the test suspends, in virtual time; and on the clock of this machine,
-//! in real time. The latter takes a trick, because nobody wants to suspend the machine: in a time namespace of Linux
-//! `CLOCK_BOOTTIME` can be ahead by any span, with `CLOCK_MONOTONIC` left where it is. To a process that moves into one
-//! that is just what waking up looks like. Only root may do that, and only in a process without further threads: so
-//! this is a plain program. It says so where it has to skip that part.
+//! Each script runs twice: on a `Machine` of the test, in virtual time, and on the clock of this machine, in real time.
+//! To suspend this machine itself is not practical. So the process moves into a time namespace of Linux, in which
+//! `CLOCK_BOOTTIME` is ahead by some span and `CLOCK_MONOTONIC` is not. To the process this looks like the end of a
+//! suspend.
+//!
+//! Only root can move into a time namespace, and only a process without further threads can: so this is a plain
+//! program. If the process cannot move, the program prints "SKIPPED" and the reason.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
-#![allow(clippy::print_stdout, reason = "nobody else tells what was tested")]
+#![allow(clippy::print_stdout, reason = "a plain program reports its results itself")]
+
+#[path = "support/fixture.rs"]
+mod fixture;
 
 use std::time::Duration;
 
-use kube_lease_lock::testing::{LeaseServer, Link, Machine};
-use kube_lease_lock::{LeaseGuard, LeaseLock, LossReason, ReleaseError};
+use kube_lease_lock::testing::Machine;
+use kube_lease_lock::{LeaseGuard, LeaseLockBuilder, LossReason, ReleaseError};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-const NAME: &str = "a-lock";
-const D: Duration = Duration::from_secs(60);
-const RENEW_DEADLINE: Duration = Duration::from_secs(40);
+use fixture::{Fixture, STEP_TIMEOUT, acquire, delete_lease, put_lease, spawn_acquire};
+
+/// Long, because a slow machine must not end a hold before the suspend does.
+const LONG_LEASE_DURATION: Duration = Duration::from_secs(60);
+const LONG_RENEW_DEADLINE: Duration = Duration::from_secs(40);
 const HOUR: Duration = Duration::from_secs(3_600);
-/// Long enough for anything that happens at once, on a machine however slow.
-const SOON: Duration = Duration::from_secs(20);
 
 fn main() {
-    run("a machine of the test's own", || Some(Sleeper::Virtual(Machine::new())));
-    run("this machine", || namespace::TimeNamespace::enter().map(Sleeper::Real));
+    run("a machine of the test's own", || Some(Suspender::Virtual(Machine::new())));
+    run("this machine", || namespace::TimeNamespace::enter().map(Suspender::Real));
 }
 
-fn run(machine: &str, sleeper: impl Fn() -> Option<Sleeper>) {
-    let Some(mut sleeper) = sleeper() else {
-        println!("SKIPPED on {machine}: it takes Linux, root and the program `unshare`");
+fn run(machine: &str, suspender: impl Fn() -> Option<Suspender>) {
+    let Some(mut suspender) = suspender() else {
+        println!("SKIPPED: needs Linux and root, and the program `unshare`: no script ran on {machine}");
         return;
     };
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let paused = matches!(sleeper, Sleeper::Virtual(_));
+    let paused = matches!(suspender, Suspender::Virtual(_));
     let runtime = builder.enable_time().start_paused(paused).build().unwrap();
     runtime.block_on(async {
-        a_suspend_counts_against_the_hold(&mut World::new(&mut sleeper)).await;
-        a_holder_finds_itself_lost(&mut World::new(&mut sleeper)).await;
-        a_late_release_writes_nothing(&mut World::new(&mut sleeper)).await;
-        a_late_drop_writes_nothing(&mut World::new(&mut sleeper)).await;
-        a_waiter_counts_the_time_that_it_slept(&mut World::new(&mut sleeper)).await;
+        a_suspend_counts_against_the_hold(&mut SuspendableLock::new(&mut suspender)).await;
+        a_holder_notices_that_the_lock_is_lost(&mut SuspendableLock::new(&mut suspender)).await;
+        a_late_release_writes_nothing(&mut SuspendableLock::new(&mut suspender)).await;
+        a_late_drop_writes_nothing(&mut SuspendableLock::new(&mut suspender)).await;
+        a_waiter_counts_the_suspend(&mut SuspendableLock::new(&mut suspender)).await;
     });
     println!("5 scripts passed on {machine}");
 }
 
-async fn a_suspend_counts_against_the_hold(world: &mut World<'_>) {
-    let guard = world.acquire().await;
-    assert!((D / 3..=RENEW_DEADLINE).contains(&guard.remaining()), "{:?}", guard.remaining());
-    world.suspend(RENEW_DEADLINE / 4);
+async fn a_suspend_counts_against_the_hold(lock: &mut SuspendableLock<'_>) {
+    let guard = lock.acquire().await;
+    assert!(
+        (LONG_LEASE_DURATION / 3..=LONG_RENEW_DEADLINE).contains(&guard.remaining()),
+        "{:?}",
+        guard.remaining()
+    );
+    lock.suspend(LONG_RENEW_DEADLINE / 4);
     let left = guard.remaining();
-    assert!(guard.is_held() && left <= RENEW_DEADLINE * 3 / 4 && left > RENEW_DEADLINE / 4, "{left:?}");
+    assert!(
+        guard.is_held() && left <= LONG_RENEW_DEADLINE * 3 / 4 && left > LONG_RENEW_DEADLINE / 4,
+        "{left:?}"
+    );
 }
 
-async fn a_holder_finds_itself_lost(world: &mut World<'_>) {
-    let guard = world.acquire().await;
-    let before = world.server.revision();
-    world.suspend(HOUR);
-    assert!(!guard.is_held() && guard.token().is_cancelled(), "the first thing that is asked");
-    let reason = timeout(SOON, guard.lost()).await.expect("no reason is told");
+async fn a_holder_notices_that_the_lock_is_lost(lock: &mut SuspendableLock<'_>) {
+    let guard = lock.acquire().await;
+    let before = lock.revision();
+    lock.suspend(HOUR);
+    assert!(!guard.is_held() && guard.token().is_cancelled(), "at the first question");
+    let reason = timeout(STEP_TIMEOUT, guard.lost()).await.expect("the hold should have ended by now");
     assert!(matches!(reason, LossReason::DeadlinePassed { .. }), "{reason:?}");
-    assert_eq!(world.server.revision(), before, "it wrote before it knew");
+    assert_eq!(lock.revision(), before, "the lock wrote before it noticed the suspend");
 
-    // The same where nobody asks: the token fires by itself.
-    let guard = world.again().await;
+    // If nobody asks, a timer cancels the token.
+    let guard = lock.acquire_anew().await;
     let token = guard.token();
-    let before = world.server.revision();
-    world.suspend(HOUR);
-    timeout(SOON, token.cancelled()).await.expect("the token does not fire");
-    assert_eq!(world.server.revision(), before, "it wrote before it knew");
+    let before = lock.revision();
+    lock.suspend(HOUR);
+    timeout(STEP_TIMEOUT, token.cancelled()).await.expect("the token should have been cancelled by now");
+    assert_eq!(lock.revision(), before, "the lock wrote before it noticed the suspend");
 }
 
-async fn a_late_release_writes_nothing(world: &mut World<'_>) {
-    let guard = world.acquire().await;
-    let before = world.server.revision();
-    world.suspend(HOUR);
-    let outcome = timeout(SOON, guard.release()).await.expect("a release without end");
+async fn a_late_release_writes_nothing(lock: &mut SuspendableLock<'_>) {
+    let guard = lock.acquire().await;
+    let before = lock.revision();
+    lock.suspend(HOUR);
+    let outcome = timeout(STEP_TIMEOUT, guard.release()).await.expect("the release should have ended by now");
     let lost = matches!(outcome, Err(ReleaseError::Lost { reason: LossReason::DeadlinePassed { .. }, .. }));
     assert!(lost, "{outcome:?}");
-    assert_eq!(world.server.revision(), before);
+    assert_eq!(lock.revision(), before);
 }
 
-async fn a_late_drop_writes_nothing(world: &mut World<'_>) {
-    let guard = world.acquire().await;
-    let before = world.server.revision();
-    world.suspend(HOUR);
+async fn a_late_drop_writes_nothing(lock: &mut SuspendableLock<'_>) {
+    let guard = lock.acquire().await;
+    let before = lock.revision();
+    lock.suspend(HOUR);
     drop(guard);
-    timeout(SOON, world.lock.shutdown()).await.expect("a release without end").unwrap();
-    assert_eq!(world.server.revision(), before);
+    timeout(STEP_TIMEOUT, lock.fixture.lock.shutdown())
+        .await
+        .expect("the release should have ended by now")
+        .unwrap();
+    assert_eq!(lock.revision(), before);
 }
 
-async fn a_waiter_counts_the_time_that_it_slept(world: &mut World<'_>) {
-    let spec = json!({ "holderIdentity": "them", "leaseDurationSeconds": HOUR.as_secs() });
-    let lease = json!({ "metadata": { "name": NAME }, "spec": spec });
-    world.server.put(serde_json::from_value(lease).unwrap());
-    let waiting = tokio::spawn({
-        let lock = world.lock.clone();
-        async move { lock.acquire().await }
-    });
-    world.suspend(HOUR / 2); // before it has seen anything
+async fn a_waiter_counts_the_suspend(lock: &mut SuspendableLock<'_>) {
+    put_lease(
+        &lock.fixture.server,
+        &json!({ "holderIdentity": "them", "leaseDurationSeconds": HOUR.as_secs() }),
+    );
+    let waiting = spawn_acquire(&lock.fixture.lock);
+    lock.suspend(HOUR / 2); // before the waiter has read the Lease
     sleep(Duration::from_secs(2)).await;
-    world.suspend(HOUR / 2);
+    lock.suspend(HOUR / 2);
     sleep(Duration::from_secs(2)).await;
-    assert!(!waiting.is_finished(), "it has waited for half an hour");
-    world.suspend(HOUR / 2);
-    let guard = timeout(SOON, waiting).await.expect("it does not count the time that it slept");
-    assert!(guard.unwrap().unwrap().is_held());
+    assert!(!waiting.is_finished(), "only half of the lease duration has passed since the first read");
+    lock.suspend(HOUR / 2);
+    let guard = timeout(STEP_TIMEOUT, waiting).await.expect("the waiter should have counted the suspend");
+    assert!(guard.unwrap().is_held());
 }
 
 /// A lock on a machine that can be suspended.
-struct World<'a> {
-    sleeper: &'a mut Sleeper,
-    server: LeaseServer,
-    link: Link,
-    lock: LeaseLock,
+struct SuspendableLock<'a> {
+    suspender: &'a mut Suspender,
+    fixture: Fixture,
 }
 
-impl<'a> World<'a> {
-    fn new(sleeper: &'a mut Sleeper) -> Self {
-        let server = LeaseServer::new();
-        let link = server.connect();
-        let lock = build(sleeper, &link);
-        Self { sleeper, server, link, lock }
+impl<'a> SuspendableLock<'a> {
+    fn new(suspender: &'a mut Suspender) -> Self {
+        let fixture = Fixture::with(|builder| settings(builder, suspender));
+        Self { suspender, fixture }
     }
 
     fn suspend(&mut self, span: Duration) {
-        match &mut *self.sleeper {
-            Sleeper::Virtual(machine) => machine.suspended_for(span),
-            Sleeper::Real(namespace) => namespace.suspended_for(span),
+        match &mut *self.suspender {
+            Suspender::Virtual(machine) => machine.suspended_for(span),
+            Suspender::Real(namespace) => namespace.suspended_for(span),
         }
     }
 
-    async fn acquire(&self) -> LeaseGuard {
-        timeout(SOON, self.lock.acquire()).await.expect("acquired by now").unwrap()
+    /// The revision of the last write.
+    fn revision(&self) -> u64 {
+        self.fixture.server.revision()
     }
 
-    /// A guard of a new lock, on the Lease made free.
-    async fn again(&mut self) -> LeaseGuard {
-        self.server.delete("default", NAME);
-        self.lock = build(self.sleeper, &self.link);
+    async fn acquire(&self) -> LeaseGuard {
+        acquire(&self.fixture.lock).await
+    }
+
+    /// Frees the Lease, and acquires it with a new lock on the same link.
+    async fn acquire_anew(&mut self) -> LeaseGuard {
+        delete_lease(&self.fixture.server);
+        let builder = fixture::on_link(&self.fixture.link);
+        self.fixture.lock = settings(builder, self.suspender).build().unwrap();
         self.acquire().await
     }
 }
 
-fn build(sleeper: &Sleeper, link: &Link) -> LeaseLock {
-    let builder = LeaseLock::builder(link.client(), NAME).lease_duration(D);
-    match sleeper {
-        Sleeper::Virtual(machine) => builder.machine(machine),
-        Sleeper::Real(_) => builder,
+fn settings(builder: LeaseLockBuilder, suspender: &Suspender) -> LeaseLockBuilder {
+    let builder = builder.lease_duration(LONG_LEASE_DURATION);
+    match suspender {
+        Suspender::Virtual(machine) => builder.machine(machine),
+        Suspender::Real(_) => builder,
     }
-    .build()
-    .unwrap()
 }
 
-enum Sleeper {
+enum Suspender {
     Virtual(Machine),
     Real(namespace::TimeNamespace),
 }
@@ -173,9 +186,9 @@ mod namespace {
     pub(crate) struct TimeNamespace(Duration);
 
     impl TimeNamespace {
-        /// `None` where that is not permitted.
+        /// `None` if that is not permitted.
         pub(crate) fn enter() -> Option<Self> {
-            // Not zero: a clock that starts with an offset is another thing to get right.
+            // Not zero, so that the clock starts with an offset.
             let offset = Duration::from_secs(1_000);
             move_to(offset).map_err(|error| println!("no time namespace: {error}")).ok()?;
             Some(Self(offset))
@@ -193,7 +206,7 @@ mod namespace {
     }
 
     fn move_to(offset: Duration) -> io::Result<()> {
-        // It keeps the namespace open until this process has moved there.
+        // This child keeps the namespace open until this process has moved into it.
         let mut keeper = Command::new("unshare")
             .args(["--time", "--boottime", &offset.as_secs().to_string(), "sh", "-c", "echo; cat"])
             .stdin(Stdio::piped())

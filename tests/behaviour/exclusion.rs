@@ -1,23 +1,24 @@
-//! One holder at a time, whoever contends.
+//! One holder at a time, between processes and between tasks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::world::{SOON, World, acquire};
+use crate::cluster::Cluster;
+use crate::fixture::{STEP_TIMEOUT, acquire};
 
 on_both_servers!(
-    contenders_never_overlap_and_all_get_their_turn,
+    contenders_never_overlap_and_all_acquire,
     two_locks_of_one_identity_exclude_each_other,
-    clones_take_turns_in_the_order_of_asking,
+    clones_acquire_in_the_order_of_their_calls,
     a_thousand_tasks_are_one_contender,
 );
 
-async fn contenders_never_overlap_and_all_get_their_turn(world: World) {
+async fn contenders_never_overlap_and_all_acquire(cluster: Cluster) {
     let inside = Arc::new(AtomicUsize::new(0));
     let contenders: Vec<_> = (0..6)
         .map(|_| {
-            let (lock, inside) = (world.lock(), inside.clone());
+            let (lock, inside) = (cluster.lock(), inside.clone());
             tokio::spawn(async move {
                 for _ in 0..4 {
                     let guard = acquire(&lock).await;
@@ -30,12 +31,15 @@ async fn contenders_never_overlap_and_all_get_their_turn(world: World) {
         })
         .collect();
     for contender in contenders {
-        tokio::time::timeout(2 * SOON, contender).await.expect("every contender gets its turn").unwrap();
+        tokio::time::timeout(2 * STEP_TIMEOUT, contender)
+            .await
+            .expect("every contender should have acquired by now")
+            .unwrap();
     }
 }
 
-async fn two_locks_of_one_identity_exclude_each_other(world: World) {
-    let (one, other) = (world.lock(), world.lock());
+async fn two_locks_of_one_identity_exclude_each_other(cluster: Cluster) {
+    let (one, other) = (cluster.lock(), cluster.lock());
     let guard = acquire(&one).await;
     assert!(other.try_acquire().await.is_err());
     assert!(other.acquire_timeout(Duration::from_millis(1_500)).await.is_err());
@@ -45,17 +49,17 @@ async fn two_locks_of_one_identity_exclude_each_other(world: World) {
     drop(guard);
 }
 
-async fn clones_take_turns_in_the_order_of_asking(world: World) {
-    let lock = world.lock();
+async fn clones_acquire_in_the_order_of_their_calls(cluster: Cluster) {
+    let lock = cluster.lock();
     let guard = acquire(&lock).await;
-    let (turns, mut order) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
     for number in 0..5 {
-        let (lock, turns) = (lock.clone(), turns.clone());
+        let (lock, sender) = (lock.clone(), sender.clone());
         tokio::spawn(async move {
             let _guard = acquire(&lock).await;
-            turns.send(number).unwrap();
+            sender.send(number).unwrap();
         });
-        // Let it ask before the next one does.
+        // The task calls `acquire` before the next task is spawned.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     guard.release().await.unwrap();
@@ -64,10 +68,10 @@ async fn clones_take_turns_in_the_order_of_asking(world: World) {
     }
 }
 
-async fn a_thousand_tasks_are_one_contender(world: World) {
-    let holder = world.lock();
+async fn a_thousand_tasks_are_one_contender(cluster: Cluster) {
+    let holder = cluster.lock();
     let guard = acquire(&holder).await;
-    let (lock, tap) = world.tapped_lock();
+    let (lock, tap) = cluster.tapped_lock();
     let tasks: Vec<_> = (0..1_000)
         .map(|_| {
             let lock = lock.clone();
@@ -75,7 +79,7 @@ async fn a_thousand_tasks_are_one_contender(world: World) {
         })
         .collect();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(tap.requests(), ["GET", "WATCH", "PATCH"], "one look, one watch, one place in the queue");
+    assert_eq!(tap.requests(), ["GET", "WATCH", "PATCH"], "one read, one watch, one ticket");
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     guard.release().await.unwrap();
 }

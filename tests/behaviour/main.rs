@@ -1,20 +1,43 @@
-//! How the lock behaves towards an API server: each test runs against the in-process server in virtual time,
-//! and against a real one.
+//! How the lock behaves.
+//!
+//! A test named in `on_both_servers!` has one body and runs twice: as `in_process::…` against the server of this crate,
+//! in virtual time, and as `real::…` against a Kubernetes API server. `-- real:: --include-ignored` selects the latter.
+//! Every other test runs in-process only, because it injects faults or edits what no client may edit.
+//!
+//! | module | subject | servers |
+//! |---|---|---|
+//! | `acquire` | taking a free Lease, waiting, giving up | both |
+//! | `cancel` | whatever is dropped at any point | both |
+//! | `cost` | requests for each step | both, one in-process only |
+//! | `create` | when the lock creates the Lease, and how | both |
+//! | `denied` | errors that no waiting can resolve | both, `in_process_only` apart |
+//! | `exclusion` | one holder at a time | both |
+//! | `loss` | a Lease that another client changes | both |
+//! | `other_writers` | Leases as other clients leave them | both |
+//! | `queue` | the order of waiters, and hand-offs | both, three in-process only |
+//! | `record` | the Lease as other clients read it | both |
+//! | `election` | leader election | in-process, `both_servers` apart |
+//! | `faults` | requests and watches that fail | in-process |
+//! | `logs` | messages and fields | in-process |
+//! | `odd_leases` | generated Leases and replies | in-process |
+//! | `regressions` | defects that were found and repaired | in-process |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 
+mod cluster;
+#[path = "../support/fixture.rs"]
+mod fixture;
 #[path = "../support/mod.rs"]
 mod support;
-mod world;
 
-/// One body, two servers.
+/// Runs each test against both servers.
 macro_rules! on_both_servers {
     ($($test:ident),+ $(,)?) => {
         mod in_process {
             $(
                 #[tokio::test(start_paused = true)]
                 async fn $test() {
-                    super::$test(crate::world::World::in_process()).await;
+                    super::$test(crate::cluster::Cluster::in_process()).await;
                 }
             )+
         }
@@ -23,7 +46,7 @@ macro_rules! on_both_servers {
                 #[tokio::test]
                 #[ignore = "needs a Kubernetes API server"]
                 async fn $test() {
-                    super::$test(crate::world::World::real().await).await;
+                    super::$test(crate::cluster::Cluster::real().await).await;
                 }
             )+
         }
@@ -32,12 +55,16 @@ macro_rules! on_both_servers {
 
 mod acquire;
 mod cancel;
+mod cost;
 mod create;
 mod denied;
-mod elect;
+mod election;
 mod exclusion;
-mod foreign;
-mod frugal;
-mod line;
+mod faults;
+mod logs;
 mod loss;
-mod wire;
+mod odd_leases;
+mod other_writers;
+mod queue;
+mod record;
+mod regressions;

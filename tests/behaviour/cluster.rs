@@ -1,24 +1,24 @@
-//! The world of one test: an API server, a namespace of its own, and an administrator.
+//! The API server of one test, in-process or real, with a namespace and an administrator for that test alone.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Client, client::Body};
+use kube::client::Body;
 use kube_lease_lock::testing::LeaseServer;
-use kube_lease_lock::{LeaseGuard, LeaseLock, LeaseLockBuilder};
+use kube_lease_lock::{LeaseLock, LeaseLockBuilder};
 use serde_json::{Value, json};
 
+use crate::fixture::{NAME, STEP_TIMEOUT};
 use crate::support::ControlPlane;
 
-pub(crate) const D: Duration = Duration::from_secs(3);
-pub(crate) const NAME: &str = "a-lock";
-/// Long enough for anything that happens at once, on a machine however slow.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// Short, because the tests against a real server run in real time.
+pub(crate) const LEASE_DURATION: Duration = Duration::from_secs(3);
 
-pub(crate) struct World {
+pub(crate) struct Cluster {
     server: Server,
     pub(crate) namespace: String,
     admin: Api<Lease>,
@@ -29,7 +29,7 @@ enum Server {
     Real(Box<kube::Config>),
 }
 
-impl World {
+impl Cluster {
     pub(crate) fn in_process() -> Self {
         let server = LeaseServer::new();
         let admin = Api::namespaced(server.connect().client(), "default");
@@ -57,14 +57,17 @@ impl World {
         self.builder(self.client()).build().unwrap()
     }
 
-    /// A lock whose requests are counted and can be cut off.
+    /// A lock whose requests the tap counts and can cut off.
     pub(crate) fn tapped_lock(&self) -> (LeaseLock, Tap) {
         let (client, tap) = self.tap(self.client());
         (self.builder(client).build().unwrap(), tap)
     }
 
     pub(crate) fn builder(&self, client: Client) -> LeaseLockBuilder {
-        LeaseLock::builder(client, NAME).namespace(&self.namespace).identity("tester").lease_duration(D)
+        LeaseLock::builder(client, NAME)
+            .namespace(&self.namespace)
+            .identity("tester")
+            .lease_duration(LEASE_DURATION)
     }
 
     pub(crate) fn tap(&self, client: Client) -> (Client, Tap) {
@@ -85,7 +88,7 @@ impl World {
         self.admin.get_opt(NAME).await.unwrap()
     }
 
-    /// The spec of the Lease, which has to exist.
+    /// The spec of a Lease that exists.
     pub(crate) async fn spec(&self) -> Value {
         serde_json::to_value(self.lease().await.unwrap().spec).unwrap()
     }
@@ -94,20 +97,20 @@ impl World {
         self.lease().await?.spec?.holder_identity.filter(|holder| !holder.is_empty())
     }
 
-    /// How many tickets are in the queue.
+    /// The number of tickets in the queue.
     pub(crate) async fn tickets(&self) -> usize {
         let annotations = self.lease().await.and_then(|lease| lease.metadata.annotations);
         let queue = annotations.and_then(|mut annotations| annotations.remove("kube-lease-lock/queue"));
         queue.map_or(0, |queue| queue.split_whitespace().count())
     }
 
-    /// Another writer creates the Lease.
+    /// Another client creates the Lease.
     pub(crate) async fn create(&self, spec: Value) -> Lease {
         let lease = json!({ "metadata": { "name": NAME }, "spec": spec });
         self.admin.create(&PostParams::default(), &serde_json::from_value(lease).unwrap()).await.unwrap()
     }
 
-    /// Another writer changes the Lease by a merge patch.
+    /// Another client changes the Lease by a merge patch.
     pub(crate) async fn edit(&self, patch: Value) -> Lease {
         self.admin.patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap()
     }
@@ -116,24 +119,18 @@ impl World {
         self.admin.delete(NAME, &DeleteParams::default()).await.unwrap();
     }
 
-    /// Waits until nobody holds the Lease.
+    /// Waits until no process holds the Lease.
     pub(crate) async fn until_free(&self) {
         let free = async {
             while self.holder().await.is_some() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(SOON, free).await.expect("the Lease should have been released");
+        tokio::time::timeout(STEP_TIMEOUT, free).await.expect("the Lease should have been released by now");
     }
 }
 
-/// Acquires, or fails the test.
-pub(crate) async fn acquire(lock: &LeaseLock) -> LeaseGuard {
-    let acquired = tokio::time::timeout(SOON, lock.acquire()).await;
-    acquired.expect("the lock should have been acquired by now").unwrap()
-}
-
-/// What goes through one client: counted, and cut off on demand.
+/// Counts the requests of one client, and cuts them off on demand.
 #[derive(Clone, Default)]
 pub(crate) struct Tap {
     requests: Arc<Mutex<Vec<String>>>,
@@ -146,7 +143,7 @@ impl Tap {
         std::mem::take(&mut self.requests.lock().unwrap())
     }
 
-    /// From now on requests hang, as on a link that has gone dead.
+    /// From now on requests hang, as on a dead connection.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Ordering::Relaxed);
     }

@@ -1,19 +1,25 @@
 //! The logs, whose messages and fields are part of the API.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
-
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use kube_lease_lock::LeaseLock;
 use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber, span};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Event, Subscriber, span};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::fixture::{Fixture, connect, delete_lease};
+
+/// A dispatcher that never ends and keeps nothing. If the dispatcher of one test were the only one, `tracing` would ask
+/// the thread that first reaches a log call, which may run another test without a dispatcher, and then disable that
+/// call for all.
+static SECOND_DISPATCHER: LazyLock<Dispatch> =
+    LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
 /// Keeps each event as `level message: field field`, and the fields of the span it was in.
 #[derive(Clone, Default)]
@@ -60,6 +66,14 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
 }
 
 impl Log {
+    /// Keeps the events of this thread until the guard is dropped: other tests run on threads of their own.
+    fn start() -> (Self, DefaultGuard) {
+        LazyLock::force(&SECOND_DISPATCHER);
+        let log = Self::default();
+        let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
+        (log, guard)
+    }
+
     fn assert_has(&self, expected: &[&str]) {
         let events = std::mem::take(&mut *self.0.lock().unwrap());
         for expected in expected {
@@ -72,12 +86,10 @@ impl Log {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_turn_of_a_lock_is_logged() {
-    let log = Log::default();
-    let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
-    let server = LeaseServer::new();
-    let (link, other) = (server.connect(), server.connect());
-    let lock = LeaseLock::new(link.client(), "a-lock").unwrap();
+async fn every_event_of_a_lock_is_logged() {
+    let (log, _default) = Log::start();
+    let Fixture { server, link, lock } = Fixture::new();
+    let (other, waiter) = connect(&server);
 
     let guard = lock.acquire().await.unwrap();
     link.inject(Fault::status(500).on(Verb::Apply).times(1));
@@ -91,10 +103,9 @@ async fn every_turn_of_a_lock_is_logged() {
     ]);
 
     let guard = lock.acquire().await.unwrap();
-    let waiter = LeaseLock::new(other.client(), "a-lock").unwrap();
     other.inject(Fault::status(500).on(Verb::Get).times(1));
     assert!(waiter.acquire_timeout(Duration::from_secs(5)).await.is_err());
-    server.delete("default", "a-lock");
+    delete_lease(&server);
     guard.lost().await;
     log.assert_has(&["warn request failed: error pause", "info waiting: holder", "warn lost: reason"]);
     drop(guard);
@@ -106,17 +117,16 @@ async fn every_turn_of_a_lock_is_logged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_election_that_is_refused_says_so_once() {
-    let log = Log::default();
-    let _default = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
-    let link = LeaseServer::new().connect();
+async fn a_refused_election_is_logged_once() {
+    let (log, _default) = Log::start();
+    let (link, lock) = connect(&LeaseServer::new());
     link.inject(Fault::status(403));
-    let election = LeaseLock::new(link.client(), "a-lock").unwrap().elect().unwrap();
+    let election = lock.elect().unwrap();
     let refused = "error election refused: error pause";
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(link.count(Verb::Get) > 10);
-    let said = log.0.lock().unwrap().iter().filter(|(line, _)| line == refused).count();
-    assert_eq!(said, 1);
+    let logged = log.0.lock().unwrap().iter().filter(|(line, _)| line == refused).count();
+    assert_eq!(logged, 1);
     log.assert_has(&[refused]);
 
     link.heal();

@@ -1,4 +1,4 @@
-//! The records as others on the same Lease will read them.
+//! The Lease as other clients read it.
 
 use std::time::Duration;
 
@@ -6,47 +6,48 @@ use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
-use crate::world::{D, World, acquire};
+use crate::cluster::{Cluster, LEASE_DURATION};
+use crate::fixture::acquire;
 
 on_both_servers!(
-    records_are_those_that_client_go_would_write,
+    records_are_as_client_go_would_write_them,
     transitions_count_changes_of_the_holder,
     renewals_never_share_a_second,
     what_others_wrote_beside_the_record_is_kept,
 );
 
-async fn records_are_those_that_client_go_would_write(world: World) {
-    let guard = acquire(&world.lock()).await;
-    let spec = spec(&world).await;
+async fn records_are_as_client_go_would_write_them(cluster: Cluster) {
+    let guard = acquire(&cluster.lock()).await;
+    let spec = spec(&cluster).await;
     assert_eq!(spec.holder_identity.as_deref(), Some(guard.holder_identity()));
-    assert_eq!(spec.lease_duration_seconds, Some(i32::try_from(D.as_secs()).unwrap()));
+    assert_eq!(spec.lease_duration_seconds, Some(i32::try_from(LEASE_DURATION.as_secs()).unwrap()));
     assert_eq!(spec.lease_transitions, Some(0));
     assert_eq!(spec.acquire_time, spec.renew_time);
     let age = Timestamp::now().as_second() - spec.acquire_time.unwrap().0.as_second();
     assert!(age.abs() < 60, "acquired {age} s ago?");
 
     guard.release().await.unwrap();
-    let spec = self::spec(&world).await;
+    let spec = self::spec(&cluster).await;
     assert_eq!(spec.holder_identity.as_deref(), Some(""));
     assert_eq!(spec.lease_duration_seconds, Some(1));
     assert_eq!(spec.lease_transitions, Some(0));
     assert!(spec.acquire_time.is_some() && spec.renew_time.is_some());
 }
 
-async fn transitions_count_changes_of_the_holder(world: World) {
+async fn transitions_count_changes_of_the_holder(cluster: Cluster) {
     for expected in 0..3 {
-        let guard = acquire(&world.lock()).await;
-        assert_eq!(spec(&world).await.lease_transitions, Some(expected));
+        let guard = acquire(&cluster.lock()).await;
+        assert_eq!(spec(&cluster).await.lease_transitions, Some(expected));
         guard.release().await.unwrap();
     }
 }
 
-async fn renewals_never_share_a_second(world: World) {
-    let _guard = acquire(&world.lock()).await;
-    let acquired = spec(&world).await.acquire_time;
+async fn renewals_never_share_a_second(cluster: Cluster) {
+    let _guard = acquire(&cluster.lock()).await;
+    let acquired = spec(&cluster).await.acquire_time;
     let mut seconds = Vec::new();
     for _ in 0..60 {
-        let spec = spec(&world).await;
+        let spec = spec(&cluster).await;
         assert_eq!(spec.acquire_time, acquired, "renewing is not acquiring");
         let renewed = spec.renew_time.unwrap().0;
         if seconds.last() != Some(&renewed) {
@@ -58,18 +59,18 @@ async fn renewals_never_share_a_second(world: World) {
     assert!(seconds.windows(2).all(|pair| pair[0].as_second() < pair[1].as_second()), "{seconds:?}");
 }
 
-async fn what_others_wrote_beside_the_record_is_kept(world: World) {
-    let guard = acquire(&world.lock()).await;
+async fn what_others_wrote_beside_the_record_is_kept(cluster: Cluster) {
+    let guard = acquire(&cluster.lock()).await;
     let beside = json!({ "metadata": { "labels": { "team": "blue" }, "annotations": { "note": "keep" } } });
-    world.edit(beside).await;
-    tokio::time::sleep(2 * D).await;
-    assert!(guard.is_held(), "an edit beside the record costs no lock");
+    cluster.edit(beside).await;
+    tokio::time::sleep(2 * LEASE_DURATION).await;
+    assert!(guard.is_held(), "an edit beside the record should not end the hold");
     guard.release().await.unwrap();
-    let metadata = world.lease().await.unwrap().metadata;
+    let metadata = cluster.lease().await.unwrap().metadata;
     assert_eq!(metadata.labels.unwrap()["team"], "blue");
     assert_eq!(metadata.annotations.unwrap()["note"], "keep");
 }
 
-async fn spec(world: &World) -> LeaseSpec {
-    world.lease().await.unwrap().spec.unwrap()
+async fn spec(cluster: &Cluster) -> LeaseSpec {
+    cluster.lease().await.unwrap().spec.unwrap()
 }

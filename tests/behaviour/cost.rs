@@ -1,45 +1,46 @@
-//! What the lock costs the API server.
+//! The requests that the lock sends to the API server.
 
 use std::time::Duration;
 
 use kube_lease_lock::LeaseLock;
 use kube_lease_lock::testing::{LeaseServer, Verb};
 
-use crate::world::{D, World, acquire};
+use crate::cluster::{Cluster, LEASE_DURATION};
+use crate::fixture::acquire;
 
 on_both_servers!(
     a_free_lease_costs_one_read_and_one_write,
     the_same_lock_again_costs_one_write,
     a_renewal_costs_one_write,
     a_release_costs_one_write,
-    an_idle_waiter_costs_nothing_beyond_its_place_and_its_watch,
+    an_idle_waiter_costs_one_read_one_watch_and_one_ticket,
 );
 
-async fn a_free_lease_costs_one_read_and_one_write(world: World) {
-    let (lock, tap) = world.tapped_lock();
+async fn a_free_lease_costs_one_read_and_one_write(cluster: Cluster) {
+    let (lock, tap) = cluster.tapped_lock();
     let guard = acquire(&lock).await;
     assert_eq!(writes_and_reads(&tap.requests()), ["GET", "PUT"], "created");
     guard.release().await.unwrap();
 
-    let (lock, tap) = world.tapped_lock();
+    let (lock, tap) = cluster.tapped_lock();
     let _guard = acquire(&lock).await;
     assert_eq!(writes_and_reads(&tap.requests()), ["GET", "PATCH"], "claimed");
 }
 
-async fn the_same_lock_again_costs_one_write(world: World) {
-    let (lock, tap) = world.tapped_lock();
+async fn the_same_lock_again_costs_one_write(cluster: Cluster) {
+    let (lock, tap) = cluster.tapped_lock();
     acquire(&lock).await.release().await.unwrap();
     tap.requests();
     acquire(&lock).await.release().await.unwrap();
     assert_eq!(writes_and_reads(&tap.requests()), ["PATCH", "PATCH"], "claim and release");
 }
 
-async fn a_renewal_costs_one_write(world: World) {
-    let (lock, tap) = world.tapped_lock();
+async fn a_renewal_costs_one_write(cluster: Cluster) {
+    let (lock, tap) = cluster.tapped_lock();
     let _guard = acquire(&lock).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     tap.requests();
-    // Renewals are due every D / 3 = 1 s.
+    // The lock renews every second: three times in each lease duration.
     tokio::time::sleep(Duration::from_millis(3_500)).await;
     let renewals = tap.requests();
     assert!(renewals.iter().all(|request| request == "PATCH"), "{renewals:?}");
@@ -63,30 +64,30 @@ async fn locks_acquired_together_are_not_renewed_together() {
         busiest = busiest.max(renewals - before);
     }
     assert!((600..=800).contains(&renewals), "{renewals}");
-    // In half of all buckets 8 on average; all together it would be 200.
+    // Half of all buckets have 8 renewals on average. If all locks renewed together, one bucket would have 200.
     assert!(busiest <= 25, "{busiest} in {BUCKET:?}");
 }
 
-async fn a_release_costs_one_write(world: World) {
-    let (client, tap) = world.tap(world.client());
-    // No renewal is due for minutes.
-    let lock = world.builder(client).lease_duration(Duration::from_secs(600)).build().unwrap();
+async fn a_release_costs_one_write(cluster: Cluster) {
+    let (client, tap) = cluster.tap(cluster.client());
+    // So long that the lock does not renew during the test.
+    let lock = cluster.builder(client).lease_duration(Duration::from_secs(600)).build().unwrap();
     let guard = acquire(&lock).await;
     tap.requests();
     guard.release().await.unwrap();
     assert_eq!(writes_and_reads(&tap.requests()), ["PATCH"]);
 }
 
-async fn an_idle_waiter_costs_nothing_beyond_its_place_and_its_watch(world: World) {
-    let _guard = acquire(&world.lock()).await;
-    let (lock, tap) = world.tapped_lock();
+async fn an_idle_waiter_costs_one_read_one_watch_and_one_ticket(cluster: Cluster) {
+    let _guard = acquire(&cluster.lock()).await;
+    let (lock, tap) = cluster.tapped_lock();
     let waiting = tokio::spawn(async move { lock.acquire().await });
-    tokio::time::sleep(3 * D).await;
-    assert_eq!(tap.requests(), ["GET", "WATCH", "PATCH"], "one look, one watch, one place in the queue");
+    tokio::time::sleep(3 * LEASE_DURATION).await;
+    assert_eq!(tap.requests(), ["GET", "WATCH", "PATCH"], "one read, one watch, one ticket");
     waiting.abort();
 }
 
-/// Without the watch, which a holder opens as well.
+/// The requests without the watch, which a holder opens as well.
 fn writes_and_reads(requests: &[String]) -> Vec<&str> {
     requests.iter().map(String::as_str).filter(|request| *request != "WATCH").collect()
 }

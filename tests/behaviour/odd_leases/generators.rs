@@ -1,4 +1,4 @@
-//! What Leases and answers may look like at their oddest.
+//! Generators of odd Leases, and of replies that are no Lease.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -63,7 +63,7 @@ fn object<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     Value::Object(fields.collect::<Map<_, _>>())
 }
 
-/// Bytes that are no Lease, or not this one, or none that tells its version: no server would send them.
+/// Bytes that no server would send: no Lease, another Lease, or a Lease without a version.
 pub(crate) fn garbage() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..60),
@@ -97,7 +97,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A free Lease, but for one field that makes it worthless.
+/// A free Lease with one field that makes it invalid.
 fn spoiled() -> impl Strategy<Value = Value> {
     let flaw = select(vec![
         ("/metadata", vec![json!(null), json!([]), json!("x")]),

@@ -1,4 +1,4 @@
-//! Stepping down, stopping, dropping, shutting down: what is left behind.
+//! Stepping down, stopping, dropping, shutting down: the Lease is released, and the channel shows it.
 
 use std::time::Duration;
 
@@ -6,17 +6,18 @@ use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
 use kube_lease_lock::{AcquireError, Election, EndReason, ReleaseError};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{D, MOMENT, STAND_BACK, candidate, connect, ended, holder, led_by};
+use super::{AT_ONCE, STEP_DOWN_PAUSE, candidate, ended, leads};
+use crate::fixture::{LEASE_DURATION, connect, holder};
 
 #[tokio::test(start_paused = true)]
-async fn stepping_down_hands_over_even_to_those_that_poll() {
+async fn stepping_down_lets_even_a_polling_candidate_lead() {
     let server = LeaseServer::new();
-    let (_link, mut first) = candidate(&server);
-    let held = led_by(&mut first).await;
+    let mut first = candidate(&server);
+    let held = leads(&mut first).await;
     let (link, lock) = connect(&server);
     link.inject(Fault::status(403).on(Verb::Watch));
     let mut second = lock.elect().unwrap();
-    sleep(D).await;
+    sleep(LEASE_DURATION).await;
     let mut leadership = first.subscribe();
     leadership.mark_unchanged();
     first.step_down().await.unwrap();
@@ -26,43 +27,45 @@ async fn stepping_down_hands_over_even_to_those_that_poll() {
     assert!(leadership.borrow().is_none());
     ended(&mut first).await;
     let stepped_down = Instant::now();
-    led_by(&mut second).await;
-    assert!(stepped_down.elapsed() < STAND_BACK);
-    assert!(timeout(4 * D, first.changed()).await.is_err(), "it follows");
+    leads(&mut second).await;
+    assert!(stepped_down.elapsed() < STEP_DOWN_PAUSE);
+    assert!(timeout(4 * LEASE_DURATION, first.changed()).await.is_err(), "the first candidate should follow");
     second.step_down().await.unwrap();
-    led_by(&mut first).await;
+    leads(&mut first).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn stepping_down_alone_is_a_pause() {
+async fn a_sole_candidate_that_steps_down_leads_again_after_a_pause() {
     let server = LeaseServer::new();
-    let (link, mut election) = candidate(&server);
+    let (link, lock) = connect(&server);
+    let mut election = lock.elect().unwrap();
     election.step_down().await.unwrap();
-    led_by(&mut election).await;
+    leads(&mut election).await;
     link.inject(Fault::delay_after(Duration::from_secs(2)).on(Verb::Apply).times(1));
     let asked = Instant::now();
     let stepped_down = election.step_down();
-    // Given up on the way, it goes on.
-    assert!(timeout(MOMENT, stepped_down).await.is_err());
+    // The step down goes on after its future has been dropped.
+    assert!(timeout(AT_ONCE, stepped_down).await.is_err());
     ended(&mut election).await;
     election.step_down().await.unwrap();
-    led_by(&mut election).await;
+    leads(&mut election).await;
     let paused = asked.elapsed();
-    let earliest = Duration::from_secs(2) + STAND_BACK; // after the release
-    assert!(paused >= earliest && paused <= earliest + MOMENT, "{paused:?}");
+    let earliest = Duration::from_secs(2) + STEP_DOWN_PAUSE; // after the release
+    assert!(paused >= earliest && paused <= earliest + AT_ONCE, "{paused:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_and_stepping_down_tell_how_the_release_went() {
+async fn stopping_and_stepping_down_report_the_outcome_of_the_release() {
     let server = LeaseServer::new();
-    let (link, mut election) = candidate(&server);
-    led_by(&mut election).await;
+    let (link, lock) = connect(&server);
+    let mut election = lock.elect().unwrap();
+    leads(&mut election).await;
     let leadership = election.subscribe();
     link.inject(Fault::hang());
     assert!(matches!(election.step_down().await, Err(ReleaseError::Unconfirmed { .. })));
     ended(&mut election).await;
     link.heal();
-    led_by(&mut election).await;
+    leads(&mut election).await;
     link.inject(Fault::hang());
     assert!(matches!(election.stop().await, Err(ReleaseError::Unconfirmed { .. })));
     assert!(leadership.has_changed().is_err() && leadership.borrow().is_none());
@@ -71,8 +74,8 @@ async fn stopping_and_stepping_down_tell_how_the_release_went() {
 #[tokio::test(start_paused = true)]
 async fn a_stopped_election_has_released_and_closes_its_channel() {
     let server = LeaseServer::new();
-    let (_link, mut election) = candidate(&server);
-    let held = led_by(&mut election).await;
+    let mut election = candidate(&server);
+    let held = leads(&mut election).await;
     let mut leadership = election.subscribe();
     leadership.mark_unchanged();
     election.stop().await.unwrap();
@@ -81,8 +84,8 @@ async fn a_stopped_election_has_released_and_closes_its_channel() {
     leadership.changed().await.unwrap();
     assert!(leadership.borrow_and_update().is_none());
     assert!(leadership.changed().await.is_err(), "closed");
-    sleep(4 * D).await;
-    assert_eq!(holder(&server), None, "it stands no more");
+    sleep(4 * LEASE_DURATION).await;
+    assert_eq!(holder(&server), None, "a stopped election should not acquire again");
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,11 +94,11 @@ async fn an_election_stopped_before_it_leads_leaves_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_election_fires_at_once_and_shutdown_waits_for_its_release() {
+async fn a_dropped_election_cancels_its_token_and_shutdown_waits_for_its_release() {
     let server = LeaseServer::new();
     let (link, lock) = connect(&server);
     let mut election = lock.elect().unwrap();
-    let held = led_by(&mut election).await;
+    let held = leads(&mut election).await;
     let leadership = election.subscribe();
     link.inject(Fault::delay_before(Duration::from_secs(2)).on(Verb::Apply));
     std::thread::spawn(move || drop(election)).join().unwrap();
@@ -115,10 +118,10 @@ async fn an_election_dropped_on_another_thread_leaves_nothing_behind() {
     for after in 0..300 {
         let server = LeaseServer::new();
         let (link, lock) = connect(&server);
-        // Whoever does not wait for the release finds the Lease held.
+        // A shutdown that does not wait for the release leaves the Lease held.
         link.inject(Fault::delay_before(Duration::from_millis(5)).on(Verb::Apply));
         let election = lock.elect().unwrap();
-        // Anywhere between the claim and the taking of the office.
+        // The drop comes at any point between the claim and the start of the leadership.
         while after % 5 != 0 && link.count(Verb::Update) == 0 {
             std::hint::spin_loop();
         }
@@ -127,21 +130,22 @@ async fn an_election_dropped_on_another_thread_leaves_nothing_behind() {
         }
         drop(election);
         lock.shutdown().await.unwrap();
-        assert_eq!(holder(&server), None, "dropped after {after} turns");
+        assert_eq!(holder(&server), None, "dropped after {after} yields");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_follower_stops_waiting() {
     let server = LeaseServer::new();
-    let (_link, mut leader) = candidate(&server);
-    led_by(&mut leader).await;
-    let (link, follower) = candidate(&server);
-    sleep(MOMENT).await;
+    let mut leader = candidate(&server);
+    leads(&mut leader).await;
+    let (link, lock) = connect(&server);
+    let follower = lock.elect().unwrap();
+    sleep(AT_ONCE).await;
     assert_eq!(link.open_watches(), 1);
     let leadership = follower.subscribe();
     drop(follower);
-    sleep(MOMENT).await;
+    sleep(AT_ONCE).await;
     assert_eq!(link.open_watches(), 0);
     assert!(leadership.has_changed().is_err(), "closed");
 }
@@ -151,22 +155,22 @@ async fn shutdown_ends_an_election_that_does_not_lead_and_leaves_a_leader_alone(
     let server = LeaseServer::new();
     let (_link, leading) = connect(&server);
     let mut leader = leading.elect().unwrap();
-    led_by(&mut leader).await;
+    leads(&mut leader).await;
     let (_link, following) = connect(&server);
     let mut follower = following.elect().unwrap();
-    sleep(MOMENT).await;
+    sleep(AT_ONCE).await;
     following.shutdown().await.unwrap();
-    let changed = timeout(MOMENT, follower.changed()).await.unwrap();
+    let changed = timeout(AT_ONCE, follower.changed()).await.unwrap();
     assert!(matches!(changed, Err(AcquireError::ShutDown(_))), "{changed:?}");
     assert!(matches!(follower.last_error(), Some(AcquireError::ShutDown(_))));
     assert!(matches!(following.elect(), Err(AcquireError::ShutDown(_))));
 
     leading.shutdown().await.unwrap();
-    sleep(4 * D).await;
-    assert!(leader.is_leader(), "as with a guard");
+    sleep(4 * LEASE_DURATION).await;
+    assert!(leader.is_leader(), "shutdown should not end a leadership, as it does not end a guard");
     leader.step_down().await.unwrap();
     ended(&mut leader).await;
-    let changed = timeout(MOMENT, leader.changed()).await.unwrap();
+    let changed = timeout(AT_ONCE, leader.changed()).await.unwrap();
     assert!(matches!(changed, Err(AcquireError::ShutDown(_))), "{changed:?}");
 }
 
@@ -179,7 +183,7 @@ fn an_election_ends_with_its_runtime() {
     let (lock, mut election, held) = first.block_on(async {
         let (_link, lock) = connect(&server);
         let mut election = lock.elect().unwrap();
-        let held = led_by(&mut election).await;
+        let held = leads(&mut election).await;
         (lock, election, held)
     });
     drop(first);
@@ -194,46 +198,46 @@ fn an_election_ends_with_its_runtime() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_leader_hands_on_to_nobody_is_given_back_whenever_the_election_ends() {
-    let given_back = async |before, after| {
+async fn a_hold_handed_off_to_nobody_is_released_whenever_the_election_ends() {
+    let released = async |before, after| {
         let server = LeaseServer::new();
         let (_link, lock) = connect(&server);
         let mut election = lock.elect().unwrap();
-        led_by(&mut election).await;
+        leads(&mut election).await;
         let mut waiting = Box::pin(lock.acquire());
-        assert!(timeout(MOMENT, &mut waiting).await.is_err());
+        assert!(timeout(AT_ONCE, &mut waiting).await.is_err());
         election.step_down().await.unwrap();
-        turns(before).await;
+        yield_times(before).await;
         drop(waiting);
-        turns(after).await;
+        yield_times(after).await;
         drop(election);
-        sleep(MOMENT).await;
-        assert_eq!(holder(&server), None, "given up after {before} turns, ended after {after} more");
+        sleep(AT_ONCE).await;
+        assert_eq!(holder(&server), None, "given up after {before} yields, ended after {after} more");
     };
-    // On a task: the test itself would have its turn after all tasks have had theirs.
+    // In a task, because the runtime polls the test itself only after all tasks.
     let any_time = async move {
         for moment in 0..16 {
-            given_back(moment / 4, moment % 4).await;
+            released(moment / 4, moment % 4).await;
         }
     };
     tokio::spawn(any_time).await.unwrap();
 }
 
-/// However soon an election is ended.
+/// Ends an election after each number of yields.
 async fn leaves_nothing_behind(end: impl AsyncFn(Election)) {
     for after in 0..40 {
         let server = LeaseServer::new();
         let (_link, lock) = connect(&server);
         let election = lock.elect().unwrap();
-        turns(after).await;
+        yield_times(after).await;
         end(election).await;
         lock.shutdown().await.unwrap();
-        assert_eq!(holder(&server), None, "ended after {after} turns");
+        assert_eq!(holder(&server), None, "ended after {after} yields");
     }
 }
 
-/// Lets all others have so many turns.
-async fn turns(count: u32) {
+/// Lets all other tasks run this many times.
+async fn yield_times(count: u32) {
     for _ in 0..count {
         tokio::task::yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! An API server whose answers are tampered with.
+//! An API server whose replies are changed on their way to the lock.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -7,51 +7,50 @@ use std::task::{Context, Poll};
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::coordination::v1::LeaseSpec;
 use kube::Client;
 use kube::client::Body;
 use kube_lease_lock::LeaseLock;
 use kube_lease_lock::testing::{LeaseServer, Link};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-const NAME: &str = "a-lock";
+use crate::fixture::{NAME, NAMESPACE, put_lease};
 
-/// What the answers look like.
+/// How the replies are changed.
 #[derive(Clone)]
-pub(crate) enum Mask {
+pub(crate) enum Tampering {
     None,
-    /// The Lease as it was first shows this spec, and this metadata besides its own.
-    Of(Value),
-    /// Every answer is this; the server is not asked.
+    /// Reads of the first version of the Lease return this spec, and this metadata besides its own.
+    Reads(Value),
+    /// Every reply is this. No request reaches the server.
     Garbage(Vec<u8>),
-    /// Every watch tells this, and ends or stays open.
-    GarbageWatch {
+    /// Every watch sends this, and ends or stays open.
+    Watch {
         garbage: Vec<u8>,
         ends: bool,
     },
 }
 
-/// One Lease, and a lock that is lied to.
-pub(crate) struct World {
+/// A server with one Lease, and a lock that receives changed replies.
+pub(crate) struct TamperedServer {
     server: LeaseServer,
     pub(crate) link: Link,
     pub(crate) lock: LeaseLock,
-    mask: Arc<Mutex<Mask>>,
+    tampering: Arc<Mutex<Tampering>>,
     writes: Arc<Mutex<usize>>,
 }
 
-impl World {
+impl TamperedServer {
     pub(crate) fn new(spec: &Value) -> Self {
         let server = LeaseServer::new();
-        let lease = json!({ "metadata": { "name": NAME, "namespace": "default" }, "spec": spec });
-        let lease: Lease = server.put(serde_json::from_value(lease).unwrap());
-        let version = lease.metadata.resource_version.unwrap();
+        let version = put_lease(&server, spec).metadata.resource_version.unwrap();
         let link = server.connect();
-        let mask = Arc::new(Mutex::new(Mask::None));
+        let tampering = Arc::new(Mutex::new(Tampering::None));
         let writes = Arc::new(Mutex::new(0));
-        let (client, worn, counter) = (link.client(), mask.clone(), writes.clone());
+        let (client, current, counter) = (link.client(), tampering.clone(), writes.clone());
         let service = tower::service_fn(move |request: Request<Body>| {
-            let (client, mask, version) = (client.clone(), worn.lock().unwrap().clone(), version.clone());
+            let (client, tampering, version) =
+                (client.clone(), current.lock().unwrap().clone(), version.clone());
             let joins = request
                 .headers()
                 .get(CONTENT_TYPE)
@@ -60,10 +59,10 @@ impl World {
                 *counter.lock().unwrap() += 1;
             }
             async move {
-                match mask {
-                    Mask::Garbage(garbage) => return Ok(Response::new(Reply::whole(garbage))),
-                    // A disguised Lease stays as it is until it is claimed.
-                    Mask::Of(_) if joins => {
+                match tampering {
+                    Tampering::Garbage(garbage) => return Ok(Response::new(Reply::whole(garbage))),
+                    // The Lease stays at its first version until it is claimed: nobody joins its queue.
+                    Tampering::Reads(_) if joins => {
                         let mut refused = Response::new(Reply::whole(Vec::new()));
                         *refused.status_mut() = StatusCode::CONFLICT;
                         return Ok(refused);
@@ -72,37 +71,39 @@ impl World {
                 }
                 let reads = request.method() == Method::GET;
                 let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
-                let answer = client.send(request).await?;
-                let ok = answer.status().is_success();
-                Ok::<_, kube::Error>(match mask {
-                    Mask::Of(odd) if ok && reads && !watches => dress(answer, &odd, &version).await,
-                    Mask::GarbageWatch { garbage, ends } if ok && watches => {
+                let reply = client.send(request).await?;
+                let ok = reply.status().is_success();
+                Ok::<_, kube::Error>(match tampering {
+                    Tampering::Reads(odd) if ok && reads && !watches => {
+                        replace_fields(reply, &odd, &version).await
+                    }
+                    Tampering::Watch { garbage, ends } if ok && watches => {
                         Response::new(Reply::line(&garbage, ends))
                     }
-                    _ => answer.map(|body| Reply::Real(Box::pin(body))),
+                    _ => reply.map(|body| Reply::Real(Box::pin(body))),
                 })
             }
         });
-        let lock = LeaseLock::builder(Client::new(service, "default"), NAME).rng_seed(7).build().unwrap();
-        Self { server, link, lock, mask, writes }
+        let lock = LeaseLock::builder(Client::new(service, NAMESPACE), NAME).rng_seed(7).build().unwrap();
+        Self { server, link, lock, tampering, writes }
     }
 
-    pub(crate) fn wear(&self, mask: Mask) {
-        *self.mask.lock().unwrap() = mask;
+    pub(crate) fn tamper(&self, tampering: Tampering) {
+        *self.tampering.lock().unwrap() = tampering;
     }
 
-    /// How many writes were sent, other than those that take a place in the queue.
+    /// The number of writes that were sent, other than those that join the queue.
     pub(crate) fn writes(&self) -> usize {
         *self.writes.lock().unwrap()
     }
 
     pub(crate) fn edit(&self, edit: impl FnOnce(&mut LeaseSpec)) {
-        self.server.edit("default", NAME, |lease| edit(lease.spec.as_mut().unwrap()));
+        self.server.edit(NAMESPACE, NAME, |lease| edit(lease.spec.as_mut().unwrap()));
     }
 }
 
-async fn dress(answer: Response<Body>, odd: &Value, version: &str) -> Response<Reply> {
-    let body = answer.into_body().collect_bytes().await.unwrap();
+async fn replace_fields(reply: Response<Body>, odd: &Value, version: &str) -> Response<Reply> {
+    let body = reply.into_body().collect_bytes().await.unwrap();
     let mut lease: Value = serde_json::from_slice(&body).unwrap();
     if lease["metadata"]["resourceVersion"] == version {
         lease["spec"] = odd["spec"].clone();
@@ -113,7 +114,7 @@ async fn dress(answer: Response<Body>, odd: &Value, version: &str) -> Response<R
     Response::new(Reply::whole(lease.to_string().into_bytes()))
 }
 
-/// An answer's body, real or made up.
+/// The body of a reply, real or made up.
 enum Reply {
     Real(Pin<Box<Body>>),
     MadeUp { text: Option<Vec<u8>>, ends: bool },

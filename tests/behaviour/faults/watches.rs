@@ -1,0 +1,94 @@
+//! Watches that fail, or that tell nothing.
+
+use std::time::Duration;
+
+use kube_lease_lock::testing::{Fault, Link, Verb};
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::fixture::{
+    Fixture, LEASE_DURATION, NAME, NAMESPACE, acquire, put_lease, set_holder, spawn_acquire,
+};
+
+#[tokio::test(start_paused = true)]
+async fn no_wake_up_is_lost_when_the_watch_fails() {
+    type WatchFailure = (&'static str, fn(&Link), Duration);
+    let seconds = Duration::from_secs;
+    let failures: [WatchFailure; 6] = [
+        // Only its silence shows that a connection is dead.
+        ("muted", Link::mute_watches, LEASE_DURATION),
+        ("events dropped", |link| link.inject(Fault::drop_events().on(Verb::Watch)), LEASE_DURATION),
+        ("ended", Link::end_watches, seconds(1)),
+        ("reset", Link::reset_watches, seconds(1)),
+        (
+            "gone",
+            |link| {
+                link.inject(Fault::status(410).on(Verb::Watch));
+                link.end_watches();
+            },
+            seconds(2),
+        ),
+        (
+            "hanging",
+            |link| {
+                link.inject(Fault::hang().on(Verb::Watch));
+                link.end_watches();
+            },
+            // One request timeout, and a pause.
+            seconds(5),
+        ),
+    ];
+    for (name, fail, bound) in failures {
+        let fixture = Fixture::new();
+        let guard = acquire(&fixture.other_lock()).await;
+        let waiting = spawn_acquire(&fixture.lock);
+        sleep(Duration::from_secs(7)).await;
+        fail(&fixture.link);
+        sleep(Duration::from_secs(7)).await;
+        guard.release().await.unwrap();
+        let acquired = timeout(bound, waiting).await;
+        acquired.unwrap_or_else(|_| panic!("{name}: not acquired in time")).unwrap().release().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_into_the_future_does_not_hide_a_release() {
+    let fixture = Fixture::new();
+    put_lease(&fixture.server, &json!({ "holderIdentity": "them", "leaseDurationSeconds": 1_000_000_000 }));
+    let backup = fixture.server.revision();
+    for transitions in 0..100 {
+        fixture.server.edit(NAMESPACE, NAME, |lease| {
+            lease.spec.as_mut().unwrap().lease_transitions = Some(transitions);
+        });
+    }
+    // The waiter reads the Lease. While its watch is under way, the server is restored from a backup: its revisions
+    // start over, and the watch starts at a revision 100 ahead of them.
+    fixture.link.inject(Fault::delay_before(Duration::from_secs(2)).on(Verb::Watch).times(1));
+    let waiting = spawn_acquire(&fixture.lock);
+    sleep(Duration::from_secs(1)).await;
+    fixture.server.restore(backup);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(
+        fixture.link.open_watches(),
+        1,
+        "the watch is open, and sees nothing of the next 100 revisions"
+    );
+    assert!(!waiting.is_finished(), "the Lease is held");
+    set_holder(&fixture.server, "");
+    let acquired = timeout(Duration::from_secs(60), waiting).await;
+    drop(acquired.expect("the waiter should have stopped trusting its watch by now").unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_whose_watch_died_opens_a_new_one() {
+    let fixture = Fixture::new();
+    let guard = fixture.lock.acquire().await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    fixture.link.mute_watches();
+    // The renewals at 5 s and 10 s show that the watch is dead.
+    sleep(Duration::from_millis(10_500)).await;
+    let taken = Instant::now();
+    set_holder(&fixture.server, "them");
+    guard.lost().await;
+    assert!(taken.elapsed() < Duration::from_millis(100), "after {:?}", taken.elapsed());
+}

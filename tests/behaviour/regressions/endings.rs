@@ -1,0 +1,73 @@
+//! The ends of an acquisition: a release, a shutdown, the end of the runtime.
+
+use std::time::Duration;
+
+use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
+use kube_lease_lock::{LossReason, ReleaseError};
+use tokio::time::{sleep, timeout};
+
+use crate::fixture::{connect, create_free_lease, holder};
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_an_acquire_whose_claim_is_on_the_wire() {
+    let server = LeaseServer::new();
+    create_free_lease(&server).await;
+    let (link, lock) = connect(&server);
+    link.inject(Fault::delay_after(Duration::from_secs(2)).on(Verb::Apply).times(1));
+    let waiting = tokio::spawn({
+        let lock = lock.clone();
+        async move { lock.acquire().await.map(drop) }
+    });
+    sleep(Duration::from_secs(1)).await;
+    lock.shutdown().await.unwrap();
+    assert_eq!(holder(&server), None, "shutdown returned while the Lease was held");
+    let _ = waiting.await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_a_guard_that_was_won_but_not_delivered() {
+    let server = LeaseServer::new();
+    let (_link, lock) = connect(&server);
+    let mut acquiring = Box::pin(lock.acquire());
+    assert!(timeout(Duration::ZERO, &mut acquiring).await.is_err(), "it was polled once");
+    sleep(Duration::from_secs(1)).await; // won in the background by now
+    assert!(holder(&server).is_some());
+    tokio::join!(lock.shutdown(), acquiring).0.unwrap();
+    assert_eq!(holder(&server), None, "shutdown returned while the Lease was held");
+}
+
+#[test]
+fn a_release_ended_by_its_runtime_is_not_reported_as_done() {
+    let server = LeaseServer::new();
+    let first = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let second = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (link, guard) = first.block_on(async {
+        let (link, lock) = connect(&server);
+        (link, lock.acquire().await.unwrap())
+    });
+    link.inject(Fault::hang());
+    let release = guard.release();
+    std::thread::sleep(Duration::from_millis(200));
+    first.shutdown_background();
+    let error =
+        second.block_on(async { timeout(Duration::from_secs(5), release).await.unwrap() }).unwrap_err();
+    let reported = matches!(
+        error,
+        ReleaseError::Unconfirmed { .. } | ReleaseError::Lost { reason: LossReason::TaskEnded, .. }
+    );
+    assert!(reported, "{error:?}");
+}
+
+/// In real time, and with worker threads: the background task and the caller run at the same time.
+#[test]
+fn the_lock_is_free_as_soon_as_a_release_has_returned() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (_link, lock) = connect(&LeaseServer::new());
+        for round in 0..2_000 {
+            let acquired = lock.try_acquire().await;
+            let guard = acquired.unwrap_or_else(|error| panic!("in round {round}: {error}"));
+            guard.release().await.unwrap();
+        }
+    });
+}

@@ -1,0 +1,7 @@
+//! Defects that were found in the lock and repaired: each test fails if its defect comes back.
+
+mod claims;
+mod endings;
+mod panics;
+mod request_rate;
+mod watches;
