@@ -202,10 +202,10 @@ impl LockCore {
         &self.closing
     }
 
-    /// The context of a new acquisition.
-    fn context(&self) -> Context {
+    /// The context of a new acquisition. Boxed, because thousands of tasks may wait with one each.
+    fn context(&self) -> Box<Context> {
         let me = identity::generate(&self.settings.identity, self.random.nonce());
-        Context {
+        Box::new(Context {
             client: self.client.clone(),
             clock: self.clock.clone(),
             timings: self.settings.timings,
@@ -214,7 +214,7 @@ impl LockCore {
             rng: self.fork_rng(),
             progress: self.progress.clone(),
             fifo: self.fifo.clone(),
-        }
+        })
     }
 }
 

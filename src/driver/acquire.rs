@@ -266,11 +266,14 @@ impl AcquireDriver<'_> {
             jittered(POLL_INTERVAL, &mut context.rng)
         };
         let read_at = until.min(self.last_news + limit);
+        let reopen_at =
+            Some(memory.watcher.retry_at()).filter(|at| !memory.watcher.is_open() && *at > context.now());
+        let wake = [join_at, reopen_at].into_iter().flatten().fold(read_at, Instant::min);
         tokio::select! {
             biased;
             event = memory.watcher.next() => self.watched(event),
             joined = &mut self.joining => self.joined(joined),
-            () = context.clock.sleep_until(join_at.unwrap_or(read_at).min(read_at)) => {
+            () = context.clock.sleep_until(wake) => {
                 let now = context.now();
                 if read_at <= now {
                     self.silence_checked = true;

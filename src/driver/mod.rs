@@ -53,7 +53,7 @@ struct Ended {
 /// Runs one acquisition from its place in the FIFO to the end of its hold.
 pub(crate) async fn run(
     admission: Admission<Memory>,
-    context: Context,
+    context: Box<Context>,
     mode: Mode,
     acquired: Acquired,
     mut stop: oneshot::Receiver<StopRequest>,

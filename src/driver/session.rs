@@ -28,7 +28,7 @@ pub(crate) struct Context {
 
 /// The context, and the memory: this task is the one of its process that acquires or holds the Lease.
 pub(crate) struct Session {
-    pub context: Context,
+    pub context: Box<Context>,
     pub memory: OwnedMutexGuard<Memory>,
 }
 
@@ -47,7 +47,7 @@ impl Session {
     /// The machine of this acquisition. It goes on from what the previous acquisition left.
     pub(super) fn acquire_state(&mut self) -> AcquireState {
         let carryover = std::mem::take(&mut self.memory.carryover);
-        let Context { me, timings, .. } = &self.context;
+        let Context { me, timings, .. } = &*self.context;
         AcquireState::new(me.clone(), self.memory.queue_policy.ticket(), *timings, carryover)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kube_lease_lock::LeaseLock;
 use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -40,4 +41,44 @@ async fn a_watch_that_died_before_the_claim_is_replaced_soon_after_it() {
     sleep(Duration::from_secs(2)).await;
     set_holder(&server, "them");
     timeout(Duration::from_millis(100), guard.token().cancelled()).await.expect("a deaf holder");
+}
+
+/// How long an acquisition waits if another client takes the Lease at its start and releases it after 300 ms.
+async fn wait_for_another_holder(server: &LeaseServer, lock: &LeaseLock) -> Duration {
+    set_holder(server, "another");
+    let (acquiring, started) = (lock.clone(), Instant::now());
+    let acquired = tokio::spawn(async move { acquiring.acquire().await });
+    sleep(Duration::from_millis(300)).await;
+    set_holder(server, "");
+    let guard = acquired.await.unwrap().unwrap();
+    drop(guard);
+    started.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_breaks_just_before_a_release_does_not_delay_the_next_acquisition() {
+    let server = LeaseServer::new();
+    let (link, lock) = connect(&server);
+    let guard = lock.acquire().await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    link.reset_watches();
+    sleep(Duration::from_millis(5)).await;
+    guard.release().await.unwrap();
+    let waited = wait_for_another_holder(&server, &lock).await;
+    assert!(waited < Duration::from_millis(500), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_breaks_during_a_release_does_not_delay_the_next_acquisition() {
+    let server = LeaseServer::new();
+    let (link, lock) = connect(&server);
+    let guard = lock.acquire().await.unwrap();
+    sleep(Duration::from_secs(2)).await;
+    link.inject(Fault::delay_before(Duration::from_secs(1)).on(Verb::Apply).times(1));
+    let release = tokio::spawn(guard.release());
+    sleep(Duration::from_millis(500)).await;
+    link.reset_watches();
+    release.await.unwrap().unwrap();
+    let waited = wait_for_another_holder(&server, &lock).await;
+    assert!(waited < Duration::from_millis(500), "{waited:?}");
 }
