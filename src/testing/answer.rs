@@ -1,15 +1,11 @@
 //! The server's answers, on their way to HTTP.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use futures::{
-    StreamExt,
-    stream::{self, BoxStream},
-};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use http::{HeaderName, HeaderValue, Response, header};
 use http_body::{Body, Frame};
 use serde_json::Value;

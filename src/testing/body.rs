@@ -2,11 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    request::Call,
-    schema,
-    status::{self, API_VERSION, Failure},
-};
+use super::request::Call;
+use super::schema;
+use super::status::{self, API_VERSION, Failure};
 
 /// Another version in which the real server knows Leases.
 const OTHER_VERSION: &str = "coordination.k8s.io/v1beta1";

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{
-    answer::Answer,
-    clock, options,
-    request::Call,
-    save::Target,
-    status::{self, Failure},
-    store::State,
-};
+use super::answer::Answer;
+use super::clock;
+use super::options;
+use super::request::Call;
+use super::save::Target;
+use super::status::{self, Failure};
+use super::store::State;
 
 /// Deletes what is there, or marks it for those who want to be waited for.
 pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Answer, Failure> {

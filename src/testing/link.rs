@@ -1,30 +1,25 @@
 //! One client's way to the server.
 
-use std::{
-    fmt,
-    future::pending,
-    io::{self, ErrorKind},
-    sync::{Arc, Mutex},
-};
+use std::fmt;
+use std::future::pending;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex};
 
 use http::Response;
-use kube::{Client, client::Body};
-use tokio::{
-    sync::{oneshot, watch},
-    time::sleep,
-};
+use kube::Client;
+use kube::client::Body;
+use tokio::sync::{oneshot, watch};
+use tokio::time::sleep;
 use tower::BoxError;
 
-use super::{
-    answer::{Answer, ReplyBody},
-    fault::{Effect, Fault, Faults, Struck},
-    log::{Log, Request, Verb},
-    request::Call,
-    serve::serve,
-    status::{self, Failure},
-    store::{Store, lock},
-    watch::Fate,
-};
+use super::answer::{Answer, ReplyBody};
+use super::fault::{Effect, Fault, Faults, Struck};
+use super::log::{Log, Request, Verb};
+use super::request::Call;
+use super::serve::serve;
+use super::status::{self, Failure};
+use super::store::{Store, lock};
+use super::watch::Fate;
 
 /// One client's connection to a [`LeaseServer`](super::LeaseServer): the faults and the request log belong to it
 /// alone.

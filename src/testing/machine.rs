@@ -1,10 +1,8 @@
 //! A machine of the test's own: its clock runs as fast as the test wants, and it can stand still.
 
-use std::{
-    sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::store::lock;
 use crate::clock;
@@ -117,7 +115,8 @@ mod tests {
     use tokio::time::{Instant, sleep};
 
     use super::*;
-    use crate::{clock::Clock, protocol::WallTime};
+    use crate::clock::Clock;
+    use crate::protocol::WallTime;
 
     #[tokio::test(start_paused = true)]
     async fn a_fast_clock_is_ahead_and_its_timers_early() {

@@ -70,10 +70,8 @@ mod validate;
 mod watch;
 mod write;
 
-pub use self::{
-    fault::Fault,
-    link::Link,
-    log::{Request, Verb},
-    machine::Machine,
-    server::LeaseServer,
-};
+pub use fault::Fault;
+pub use link::Link;
+pub use log::{Request, Verb};
+pub use machine::Machine;
+pub use server::LeaseServer;

@@ -2,11 +2,9 @@
 
 use serde_json::Value;
 
-use super::{
-    log::Verb,
-    request::Call,
-    status::{self, Failure, FieldError},
-};
+use super::log::Verb;
+use super::request::Call;
+use super::status::{self, Failure, FieldError};
 
 const LONGEST_MANAGER: usize = 128;
 const MATCH: &str = "resourceVersionMatch";

@@ -2,16 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    answer::Answer,
-    body::{check_type, own_name, own_namespace, warnings},
-    ownership,
-    request::Call,
-    save::{Target, save},
-    schema::{self, Mismatch},
-    status::{self, API_VERSION, Failure, FieldError},
-    store::State,
-};
+use super::answer::Answer;
+use super::body::{check_type, own_name, own_namespace, warnings};
+use super::ownership;
+use super::request::Call;
+use super::save::{Target, save};
+use super::schema::{self, Mismatch};
+use super::status::{self, API_VERSION, Failure, FieldError};
+use super::store::State;
 
 /// Server-Side Apply, which creates what is missing.
 pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Answer, Failure> {

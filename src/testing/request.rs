@@ -1,14 +1,13 @@
 //! An HTTP request as the API understands it.
 
-use http::{Method, header, request::Parts};
+use http::request::Parts;
+use http::{Method, header};
 use serde_json::{Value, json};
 
-use super::{
-    answer::Answer,
-    log::Verb,
-    status::{self, Failure},
-    unsupported,
-};
+use super::answer::Answer;
+use super::log::Verb;
+use super::status::{self, Failure};
+use super::unsupported;
 
 const GROUP: &str = "/apis/coordination.k8s.io/";
 const APPLY: &str = "application/apply-patch+yaml";

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{
-    answer::Answer,
-    clock,
-    request::{Call, parse_version},
-    status::{self, Failure, FieldError, KIND, RESOURCE},
-    store::{Phase, State},
-    validate,
-};
+use super::answer::Answer;
+use super::clock;
+use super::request::{Call, parse_version};
+use super::status::{self, Failure, FieldError, KIND, RESOURCE};
+use super::store::{Phase, State};
+use super::validate;
 
 /// Which Lease is meant, and whether in earnest.
 pub(crate) struct Target {

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{status::API_VERSION, time};
+use super::status::API_VERSION;
+use super::time;
 
 /// A Lease as the server stores it, and the paths of the fields it did not know.
 pub(crate) struct Decoded {

@@ -2,12 +2,10 @@
 
 use serde_json::Value;
 
-use super::{
-    request::Call,
-    status::{self, Failure},
-    store::Key,
-    validate,
-};
+use super::request::Call;
+use super::status::{self, Failure};
+use super::store::Key;
+use super::validate;
 
 /// The namespace, field and label selectors of one call.
 #[derive(Debug)]

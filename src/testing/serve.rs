@@ -2,18 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    answer::Answer,
-    link::Link,
-    log::Verb,
-    options,
-    request::Call,
-    selector::Selector,
-    status::{self, API_VERSION, Failure},
-    store::State,
-    unsupported, watch,
-    write::write,
-};
+use super::answer::Answer;
+use super::link::Link;
+use super::log::Verb;
+use super::options;
+use super::request::Call;
+use super::selector::Selector;
+use super::status::{self, API_VERSION, Failure};
+use super::store::State;
+use super::unsupported;
+use super::watch;
+use super::write::write;
 
 /// Answers one call, at once.
 pub(crate) fn serve(link: &Link, call: &Call) -> Answer {

@@ -1,17 +1,16 @@
 //! The server, as its administrator sees it.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
 
-use super::{
-    clock,
-    link::Link,
-    ownership,
-    status::API_VERSION,
-    store::{Key, Phase, State, Store},
-};
+use super::clock;
+use super::link::Link;
+use super::ownership;
+use super::status::API_VERSION;
+use super::store::{Key, Phase, State, Store};
 
 /// Who writes what the administrator writes, in `managedFields`.
 const ADMINISTRATOR: &str = "administrator";

@@ -1,12 +1,11 @@
 //! The state behind the server, as etcd holds it: objects, one revision counter, and the history of changes.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::Value;
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// How many changes a watch may lag behind, as in the watch cache of the real server.
 const HISTORY: usize = 10_000;

@@ -1,6 +1,7 @@
 //! Times in objects, as Go reads them.
 
-use k8s_openapi::jiff::{Timestamp, civil::DateTime};
+use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::civil::DateTime;
 
 /// How the real server writes the parts of a time.
 const SECONDS: &str = "2006-01-02T15:04:05";

@@ -2,11 +2,9 @@
 
 use http::Method;
 
-use super::{
-    request::Call,
-    status::{self, Failure},
-    store::State,
-};
+use super::request::Call;
+use super::status::{self, Failure};
+use super::store::State;
 
 const PATCHES: [&str; 2] = ["application/json-patch+json", "application/strategic-merge-patch+json"];
 

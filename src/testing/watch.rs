@@ -1,27 +1,26 @@
 //! Watches: the stream of changes that a client follows.
 
-use std::{collections::VecDeque, fmt, future::pending, io, sync::Arc, time::Duration};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream;
 use serde_json::{Value, json};
-use tokio::{
-    sync::{
-        mpsc::{self, UnboundedSender},
-        watch::Receiver,
-    },
-    time::{Instant, sleep_until},
-};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, sleep_until};
 
-use super::{
-    answer::Answer,
-    fault::Effect,
-    link::Link,
-    options,
-    request::Call,
-    selector::Selector,
-    status::{self, API_VERSION, Failure},
-    store::{Change, Head, State, Store, TooOld},
-};
+use super::answer::Answer;
+use super::fault::Effect;
+use super::link::Link;
+use super::options;
+use super::request::Call;
+use super::selector::Selector;
+use super::status::{self, API_VERSION, Failure};
+use super::store::{Change, Head, State, Store, TooOld};
 
 const BOOKMARKS: Duration = Duration::from_secs(60);
 /// The real server picks at random between 30 and 60 minutes.

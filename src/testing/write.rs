@@ -2,19 +2,18 @@
 
 use serde_json::Value;
 
-use super::{
-    answer::Answer,
-    body::{decode, own_name, own_namespace},
-    delete::delete,
-    log::Verb,
-    options, ownership,
-    patch::{apply, patch},
-    request::{Call, parse_version},
-    save::{Target, insert, may_create, save},
-    status::{self, Failure},
-    store::State,
-    unsupported,
-};
+use super::answer::Answer;
+use super::body::{decode, own_name, own_namespace};
+use super::delete::delete;
+use super::log::Verb;
+use super::options;
+use super::ownership;
+use super::patch::{apply, patch};
+use super::request::{Call, parse_version};
+use super::save::{Target, insert, may_create, save};
+use super::status::{self, Failure};
+use super::store::State;
+use super::unsupported;
 
 /// Carries out a write.
 pub(crate) fn write(state: &mut State, call: &Call) -> Result<Answer, Failure> {

@@ -3,10 +3,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::{
-    pair::compare,
-    request::{apply, delete, get, held, lease, merge, named, post, put},
-};
+use crate::pair::compare;
+use crate::request::{apply, delete, get, held, lease, merge, named, post, put};
 
 const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";

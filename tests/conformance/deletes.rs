@@ -2,10 +2,8 @@
 
 use serde_json::json;
 
-use crate::{
-    pair::compare,
-    request::{apply, delete, get, held, lease, merge, named, post, put},
-};
+use crate::pair::compare;
+use crate::request::{apply, delete, get, held, lease, merge, named, post, put};
 
 const UID: &str = "11111111-2222-4333-8444-555555555555";
 

@@ -2,10 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    pair::{Pair, compare},
-    request::{apply, get, lease, merge, named, post, put},
-};
+use crate::pair::{Pair, compare};
+use crate::request::{apply, get, lease, merge, named, post, put};
 
 /// Writes a Lease in every way there is.
 async fn write(pair: &mut Pair, name: &str, metadata: Value, spec: Value) {

@@ -2,10 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    pair::{Pair, compare},
-    request::{Request, apply, delete, get, held, lease, merge, post, put},
-};
+use crate::pair::{Pair, compare};
+use crate::request::{Request, apply, delete, get, held, lease, merge, post, put};
 
 const STATES: [&str; 5] = ["current", "changed", "deleted", "recreated", "unknown"];
 const MADE_UP: &str = "11111111-2222-4333-8444-555555555555";

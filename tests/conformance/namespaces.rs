@@ -2,10 +2,8 @@
 
 use serde_json::json;
 
-use crate::{
-    pair::{Pair, compare},
-    request::{Request, apply, delete, get, held, lease, list, merge, post, put, watch},
-};
+use crate::pair::{Pair, compare};
+use crate::request::{Request, apply, delete, get, held, lease, list, merge, post, put, watch};
 
 async fn everything(pair: &mut Pair, namespace: &str) {
     let within = |request: Request| request.within(namespace);

@@ -5,10 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::{
-    pair::compare,
-    request::{apply, get, held, lease, merge, named, post, put},
-};
+use crate::pair::compare;
+use crate::request::{apply, get, held, lease, merge, named, post, put};
 
 const UID: &str = "11111111-2222-4333-8444-555555555555";
 

@@ -1,15 +1,21 @@
 //! Two servers that get the same requests.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
+use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, api::DeleteParams};
+use kube::api::DeleteParams;
+use kube::{Api, Client};
 use kube_lease_lock::testing::LeaseServer;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use crate::{answer, diff::diff, normal::normalize, request::Request, support::ControlPlane};
+use crate::answer;
+use crate::diff::diff;
+use crate::normal::normalize;
+use crate::request::Request;
+use crate::support::ControlPlane;
 
 /// More than any step takes.
 const PATIENCE: Duration = Duration::from_secs(10);

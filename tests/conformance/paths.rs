@@ -3,10 +3,8 @@
 use http::Method;
 use serde_json::json;
 
-use crate::{
-    pair::compare,
-    request::{Request, held, post},
-};
+use crate::pair::compare;
+use crate::request::{Request, held, post};
 
 const V1: &str = "/apis/coordination.k8s.io/v1";
 

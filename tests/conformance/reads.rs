@@ -2,10 +2,8 @@
 
 use serde_json::json;
 
-use crate::{
-    pair::{Pair, compare},
-    request::{delete, get, held, lease, list, merge, post},
-};
+use crate::pair::{Pair, compare};
+use crate::request::{delete, get, held, lease, list, merge, post};
 
 async fn three_leases(pair: &mut Pair) {
     pair.send(post(lease(

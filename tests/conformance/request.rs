@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use http::{Method, request::Builder};
+use http::Method;
+use http::request::Builder;
 use kube::client::Body;
 use serde_json::{Value, json};
 

@@ -5,10 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::{
-    pair::{Pair, compare, compare_alone},
-    request::{apply, delete, get, held, lease, list, merge, post, put, watch},
-};
+use crate::pair::{Pair, compare, compare_alone};
+use crate::request::{apply, delete, get, held, lease, list, merge, post, put, watch};
 
 const X: &str = "fieldSelector=metadata.name%3Dx";
 

@@ -1,6 +1,7 @@
 //! `metadata.managedFields`: who owns which fields.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use serde_json::{Value, json};
 

@@ -3,17 +3,14 @@
 mod fields;
 mod managers;
 
+pub(crate) use managers::{Manager, Operation};
+
 use serde_json::Value;
 
-pub(crate) use self::managers::{Manager, Operation};
-use self::{
-    fields::{Set, stored},
-    managers::{Entry, Managers, decode, encode},
-};
-use super::{
-    clock,
-    status::{self, Failure},
-};
+use self::fields::{Set, stored};
+use self::managers::{Entry, Managers, decode, encode};
+use super::clock;
+use super::status::{self, Failure};
 
 /// Notes in `new` what a PUT, POST or merge patch by `name` makes of `live` (null: a new object).
 /// Never conflicts: what the write changes is its own from now on.

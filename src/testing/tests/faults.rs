@@ -5,10 +5,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{
-    super::{Fault, Verb},
-    *,
-};
+use super::*;
+use crate::testing::{Fault, Verb};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(24 * 3600);

@@ -8,11 +8,9 @@ mod watches;
 mod writes;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{
-    Api, Error,
-    api::{Patch, PatchParams, PostParams},
-    core::Status,
-};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::Status;
+use kube::{Api, Error};
 use serde_json::{Value, json};
 
 use super::{LeaseServer, Link};

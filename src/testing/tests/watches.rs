@@ -1,15 +1,15 @@
 //! What a watch tells, and when.
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use kube::{
-    api::{WatchEvent, WatchParams},
-    core::Status,
-};
+use kube::api::{WatchEvent, WatchParams};
+use kube::core::Status;
 use tokio::time::{Instant, timeout};
 
-use super::{super::Fault, *};
+use super::*;
+use crate::testing::Fault;
 
 type Events = Pin<Box<dyn Stream<Item = Result<WatchEvent<Lease>, Error>> + Send>>;
 
