@@ -14,7 +14,7 @@ use super::status::Failure;
 
 /// One answer.
 pub(crate) struct Answer {
-    pub(crate) code: u16,
+    pub code: u16,
     headers: Vec<(HeaderName, String)>,
     body: BoxStream<'static, io::Result<Vec<u8>>>,
 }

@@ -42,8 +42,8 @@ pub(crate) struct Faults(Vec<Fault>);
 /// The one fault that applies to a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Struck {
-    pub(crate) effect: Effect,
-    pub(crate) retry_after: Option<Duration>,
+    pub effect: Effect,
+    pub retry_after: Option<Duration>,
 }
 
 impl Fault {

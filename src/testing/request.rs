@@ -17,13 +17,13 @@ const JSON: &str = "application/json";
 /// One call of the API.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    pub(crate) verb: Verb,
+    pub verb: Verb,
     /// Empty: all namespaces.
-    pub(crate) namespace: String,
+    pub namespace: String,
     /// Empty: the collection. A create learns it from its body.
-    pub(crate) name: String,
+    pub name: String,
     /// Undecoded: what is wrong with it is for the verb to say.
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
     query: Vec<(String, String)>,
     agent: String,
 }

@@ -7,20 +7,20 @@ use super::time;
 
 /// A Lease as the server stores it, and the paths of the fields it did not know.
 pub(crate) struct Decoded {
-    pub(crate) object: Value,
-    pub(crate) unknown: Vec<String>,
+    pub object: Value,
+    pub unknown: Vec<String>,
 }
 
 /// A field of the wrong type.
 pub(crate) struct Mismatch {
     /// Such as `.spec.holderIdentity`.
-    pub(crate) path: String,
+    pub path: String,
     /// The type in the API schema, such as `string`, if the value is not even of that.
-    pub(crate) expected: Option<&'static str>,
+    pub expected: Option<&'static str>,
     /// What was there.
-    pub(crate) found: Value,
+    pub found: Value,
     /// What the real server's decoder says.
-    pub(crate) message: String,
+    pub message: String,
 }
 
 type Field = (&'static str, Type);

@@ -14,18 +14,18 @@ pub(crate) const API_VERSION: &str = "coordination.k8s.io/v1";
 /// A request refused: everything a `Status` carries.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    pub(crate) code: u16,
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
-    pub(crate) details: Value,
+    pub code: u16,
+    pub reason: &'static str,
+    pub message: String,
+    pub details: Value,
 }
 
 /// One complaint about one field of an object.
 #[derive(Clone, Debug)]
 pub(crate) struct FieldError {
-    pub(crate) cause: &'static str,
-    pub(crate) field: String,
-    pub(crate) message: String,
+    pub cause: &'static str,
+    pub field: String,
+    pub message: String,
 }
 
 impl Failure {

@@ -25,17 +25,17 @@ pub(crate) struct Store {
 /// How far the state has come: what watches wait on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
-    pub(crate) revision: u64,
+    pub revision: u64,
     /// Counts restores; a watch does not survive one.
-    pub(crate) epoch: u64,
+    pub epoch: u64,
 }
 
 /// Everything the server knows.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) head: Head,
-    pub(crate) leases: BTreeMap<Key, Arc<Value>>,
-    pub(crate) namespaces: BTreeMap<String, Phase>,
+    pub head: Head,
+    pub leases: BTreeMap<Key, Arc<Value>>,
+    pub namespaces: BTreeMap<String, Phase>,
     history: VecDeque<Arc<Change>>,
     /// Changes up to here can no longer be watched.
     compacted: u64,
@@ -52,19 +52,19 @@ pub(crate) enum Phase {
 /// One change of one Lease.
 #[derive(Debug)]
 pub(crate) struct Change {
-    pub(crate) revision: u64,
-    pub(crate) at: Instant,
-    pub(crate) key: Key,
-    pub(crate) before: Option<Arc<Value>>,
-    pub(crate) after: Option<Arc<Value>>,
+    pub revision: u64,
+    pub at: Instant,
+    pub key: Key,
+    pub before: Option<Arc<Value>>,
+    pub after: Option<Arc<Value>>,
     /// `after` as it goes over the wire, to every watch the same.
-    pub(crate) after_text: OnceLock<String>,
+    pub after_text: OnceLock<String>,
 }
 
 /// A watch asked for changes that are forgotten.
 #[derive(Debug)]
 pub(crate) struct TooOld {
-    pub(crate) oldest: u64,
+    pub oldest: u64,
 }
 
 impl Store {

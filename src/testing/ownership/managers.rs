@@ -11,9 +11,9 @@ use crate::testing::status::API_VERSION;
 /// What tells two managers apart: an applier and an updater of the same name are two.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Manager {
-    pub(crate) name: String,
-    pub(crate) operation: Operation,
-    pub(crate) subresource: String,
+    pub name: String,
+    pub operation: Operation,
+    pub subresource: String,
 }
 
 /// How a manager came by its fields.
@@ -26,8 +26,8 @@ pub(crate) enum Operation {
 /// What one manager owns and since when.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entry {
-    pub(crate) fields: Set,
-    pub(crate) time: Option<String>,
+    pub fields: Set,
+    pub time: Option<String>,
 }
 
 /// All managers of one object.

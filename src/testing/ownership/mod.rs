@@ -7,10 +7,10 @@ pub(crate) use managers::{Manager, Operation};
 
 use serde_json::Value;
 
-use self::fields::{Set, stored};
-use self::managers::{Entry, Managers, decode, encode};
 use super::clock;
 use super::status::{self, Failure};
+use fields::{Set, stored};
+use managers::{Entry, Managers, decode, encode};
 
 /// Notes in `new` what a PUT, POST or merge patch by `name` makes of `live` (null: a new object).
 /// Never conflicts: what the write changes is its own from now on.
