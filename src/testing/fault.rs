@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::log::Verb;
+use super::verb::Verb;
 
 /// Something that goes wrong on a [`Link`](super::Link).
 ///

@@ -14,11 +14,12 @@ use tower::BoxError;
 
 use super::answer::{Answer, ReplyBody};
 use super::fault::{Effect, Fault, Faults, Struck};
-use super::log::{Log, Request, Verb};
+use super::log::{Log, Request};
 use super::request::Call;
 use super::serve::serve;
 use super::status::{self, Failure};
 use super::store::{Store, lock};
+use super::verb::Verb;
 use super::watch::Fate;
 
 /// One client's connection to a [`LeaseServer`](super::LeaseServer): the faults and the request log belong to it

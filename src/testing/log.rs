@@ -4,28 +4,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::request::Call;
-
-/// What a request does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Verb {
-    /// GET of one Lease.
-    Get,
-    /// GET of a collection.
-    List,
-    /// GET of a stream of changes.
-    Watch,
-    /// POST.
-    Create,
-    /// PUT, which creates the Lease if there is none.
-    Update,
-    /// PATCH by Server-Side Apply, which creates the Lease if there is none.
-    Apply,
-    /// PATCH by a JSON merge patch.
-    Patch,
-    /// DELETE.
-    Delete,
-}
+use super::verb::Verb;
 
 /// One request that a client sent.
 #[derive(Clone, Debug)]
@@ -55,21 +34,6 @@ pub(crate) struct Log {
     requests: Vec<Request>,
     /// How many were forgotten: a request keeps its number.
     forgotten: usize,
-}
-
-impl Verb {
-    /// The verb as RBAC has it.
-    pub(crate) fn rbac(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::List => "list",
-            Self::Watch => "watch",
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Apply | Self::Patch => "patch",
-            Self::Delete => "delete",
-        }
-    }
 }
 
 impl Log {

@@ -67,11 +67,13 @@ mod tests;
 mod time;
 mod unsupported;
 mod validate;
+mod verb;
 mod watch;
 mod write;
 
 pub use fault::Fault;
 pub use link::Link;
-pub use log::{Request, Verb};
+pub use log::Request;
 pub use machine::Machine;
 pub use server::LeaseServer;
+pub use verb::Verb;

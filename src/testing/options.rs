@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::log::Verb;
 use super::request::Call;
 use super::status::{self, Failure, FieldError};
+use super::verb::Verb;
 
 const LONGEST_MANAGER: usize = 128;
 const MATCH: &str = "resourceVersionMatch";

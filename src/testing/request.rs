@@ -5,14 +5,16 @@ use http::{Method, header};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::log::Verb;
 use super::status::{self, Failure};
-use super::unsupported;
+use super::verb::Verb;
 
 const GROUP: &str = "/apis/coordination.k8s.io/";
 const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";
 const JSON: &str = "application/json";
+/// The patches of the real server that this one refuses.
+const UNSUPPORTED_PATCHES: [&str; 2] =
+    ["application/json-patch+json", "application/strategic-merge-patch+json"];
 
 /// One call of the API.
 #[derive(Clone, Debug)]
@@ -40,7 +42,7 @@ impl Call {
             value.unwrap_or_default()
         };
         let media_type = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default();
-        unsupported::check_request(&parts.method, (namespace, name), media_type, text(header::ACCEPT))?;
+        check_supported(&parts.method, (namespace, name), media_type, text(header::ACCEPT))?;
         let verb = match (&parts.method, name) {
             (&Method::GET, "") if watches => Verb::Watch,
             (&Method::GET, "") => Verb::List,
@@ -142,6 +144,27 @@ fn target(path: &str) -> Result<(&str, &str), Answer> {
         ["v1", "namespaces", namespace, "leases"] => Ok((namespace, "")),
         ["v1", "namespaces", namespace, "leases", name] => Ok((namespace, name)),
         _ => Err(status::no_such_resource().into()),
+    }
+}
+
+/// Refuses the requests that this server does not support.
+fn check_supported(
+    method: &Method,
+    (namespace, name): (&str, &str),
+    media_type: &str,
+    accept: &str,
+) -> Result<(), Failure> {
+    let is_json = |kind: &str| {
+        !kind.contains(";as=") && ["json", "*/*", "application/*"].iter().any(|it| kind.contains(it))
+    };
+    if method == Method::DELETE && name.is_empty() && !namespace.is_empty() {
+        Err(status::unsupported("the deletion of a collection"))
+    } else if method == Method::PATCH && !name.is_empty() && UNSUPPORTED_PATCHES.contains(&media_type) {
+        Err(status::unsupported(media_type))
+    } else if !accept.is_empty() && !accept.split(',').next().is_some_and(is_json) {
+        Err(status::unsupported(&format!("an answer as {accept}")))
+    } else {
+        Ok(())
     }
 }
 

@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::link::Link;
-use super::log::Verb;
 use super::options;
 use super::request::Call;
 use super::selector::Selector;
 use super::status::{self, API_VERSION, Failure};
 use super::store::State;
 use super::unsupported;
+use super::verb::Verb;
 use super::watch;
 use super::write::write;
 

@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::answer::Answer;
 use super::body::{decode, own_name, own_namespace};
 use super::delete::delete;
-use super::log::Verb;
 use super::options;
 use super::ownership;
 use super::patch::{apply, patch};
@@ -14,6 +13,7 @@ use super::save::{Target, insert, may_create, save};
 use super::status::{self, Failure};
 use super::store::State;
 use super::unsupported;
+use super::verb::Verb;
 
 /// Carries out a write.
 pub(crate) fn write(state: &mut State, call: &Call) -> Result<Answer, Failure> {
