@@ -41,7 +41,7 @@ pub(crate) struct Faults(Vec<Fault>);
 
 /// The one fault that applies to a request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Struck {
+pub(crate) struct Hit {
     pub effect: Effect,
     pub retry_after: Option<Duration>,
 }
@@ -148,7 +148,7 @@ impl Fault {
     }
 
     /// Whether this fault applies now, and counts it.
-    fn strikes(&mut self) -> bool {
+    fn applies(&mut self) -> bool {
         if self.skip > 0 {
             self.skip -= 1;
             return false;
@@ -181,17 +181,17 @@ impl Faults {
     }
 
     /// What happens to a request.
-    pub(crate) fn strike_request(&mut self, verb: Verb) -> Option<Struck> {
+    pub(crate) fn next_for_request(&mut self, verb: Verb) -> Option<Hit> {
         let matches = |f: &Fault| f.verbs.as_ref().is_none_or(|verbs| verbs.contains(&verb));
         let mut faults = self.0.iter_mut().filter(|f| !f.effect.is_of_events());
-        let fault = faults.find_map(|f| (matches(f) && f.strikes()).then_some(f))?;
-        Some(Struck { effect: fault.effect, retry_after: fault.retry_after })
+        let fault = faults.find_map(|f| (matches(f) && f.applies()).then_some(f))?;
+        Some(Hit { effect: fault.effect, retry_after: fault.retry_after })
     }
 
     /// What happens to an event.
-    pub(crate) fn strike_event(&mut self) -> Option<Effect> {
+    pub(crate) fn next_for_event(&mut self) -> Option<Effect> {
         let mut faults = self.0.iter_mut().filter(|f| f.effect.is_of_events());
-        faults.find_map(|f| f.strikes().then_some(f.effect))
+        faults.find_map(|f| f.applies().then_some(f.effect))
     }
 }
 
@@ -204,11 +204,11 @@ mod tests {
         let mut faults = Faults::default();
         faults.inject(Fault::refuse().on(Verb::Get).skip(1).times(1));
         faults.inject(Fault::reset().on_any(&[Verb::Get, Verb::Apply]));
-        let mut strike = |verb| faults.strike_request(verb).map(|s| s.effect);
-        assert_eq!(strike(Verb::Get), Some(Effect::Reset));
-        assert_eq!(strike(Verb::Get), Some(Effect::Refuse));
-        assert_eq!(strike(Verb::Get), Some(Effect::Reset));
-        assert_eq!(strike(Verb::Apply), Some(Effect::Reset));
-        assert_eq!(strike(Verb::Update), None);
+        let mut next = |verb| faults.next_for_request(verb).map(|s| s.effect);
+        assert_eq!(next(Verb::Get), Some(Effect::Reset));
+        assert_eq!(next(Verb::Get), Some(Effect::Refuse));
+        assert_eq!(next(Verb::Get), Some(Effect::Reset));
+        assert_eq!(next(Verb::Apply), Some(Effect::Reset));
+        assert_eq!(next(Verb::Update), None);
     }
 }

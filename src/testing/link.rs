@@ -8,19 +8,19 @@ use std::sync::{Arc, Mutex};
 use http::Response;
 use kube::Client;
 use kube::client::Body;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tower::BoxError;
 
 use super::answer::{Answer, ReplyBody};
-use super::fault::{Effect, Fault, Faults, Struck};
-use super::log::{Log, Request};
+use super::connection::{Connection, WatchState};
+use super::fault::{Effect, Fault, Hit};
+use super::log::Request;
 use super::request::Call;
 use super::serve::serve;
 use super::status::{self, Failure};
 use super::store::{Store, lock};
 use super::verb::Verb;
-use super::watch::Fate;
 
 /// One client's connection to a [`LeaseServer`](super::LeaseServer): the faults and the request log belong to it
 /// alone.
@@ -28,24 +28,16 @@ use super::watch::Fate;
 /// Cheap to clone; all clones are the same link.
 #[derive(Clone)]
 pub struct Link {
-    pub(crate) store: Arc<Store>,
-    line: Arc<Mutex<Line>>,
+    store: Arc<Store>,
+    connection: Arc<Mutex<Connection>>,
     namespace: String,
-}
-
-/// What a link consists of, besides the server.
-#[derive(Debug, Default)]
-struct Line {
-    faults: Faults,
-    log: Log,
-    watches: Vec<watch::Sender<Fate>>,
 }
 
 type Reply = Result<Answer, io::Error>;
 
 impl Link {
     pub(crate) fn new(store: Arc<Store>, namespace: String) -> Self {
-        Self { store, line: Arc::default(), namespace }
+        Self { store, connection: Arc::default(), namespace }
     }
 
     /// A client over this link. It has no timeouts and no retries of its own, unlike a client made from a
@@ -64,79 +56,52 @@ impl Link {
     /// Lets `fault` happen from now on. Each request meets one fault at most: of those injected, the first one that
     /// matches it and is not used up.
     pub fn inject(&self, fault: Fault) {
-        lock(&self.line).faults.inject(fault);
+        lock(&self.connection).faults.inject(fault);
     }
 
     /// Removes all faults. Requests that hang stay hung: their packets are lost.
     pub fn heal(&self) {
-        lock(&self.line).faults.heal();
+        lock(&self.connection).faults.heal();
     }
 
     /// All requests that came over this link, in the order in which they were sent.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
-        lock(&self.line).log.requests().to_vec()
+        lock(&self.connection).log.requests().to_vec()
     }
 
     /// How many requests of one kind came over this link.
     #[must_use]
     pub fn count(&self, verb: Verb) -> usize {
-        let line = lock(&self.line);
-        line.log.requests().iter().filter(|r| r.verb == verb).count()
+        let connection = lock(&self.connection);
+        connection.log.requests().iter().filter(|r| r.verb == verb).count()
     }
 
     /// Starts the log of requests anew.
     pub fn forget_requests(&self) {
-        lock(&self.line).log.forget();
+        lock(&self.connection).log.forget();
     }
 
     /// Ends the open watches cleanly, as the server does after a while.
     pub fn end_watches(&self) {
-        self.decide(Fate::Ended);
+        lock(&self.connection).set_watches(WatchState::Ended);
     }
 
     /// Breaks the open watches with an I/O error.
     pub fn reset_watches(&self) {
-        self.decide(Fate::Reset);
+        lock(&self.connection).set_watches(WatchState::Reset);
     }
 
     /// Lets the open watches stay open but deliver nothing any more, not even their end: a connection that is half
     /// open.
     pub fn mute_watches(&self) {
-        self.decide(Fate::Mute);
+        lock(&self.connection).set_watches(WatchState::Muted);
     }
 
     /// How many watches are open, muted ones included.
     #[must_use]
     pub fn open_watches(&self) -> usize {
-        let line = lock(&self.line);
-        line.watches.iter().filter(|w| !w.is_closed()).count()
-    }
-
-    fn decide(&self, fate: Fate) {
-        for watch in &lock(&self.line).watches {
-            watch.send_if_modified(|old| {
-                let is_open = matches!(old, Fate::Flowing | Fate::Mute);
-                if is_open {
-                    *old = fate;
-                }
-                is_open
-            });
-        }
-    }
-
-    /// How a new watch learns its fate.
-    pub(crate) fn register_watch(&self) -> watch::Receiver<Fate> {
-        let (sender, receiver) = watch::channel(Fate::Flowing);
-        let mut line = lock(&self.line);
-        line.watches.retain(|w| !w.is_closed());
-        line.watches.push(sender);
-        receiver
-    }
-
-    /// What happens to the next event of a watch.
-    pub(crate) fn strike_event(&self) -> Option<Effect> {
-        lock(&self.line).faults.strike_event()
+        lock(&self.connection).open_watches()
     }
 
     /// Puts a request on the wire. There it takes its course, whether the client waits for the answer or not.
@@ -165,23 +130,23 @@ impl Link {
     }
 
     async fn carry(&self, call: Call, sender: oneshot::Sender<Reply>) {
-        let (number, struck) = {
-            let mut line = lock(&self.line);
-            (line.log.receive(&call), line.faults.strike_request(call.verb))
+        let (number, hit) = {
+            let mut connection = lock(&self.connection);
+            (connection.log.receive(&call), connection.faults.next_for_request(call.verb))
         };
-        let Some(reply) = self.process(&call, struck).await else {
+        let Some(reply) = self.process(&call, hit).await else {
             return;
         };
         if let Ok(answer) = &reply {
-            lock(&self.line).log.answer(number, answer.code);
+            lock(&self.connection).log.answer(number, answer.code);
         }
         drop(sender.send(reply));
     }
 
     /// The reply that reaches the client, if one does.
-    async fn process(&self, call: &Call, struck: Option<Struck>) -> Option<Reply> {
-        let Some(Struck { effect, retry_after }) = struck else {
-            return Some(Ok(serve(self, call)));
+    async fn process(&self, call: &Call, hit: Option<Hit>) -> Option<Reply> {
+        let Some(Hit { effect, retry_after }) = hit else {
+            return Some(Ok(self.serve(call)));
         };
         let fail = |code| {
             let failure = self.failure(code, call);
@@ -196,16 +161,16 @@ impl Link {
             Effect::Status(code) => fail(code),
             Effect::DelayBefore(delay) => {
                 sleep(delay).await;
-                serve(self, call)
+                self.serve(call)
             }
             _ => {
-                let answer = serve(self, call);
+                let answer = self.serve(call);
                 match effect {
                     Effect::Reset => return Some(Err(ErrorKind::ConnectionReset.into())),
                     Effect::LoseReply => return None,
                     Effect::CommitThenStatus(code) => fail(code),
                     Effect::Garbage => Answer::garbage(),
-                    Effect::Replay => serve(self, call),
+                    Effect::Replay => self.serve(call),
                     Effect::DelayAfter(delay) => {
                         sleep(delay).await;
                         answer
@@ -215,6 +180,10 @@ impl Link {
             }
         };
         Some(Ok(answer))
+    }
+
+    fn serve(&self, call: &Call) -> Answer {
+        serve(&self.store, &self.connection, call)
     }
 
     /// The error that Kubernetes sends with `code`.

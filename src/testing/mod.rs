@@ -41,6 +41,7 @@
 mod answer;
 mod body;
 mod clock;
+mod connection;
 mod delete;
 mod fault;
 mod link;

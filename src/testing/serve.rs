@@ -1,26 +1,28 @@
 //! The API: every call finds its answer here.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::link::Link;
+use super::connection::Connection;
 use super::options;
 use super::request::Call;
 use super::selector::Selector;
 use super::status::{self, API_VERSION, Failure};
-use super::store::State;
+use super::store::{State, Store};
 use super::unsupported;
 use super::verb::Verb;
 use super::watch;
 use super::write::write;
 
 /// Answers one call, at once.
-pub(crate) fn serve(link: &Link, call: &Call) -> Answer {
+pub(crate) fn serve(store: &Arc<Store>, connection: &Arc<Mutex<Connection>>, call: &Call) -> Answer {
     let answer = match call.verb {
-        Verb::Get => link.store.read(|state| get(state, call)),
-        Verb::List => link.store.read(|state| list(state, call)),
-        Verb::Watch => watch::open(link, call),
-        _ => link.store.write(|state| write(state, call)),
+        Verb::Get => store.read(|state| get(state, call)),
+        Verb::List => store.read(|state| list(state, call)),
+        Verb::Watch => watch::open(store, connection, call),
+        _ => store.write(|state| write(state, call)),
     };
     answer.unwrap_or_else(Answer::from)
 }

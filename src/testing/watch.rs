@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::pending;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::stream;
@@ -14,38 +14,29 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::Answer;
+use super::connection::{Connection, WatchState};
 use super::fault::Effect;
-use super::link::Link;
 use super::options;
 use super::request::Call;
 use super::selector::Selector;
 use super::status::{self, API_VERSION, Failure};
-use super::store::{Change, Head, State, Store, TooOld};
+use super::store::{Change, Head, State, Store, TooOld, lock};
 
 const BOOKMARKS: Duration = Duration::from_secs(60);
 /// The real server picks at random between 30 and 60 minutes.
 const TIMEOUT: Duration = Duration::from_secs(45 * 60);
 
-/// What becomes of an open watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    Flowing,
-    Mute,
-    Ended,
-    Reset,
-}
-
 /// One open watch.
 struct Watch {
-    link: Link,
     store: Arc<Store>,
+    connection: Arc<Mutex<Connection>>,
     selector: Selector,
     /// Everything up to here was looked at.
     seen: u64,
     queue: VecDeque<Arc<Change>>,
     head: Receiver<Head>,
     epoch: u64,
-    fate: Receiver<Fate>,
+    state: Receiver<WatchState>,
     ends: Instant,
     next_bookmark: Option<Instant>,
     client: UnboundedSender<io::Result<Vec<u8>>>,
@@ -58,7 +49,11 @@ enum End {
 }
 
 /// Opens a watch.
-pub(crate) fn open(link: &Link, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn open(
+    store: &Arc<Store>,
+    connection: &Arc<Mutex<Connection>>,
+    call: &Call,
+) -> Result<Answer, Failure> {
     options::check_read(call)?;
     let selector = Selector::parse(call)?;
     let from = call.revision()?;
@@ -66,9 +61,9 @@ pub(crate) fn open(link: &Link, call: &Call) -> Result<Answer, Failure> {
     let bookmarks = call.flag("allowWatchBookmarks");
     let timeout = call.number("timeoutSeconds")?.and_then(|s| s.try_into().ok()).filter(|s| *s > 0);
     let (client, mut events) = mpsc::unbounded_channel();
-    let head = link.store.subscribe();
-    let fate = link.register_watch();
-    let start = link.store.read(|state| {
+    let head = store.subscribe();
+    let state = lock(connection).register_watch();
+    let start = store.read(|state| {
         if lists_first && from > state.head.revision {
             return Err(status::too_large(from, state.head.revision));
         }
@@ -95,14 +90,14 @@ pub(crate) fn open(link: &Link, call: &Call) -> Result<Answer, Failure> {
     };
     let now = Instant::now();
     let watch = Watch {
-        link: link.clone(),
-        store: link.store.clone(),
+        store: store.clone(),
+        connection: connection.clone(),
         selector,
         seen,
         queue: VecDeque::new(),
         head,
         epoch,
-        fate,
+        state,
         ends: now + timeout.map_or(TIMEOUT, Duration::from_secs),
         next_bookmark: bookmarks.then_some(now + BOOKMARKS),
         client,
@@ -114,11 +109,11 @@ pub(crate) fn open(link: &Link, call: &Call) -> Result<Answer, Failure> {
 impl Watch {
     async fn run(mut self) {
         let client = self.client.clone();
-        let mut fate = self.fate.clone();
+        let mut state = self.state.clone();
         tokio::select! {
             biased;
             () = client.closed() => {}
-            end = fate_decides(&mut fate) => {
+            end = closed_by_link(&mut state) => {
                 if matches!(end, End::Broken) {
                     let _ = client.send(Err(io::ErrorKind::ConnectionReset.into()));
                 }
@@ -135,7 +130,7 @@ impl Watch {
             () = self.follow() => {}
         }
         // A half-open connection does not tell its end.
-        if *self.fate.borrow() == Fate::Mute {
+        if *self.state.borrow() == WatchState::Muted {
             pending::<()>().await;
         }
     }
@@ -162,7 +157,8 @@ impl Watch {
         let Some(event) = event(change, &self.selector) else {
             return;
         };
-        match self.link.strike_event() {
+        let fault = lock(&self.connection).faults.next_for_event();
+        match fault {
             Some(Effect::DropEvents) => return,
             Some(Effect::DelayEvents(delay)) => sleep_until(change.at + delay).await,
             _ => {}
@@ -179,21 +175,21 @@ impl Watch {
     }
 
     fn send(&self, event: Vec<u8>) {
-        if *self.fate.borrow() == Fate::Flowing {
+        if *self.state.borrow() == WatchState::Live {
             let _ = self.client.send(Ok(event));
         }
     }
 }
 
 /// Waits until the link ends the watch.
-async fn fate_decides(fate: &mut Receiver<Fate>) -> End {
+async fn closed_by_link(state: &mut Receiver<WatchState>) -> End {
     loop {
-        match *fate.borrow_and_update() {
-            Fate::Ended => return End::Clean,
-            Fate::Reset => return End::Broken,
-            Fate::Flowing | Fate::Mute => {}
+        match *state.borrow_and_update() {
+            WatchState::Ended => return End::Clean,
+            WatchState::Reset => return End::Broken,
+            WatchState::Live | WatchState::Muted => {}
         }
-        if fate.changed().await.is_err() {
+        if state.changed().await.is_err() {
             pending::<()>().await;
         }
     }
