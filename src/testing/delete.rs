@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::answer::Answer;
 use super::clock;
 use super::options;
 use super::request::Call;
+use super::response::Response;
 use super::save::Target;
 use super::status::{self, Failure};
 use super::store::State;
 
 /// Deletes what is there, or marks it for those who want to be waited for.
-pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Response, Failure> {
     check_body(call)?;
     options::check_delete(call)?;
     let target = Target::new(call, &call.name);
@@ -43,10 +43,10 @@ pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Answer, Failure> 
     });
     // Somebody asked to be waited for: the last finalizer to go takes the object with it.
     if !metadata["finalizers"].is_null() {
-        return Ok(Answer::json(200, &mark_deleted(state, &target, &live)));
+        return Ok(Response::json(200, &mark_deleted(state, &target, &live)));
     }
     target.commit(state, None);
-    Ok(Answer::json(200, &success))
+    Ok(Response::json(200, &success))
 }
 
 /// The body of a delete, if there is one, must be options.

@@ -5,18 +5,17 @@ use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex};
 
-use http::Response;
 use kube::Client;
 use kube::client::Body;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tower::BoxError;
 
-use super::answer::{Answer, ReplyBody};
 use super::connection::{Connection, WatchState};
 use super::fault::{Effect, Fault, Hit};
 use super::log::Request;
 use super::request::Call;
+use super::response::{Response, ResponseBody};
 use super::serve::serve;
 use super::status::{self, Failure};
 use super::store::{Store, lock};
@@ -33,7 +32,7 @@ pub struct Link {
     namespace: String,
 }
 
-type Reply = Result<Answer, io::Error>;
+type SendResult = Result<Response, io::Error>;
 
 impl Link {
     pub(crate) fn new(store: Arc<Store>, namespace: String) -> Self {
@@ -108,7 +107,7 @@ impl Link {
     fn send(
         &self,
         request: http::Request<Body>,
-    ) -> impl Future<Output = Result<Response<ReplyBody>, BoxError>> + Send + use<> {
+    ) -> impl Future<Output = Result<http::Response<ResponseBody>, BoxError>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
         let link = self.clone();
         tokio::spawn(async move {
@@ -117,34 +116,34 @@ impl Link {
                 return;
             };
             match Call::parse(&parts, body.to_vec()) {
-                Ok(call) => link.carry(call, sender).await,
-                Err(answer) => drop(sender.send(Ok(answer))),
+                Ok(call) => link.handle(call, sender).await,
+                Err(response) => drop(sender.send(Ok(response))),
             }
         });
         async move {
             match receiver.await {
-                Ok(reply) => Ok(reply?.into()),
+                Ok(result) => Ok(result?.into()),
                 Err(_lost) => pending().await,
             }
         }
     }
 
-    async fn carry(&self, call: Call, sender: oneshot::Sender<Reply>) {
+    async fn handle(&self, call: Call, sender: oneshot::Sender<SendResult>) {
         let (number, hit) = {
             let mut connection = lock(&self.connection);
-            (connection.log.receive(&call), connection.faults.next_for_request(call.verb))
+            (connection.log.record_request(&call), connection.faults.next_for_request(call.verb))
         };
-        let Some(reply) = self.process(&call, hit).await else {
+        let Some(result) = self.process(&call, hit).await else {
             return;
         };
-        if let Ok(answer) = &reply {
-            lock(&self.connection).log.answer(number, answer.code);
+        if let Ok(response) = &result {
+            lock(&self.connection).log.record_response(number, response.code);
         }
-        drop(sender.send(reply));
+        drop(sender.send(result));
     }
 
     /// The reply that reaches the client, if one does.
-    async fn process(&self, call: &Call, hit: Option<Hit>) -> Option<Reply> {
+    async fn process(&self, call: &Call, hit: Option<Hit>) -> Option<SendResult> {
         let Some(Hit { effect, retry_after }) = hit else {
             return Some(Ok(self.serve(call)));
         };
@@ -155,7 +154,7 @@ impl Link {
                 None => failure.into(),
             }
         };
-        let answer = match effect {
+        let response = match effect {
             Effect::Hang => return None,
             Effect::Refuse => return Some(Err(ErrorKind::ConnectionRefused.into())),
             Effect::Status(code) => fail(code),
@@ -164,25 +163,25 @@ impl Link {
                 self.serve(call)
             }
             _ => {
-                let answer = self.serve(call);
+                let response = self.serve(call);
                 match effect {
                     Effect::Reset => return Some(Err(ErrorKind::ConnectionReset.into())),
                     Effect::LoseReply => return None,
                     Effect::CommitThenStatus(code) => fail(code),
-                    Effect::Garbage => Answer::garbage(),
+                    Effect::Garbage => Response::garbage(),
                     Effect::Replay => self.serve(call),
                     Effect::DelayAfter(delay) => {
                         sleep(delay).await;
-                        answer
+                        response
                     }
-                    _ => answer,
+                    _ => response,
                 }
             }
         };
-        Some(Ok(answer))
+        Some(Ok(response))
     }
 
-    fn serve(&self, call: &Call) -> Answer {
+    fn serve(&self, call: &Call) -> Response {
         serve(&self.store, &self.connection, call)
     }
 

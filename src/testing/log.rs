@@ -38,7 +38,7 @@ pub(crate) struct Log {
 
 impl Log {
     /// Notes a request, and gives it a number.
-    pub(crate) fn receive(&mut self, call: &Call) -> usize {
+    pub(crate) fn record_request(&mut self, call: &Call) -> usize {
         let body = call.json();
         let name = match call.verb {
             Verb::Create => body["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
@@ -58,7 +58,7 @@ impl Log {
     }
 
     /// Notes the answer.
-    pub(crate) fn answer(&mut self, number: usize, status: u16) {
+    pub(crate) fn record_response(&mut self, number: usize, status: u16) {
         let index = number.checked_sub(self.forgotten);
         if let Some(request) = index.and_then(|i| self.requests.get_mut(i)) {
             request.answered = Some(Instant::now());

@@ -38,7 +38,6 @@
 //! tables or metadata only, and deleting a whole collection: a request for any of these is answered with 501. It
 //! overlooks fields given twice and unknown ones within owner references.
 
-mod answer;
 mod body;
 mod clock;
 mod connection;
@@ -51,6 +50,7 @@ mod options;
 mod ownership;
 mod patch;
 mod request;
+mod response;
 mod save;
 mod schema;
 mod selector;

@@ -2,17 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::answer::Answer;
 use super::body::{check_type, own_name, own_namespace, warnings};
 use super::ownership;
 use super::request::Call;
+use super::response::Response;
 use super::save::{Target, save};
 use super::schema::{self, Mismatch};
 use super::status::{self, API_VERSION, Failure, FieldError};
 use super::store::State;
 
 /// Server-Side Apply, which creates what is missing.
-pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Response, Failure> {
     let config = config(call)?;
     let target = Target::new(call, &call.name);
     let live = target.find(state);
@@ -97,7 +97,7 @@ fn in_go(mismatch: &Mismatch) -> String {
 }
 
 /// JSON merge patch, of what is there.
-pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Response, Failure> {
     let patch: Value =
         serde_json::from_slice(&call.body).map_err(|_| status::bad_request("invalid JSON patch"))?;
     let target = Target::new(call, &call.name);

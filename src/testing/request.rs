@@ -4,7 +4,7 @@ use http::request::Parts;
 use http::{Method, header};
 use serde_json::{Value, json};
 
-use super::answer::Answer;
+use super::response::Response;
 use super::status::{self, Failure};
 use super::verb::Verb;
 
@@ -32,7 +32,7 @@ pub(crate) struct Call {
 
 impl Call {
     /// Finds out what a request asks for; what is not in the API is answered right here.
-    pub(crate) fn parse(parts: &Parts, body: Vec<u8>) -> Result<Self, Answer> {
+    pub(crate) fn parse(parts: &Parts, body: Vec<u8>) -> Result<Self, Response> {
         let (namespace, name) = target(parts.uri.path())?;
         let query = parts.uri.query().unwrap_or_default().as_bytes();
         let query: Vec<_> = form_urlencoded::parse(query).into_owned().collect();
@@ -136,8 +136,8 @@ pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
 }
 
 /// The namespace and name in a path, empty where it has none.
-fn target(path: &str) -> Result<(&str, &str), Answer> {
-    let path = path.strip_prefix(GROUP).ok_or_else(Answer::no_such_page)?;
+fn target(path: &str) -> Result<(&str, &str), Response> {
+    let path = path.strip_prefix(GROUP).ok_or_else(Response::no_such_page)?;
     let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     match parts[..] {
         ["v1", "leases"] => Ok(("", "")),
@@ -169,7 +169,7 @@ fn check_supported(
 }
 
 /// A write of a whole object, which can be read.
-fn written(verb: Verb, media_type: &str) -> Result<Verb, Answer> {
+fn written(verb: Verb, media_type: &str) -> Result<Verb, Response> {
     match media_type {
         "" | JSON => Ok(verb),
         _ => Err(status::unsupported_object().into()),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::answer::Answer;
 use super::clock;
 use super::request::{Call, parse_version};
+use super::response::Response;
 use super::status::{self, Failure, FieldError, KIND, RESOURCE};
 use super::store::{Phase, State};
 use super::validate;
@@ -43,7 +43,7 @@ impl Target {
 }
 
 /// Stores `object`: a creation when nothing is there, else an update of exactly the version it names.
-pub(crate) fn save(state: &mut State, target: &Target, object: Value) -> Result<Answer, Failure> {
+pub(crate) fn save(state: &mut State, target: &Target, object: Value) -> Result<Response, Failure> {
     let version = version_of(&object)?;
     match target.find(state) {
         None => insert(state, target, object),
@@ -67,7 +67,7 @@ pub(crate) fn may_create(state: &State, target: &Target, object: &Value) -> Resu
 }
 
 /// Stores a new object.
-pub(crate) fn insert(state: &mut State, target: &Target, object: Value) -> Result<Answer, Failure> {
+pub(crate) fn insert(state: &mut State, target: &Target, object: Value) -> Result<Response, Failure> {
     may_create(state, target, &object)?;
     let mut object = coordinated(&Value::Null, object);
     object["metadata"]["uid"] = state.next_uid().into();
@@ -76,10 +76,15 @@ pub(crate) fn insert(state: &mut State, target: &Target, object: Value) -> Resul
         metadata.remove("deletionTimestamp");
         metadata.remove("deletionGracePeriodSeconds");
     }
-    Ok(Answer::json(201, &target.commit(state, Some(object))))
+    Ok(Response::json(201, &target.commit(state, Some(object))))
 }
 
-fn replace(state: &mut State, target: &Target, live: &Arc<Value>, object: Value) -> Result<Answer, Failure> {
+fn replace(
+    state: &mut State,
+    target: &Target,
+    live: &Arc<Value>,
+    object: Value,
+) -> Result<Response, Failure> {
     let mut object = coordinated(live, object);
     for field in ["creationTimestamp", "generation"] {
         keep(&mut object, live, field);
@@ -96,13 +101,13 @@ fn replace(state: &mut State, target: &Target, live: &Arc<Value>, object: Value)
     let metadata = &object["metadata"];
     let is_gone = !metadata["deletionTimestamp"].is_null() && metadata["finalizers"].is_null();
     if same_but_for_times(live, &object) {
-        return Ok(Answer::json(200, live));
+        return Ok(Response::json(200, live));
     }
     if is_gone {
         target.commit(state, None);
-        return Ok(Answer::json(200, &object));
+        return Ok(Response::json(200, &object));
     }
-    Ok(Answer::json(200, &target.commit(state, Some(object))))
+    Ok(Response::json(200, &target.commit(state, Some(object))))
 }
 
 /// The version that an object names, 0 for none.

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::answer::Answer;
 use super::connection::Connection;
 use super::options;
 use super::request::Call;
+use super::response::Response;
 use super::selector::Selector;
 use super::status::{self, API_VERSION, Failure};
 use super::store::{State, Store};
@@ -17,24 +17,24 @@ use super::watch;
 use super::write::write;
 
 /// Answers one call, at once.
-pub(crate) fn serve(store: &Arc<Store>, connection: &Arc<Mutex<Connection>>, call: &Call) -> Answer {
-    let answer = match call.verb {
+pub(crate) fn serve(store: &Arc<Store>, connection: &Arc<Mutex<Connection>>, call: &Call) -> Response {
+    let response = match call.verb {
         Verb::Get => store.read(|state| get(state, call)),
         Verb::List => store.read(|state| list(state, call)),
         Verb::Watch => watch::open(store, connection, call),
         _ => store.write(|state| write(state, call)),
     };
-    answer.unwrap_or_else(Answer::from)
+    response.unwrap_or_else(Response::from)
 }
 
-fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
+fn get(state: &State, call: &Call) -> Result<Response, Failure> {
     not_from_the_future(state, call)?;
     let found = state.lease(&call.namespace, &call.name);
     let lease = found.ok_or_else(|| status::not_found(&call.name))?;
-    Ok(Answer::json(200, lease))
+    Ok(Response::json(200, lease))
 }
 
-fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
+fn list(state: &State, call: &Call) -> Result<Response, Failure> {
     options::check_read(call)?;
     if let Err(failure) = call.revision() {
         let why = format!("invalid resource version: {}", failure.message);
@@ -51,7 +51,7 @@ fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
         "metadata": { "resourceVersion": state.head.revision.to_string() },
         "items": items,
     });
-    Ok(Answer::json(200, &list))
+    Ok(Response::json(200, &list))
 }
 
 /// What is in a list is of one kind: only the list says which.

@@ -118,7 +118,7 @@ impl State {
         let revision = self.tick();
         let before = self.leases.remove(&key);
         let after = object.map(|object| Arc::new(at_revision(object, revision)));
-        let answer = match (&after, &before) {
+        let written = match (&after, &before) {
             (Some(stored), _) => stored.clone(),
             (None, Some(last)) => Arc::new(at_revision(Value::clone(last), revision)),
             (None, None) => Arc::default(),
@@ -133,7 +133,7 @@ impl State {
         {
             self.compacted = self.compacted.max(forgotten.revision);
         }
-        answer
+        written
     }
 
     /// The next revision: some object in the cluster was written.

@@ -13,11 +13,11 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::Answer;
 use super::connection::{Connection, WatchState};
 use super::fault::Effect;
 use super::options;
 use super::request::Call;
+use super::response::Response;
 use super::selector::Selector;
 use super::status::{self, API_VERSION, Failure};
 use super::store::{Change, Head, State, Store, TooOld, lock};
@@ -53,7 +53,7 @@ pub(crate) fn open(
     store: &Arc<Store>,
     connection: &Arc<Mutex<Connection>>,
     call: &Call,
-) -> Result<Answer, Failure> {
+) -> Result<Response, Failure> {
     options::check_read(call)?;
     let selector = Selector::parse(call)?;
     let from = call.revision()?;
@@ -85,7 +85,7 @@ pub(crate) fn open(
         // Even this is a watch, opened successfully.
         Err(failure) => {
             let event = line("ERROR", &failure.to_value());
-            return Ok(Answer::stream(stream::iter([Ok(event)])));
+            return Ok(Response::stream(stream::iter([Ok(event)])));
         }
     };
     let now = Instant::now();
@@ -103,7 +103,7 @@ pub(crate) fn open(
         client,
     };
     tokio::spawn(watch.run());
-    Ok(Answer::stream(stream::poll_fn(move |context| events.poll_recv(context))))
+    Ok(Response::stream(stream::poll_fn(move |context| events.poll_recv(context))))
 }
 
 impl Watch {

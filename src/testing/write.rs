@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::answer::Answer;
 use super::body::{decode, own_name, own_namespace};
 use super::delete::delete;
 use super::options;
 use super::ownership;
 use super::patch::{apply, patch};
 use super::request::{Call, parse_version};
+use super::response::Response;
 use super::save::{Target, insert, may_create, save};
 use super::status::{self, Failure};
 use super::store::State;
@@ -16,7 +16,7 @@ use super::unsupported;
 use super::verb::Verb;
 
 /// Carries out a write.
-pub(crate) fn write(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn write(state: &mut State, call: &Call) -> Result<Response, Failure> {
     if call.verb != Verb::Delete {
         options::check_write(call)?;
     }
@@ -29,7 +29,7 @@ pub(crate) fn write(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     }
 }
 
-fn create(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+fn create(state: &mut State, call: &Call) -> Result<Response, Failure> {
     unsupported::check_create(call)?;
     let (mut object, warnings) = decode(call)?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -49,7 +49,7 @@ fn create(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     }
 }
 
-fn update(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+fn update(state: &mut State, call: &Call) -> Result<Response, Failure> {
     let (mut object, warnings) = decode(call)?;
     own_namespace(&mut object, &call.namespace)?;
     own_name(&object, &call.name)?;

@@ -6,23 +6,23 @@ use std::task::{Context, Poll};
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderName, HeaderValue, header};
 use http_body::{Body, Frame};
 use serde_json::Value;
 
 use super::status::Failure;
 
 /// One answer.
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub code: u16,
     headers: Vec<(HeaderName, String)>,
     body: BoxStream<'static, io::Result<Vec<u8>>>,
 }
 
 /// The body of an answer, whole or a stream of events.
-pub(crate) struct ReplyBody(BoxStream<'static, io::Result<Vec<u8>>>);
+pub(crate) struct ResponseBody(BoxStream<'static, io::Result<Vec<u8>>>);
 
-impl Answer {
+impl Response {
     /// An object.
     pub(crate) fn json(code: u16, object: &Value) -> Self {
         Self::text(code, "application/json", object.to_string())
@@ -60,30 +60,30 @@ impl Answer {
     }
 }
 
-impl From<Failure> for Answer {
+impl From<Failure> for Response {
     fn from(failure: Failure) -> Self {
-        let mut answer = Self::json(failure.code, &failure.to_value());
+        let mut response = Self::json(failure.code, &failure.to_value());
         if let Some(seconds) = failure.details["retryAfterSeconds"].as_u64() {
-            answer.headers.push((header::RETRY_AFTER, seconds.to_string()));
-        }
-        answer
-    }
-}
-
-impl From<Answer> for Response<ReplyBody> {
-    fn from(answer: Answer) -> Self {
-        let mut response = Response::new(ReplyBody(answer.body));
-        *response.status_mut() = http::StatusCode::from_u16(answer.code).unwrap_or_default();
-        for (name, value) in answer.headers {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                response.headers_mut().append(name, value);
-            }
+            response.headers.push((header::RETRY_AFTER, seconds.to_string()));
         }
         response
     }
 }
 
-impl Body for ReplyBody {
+impl From<Response> for http::Response<ResponseBody> {
+    fn from(response: Response) -> Self {
+        let mut http = http::Response::new(ResponseBody(response.body));
+        *http.status_mut() = http::StatusCode::from_u16(response.code).unwrap_or_default();
+        for (name, value) in response.headers {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                http.headers_mut().append(name, value);
+            }
+        }
+        http
+    }
+}
+
+impl Body for ResponseBody {
     /// `bytes::Bytes`, by the only name it has here.
     type Data = <kube::client::Body as Body>::Data;
     type Error = io::Error;
