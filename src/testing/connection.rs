@@ -5,7 +5,7 @@ use tokio::sync::watch;
 use super::fault::Faults;
 use super::log::Log;
 
-/// What belongs to one client alone. The client, the request handlers and the open watches share it.
+/// The state of one link. The link, the API and the open watches of the link share it.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
     pub faults: Faults,
@@ -13,7 +13,7 @@ pub(crate) struct Connection {
     watches: Vec<watch::Sender<WatchState>>,
 }
 
-/// What an open watch delivers.
+/// The state of a watch: the kind of things that it delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WatchState {
     /// Events.

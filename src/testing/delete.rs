@@ -1,4 +1,4 @@
-//! Deletion.
+//! Deletes a Lease.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::save::Target;
 use super::status::{self, Failure};
 use super::store::State;
 
-/// Deletes what is there, or marks it for those who want to be waited for.
+/// Deletes the Lease, or marks it as deleted if it has finalizers.
 pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Response, Failure> {
     check_body(call)?;
     options::check_delete(call)?;
@@ -41,7 +41,7 @@ pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Response, Failure
         "status": "Success",
         "details": { "name": call.name, "group": status::GROUP, "kind": "leases", "uid": metadata["uid"] },
     });
-    // Somebody asked to be waited for: the last finalizer to go takes the object with it.
+    // The object stays until its last finalizer is removed.
     if !metadata["finalizers"].is_null() {
         return Ok(Response::json(200, &mark_deleted(state, &target, &live)));
     }
@@ -49,7 +49,7 @@ pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Response, Failure
     Ok(Response::json(200, &success))
 }
 
-/// The body of a delete, if there is one, must be options.
+/// Checks that the body of a delete, if there is one, holds options.
 fn check_body(call: &Call) -> Result<(), Failure> {
     if call.body.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! One client's way to the server.
+//! The connection of one client to the server.
 
 use std::fmt;
 use std::future::pending;
@@ -52,36 +52,36 @@ impl Link {
         Client::new(service, &self.namespace)
     }
 
-    /// Lets `fault` happen from now on. Each request meets one fault at most: of those injected, the first one that
-    /// matches it and is not used up.
+    /// Injects `fault` from now on. At most one fault hits a request: the first injected one that matches it and is not
+    /// used up.
     pub fn inject(&self, fault: Fault) {
         lock(&self.connection).faults.inject(fault);
     }
 
-    /// Removes all faults. Requests that hang stay hung: their packets are lost.
+    /// Removes all faults. Requests that hang continue to hang, because their packets are lost.
     pub fn heal(&self) {
         lock(&self.connection).faults.heal();
     }
 
-    /// All requests that came over this link, in the order in which they were sent.
+    /// All requests over this link, in the order in which they were sent.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         lock(&self.connection).log.requests().to_vec()
     }
 
-    /// How many requests of one kind came over this link.
+    /// The number of requests of one kind over this link.
     #[must_use]
     pub fn count(&self, verb: Verb) -> usize {
         let connection = lock(&self.connection);
         connection.log.requests().iter().filter(|r| r.verb == verb).count()
     }
 
-    /// Starts the log of requests anew.
+    /// Clears the log of requests.
     pub fn forget_requests(&self) {
         lock(&self.connection).log.forget();
     }
 
-    /// Ends the open watches cleanly, as the server does after a while.
+    /// Ends the open watches cleanly, as the server does when their time is up.
     pub fn end_watches(&self) {
         lock(&self.connection).set_watches(WatchState::Ended);
     }
@@ -91,19 +91,19 @@ impl Link {
         lock(&self.connection).set_watches(WatchState::Reset);
     }
 
-    /// Lets the open watches stay open but deliver nothing any more, not even their end: a connection that is half
-    /// open.
+    /// Mutes the open watches: they stay open but deliver nothing, not even their end. So behaves a connection that is
+    /// half open.
     pub fn mute_watches(&self) {
         lock(&self.connection).set_watches(WatchState::Muted);
     }
 
-    /// How many watches are open, muted ones included.
+    /// The number of open watches, including muted ones.
     #[must_use]
     pub fn open_watches(&self) -> usize {
         lock(&self.connection).open_watches()
     }
 
-    /// Puts a request on the wire. There it takes its course, whether the client waits for the answer or not.
+    /// Sends a request. The server processes it even if the client no longer waits for the response.
     fn send(
         &self,
         request: http::Request<Body>,
@@ -142,7 +142,7 @@ impl Link {
         drop(sender.send(result));
     }
 
-    /// The reply that reaches the client, if one does.
+    /// The result that the client gets: a response, an I/O error, or nothing.
     async fn process(&self, call: &Call, hit: Option<Hit>) -> Option<SendResult> {
         let Some(Hit { effect, retry_after }) = hit else {
             return Some(Ok(self.serve(call)));

@@ -1,4 +1,4 @@
-//! An HTTP request as the API understands it.
+//! Parses an HTTP request into a call of the API.
 
 use http::request::Parts;
 use http::{Method, header};
@@ -20,18 +20,18 @@ const UNSUPPORTED_PATCHES: [&str; 2] =
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub verb: Verb,
-    /// Empty: all namespaces.
+    /// Empty for all namespaces.
     pub namespace: String,
-    /// Empty: the collection. A create learns it from its body.
+    /// Empty for the collection. The name of a create is in its body.
     pub name: String,
-    /// Undecoded: what is wrong with it is for the verb to say.
+    /// Not decoded: the errors depend on the verb.
     pub body: Vec<u8>,
     query: Vec<(String, String)>,
     agent: String,
 }
 
 impl Call {
-    /// Finds out what a request asks for; what is not in the API is answered right here.
+    /// Parses a request. Fails with the response to a request that is not part of the API.
     pub(crate) fn parse(parts: &Parts, body: Vec<u8>) -> Result<Self, Response> {
         let (namespace, name) = target(parts.uri.path())?;
         let query = parts.uri.query().unwrap_or_default().as_bytes();
@@ -67,30 +67,30 @@ impl Call {
         })
     }
 
-    /// A query parameter; an empty one is as good as none.
+    /// A query parameter. An empty one counts as missing.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
         first(&self.query, name).filter(|v| !v.is_empty())
     }
 
-    /// Whether a query parameter says yes.
+    /// Whether a query parameter is set to true.
     pub(crate) fn flag(&self, name: &str) -> bool {
         first(&self.query, name).is_some_and(is_yes)
     }
 
-    /// The dry runs that are asked for: all the values of a query parameter that may be repeated.
+    /// All values of the query parameter `dryRun`, which may be repeated.
     pub(crate) fn dry_runs(&self) -> Value {
         let values = self.query.iter().filter(|(name, _)| name == "dryRun");
         values.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// Whether the write is only a rehearsal.
+    /// Whether the write is a dry run.
     pub(crate) fn dry_run(&self) -> bool {
         let runs =
             if self.verb == Verb::Delete { self.delete_options()["dryRun"].clone() } else { self.dry_runs() };
         runs.as_array().is_some_and(|runs| !runs.is_empty())
     }
 
-    /// How to delete: the body says so, and the query only if there is none.
+    /// The options of a delete: from the body or, if there is none, from the query.
     pub(crate) fn delete_options(&self) -> Value {
         if !self.body.is_empty() {
             return self.json();
@@ -107,26 +107,26 @@ impl Call {
         self.query(name).map(parse).transpose()
     }
 
-    /// The body as JSON, null when it is none.
+    /// The body as JSON, or null if it is not JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// A resourceVersion in the query; unset and 0 both mean any.
+    /// The resourceVersion in the query. Unset and 0 both mean any.
     pub(crate) fn revision(&self) -> Result<u64, Failure> {
         let text = self.query("resourceVersion").unwrap_or("0");
         parse_version(text)
             .map_err(|why| status::unexpected(format!("resourceVersion: Invalid value: {text:?}: {why}")))
     }
 
-    /// Who writes: the field manager, or what the client calls itself.
+    /// The name of the writer: the field manager or, if there is none, the user agent.
     pub(crate) fn manager(&self) -> &str {
         let agent = self.agent.split('/').next().unwrap_or_default();
         self.query("fieldManager").unwrap_or(agent)
     }
 }
 
-/// A resourceVersion as a number, or what is wrong with it.
+/// Parses a resourceVersion. The error is the message of the real server.
 pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| {
         let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -135,7 +135,7 @@ pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
     })
 }
 
-/// The namespace and name in a path, empty where it has none.
+/// The namespace and name in a path. Either is empty if the path has none.
 fn target(path: &str) -> Result<(&str, &str), Response> {
     let path = path.strip_prefix(GROUP).ok_or_else(Response::no_such_page)?;
     let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
@@ -168,7 +168,7 @@ fn check_supported(
     }
 }
 
-/// A write of a whole object, which can be read.
+/// Checks that the media type of a whole object is one that this server reads.
 fn written(verb: Verb, media_type: &str) -> Result<Verb, Response> {
     match media_type {
         "" | JSON => Ok(verb),
@@ -180,7 +180,7 @@ fn first<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
     query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// Everything is a yes that is not a no.
+/// Whether a flag is true: any value except "false" and "0".
 fn is_yes(text: &str) -> bool {
     !matches!(text, "false" | "0")
 }

@@ -1,4 +1,4 @@
-//! The server's answers, on their way to HTTP.
+//! The responses of the server, and their form in HTTP.
 
 use std::io;
 use std::pin::Pin;
@@ -12,39 +12,39 @@ use serde_json::Value;
 
 use super::status::Failure;
 
-/// One answer.
+/// One response.
 pub(crate) struct Response {
     pub code: u16,
     headers: Vec<(HeaderName, String)>,
     body: BoxStream<'static, io::Result<Vec<u8>>>,
 }
 
-/// The body of an answer, whole or a stream of events.
+/// The body of a response: one object or a stream of events.
 pub(crate) struct ResponseBody(BoxStream<'static, io::Result<Vec<u8>>>);
 
 impl Response {
-    /// An object.
+    /// A response with one object.
     pub(crate) fn json(code: u16, object: &Value) -> Self {
         Self::text(code, "application/json", object.to_string())
     }
 
-    /// Events, until the stream ends.
+    /// A response with events, until the stream ends.
     pub(crate) fn stream(events: impl futures::Stream<Item = io::Result<Vec<u8>>> + Send + 'static) -> Self {
         let kind = (header::CONTENT_TYPE, "application/json".to_owned());
         Self { code: 200, headers: vec![kind], body: events.boxed() }
     }
 
-    /// What any path outside the API gets.
+    /// The response to any path outside the API.
     pub(crate) fn no_such_page() -> Self {
         Self::text(404, "text/plain; charset=utf-8", "404 page not found\n".to_owned())
     }
 
-    /// A success that makes no sense: some proxy answered.
+    /// A success without JSON, as a proxy may send it.
     pub(crate) fn garbage() -> Self {
         Self::text(200, "text/html", "<html><body>Welcome!</body></html>\n".to_owned())
     }
 
-    /// Warns of what the request got away with.
+    /// Adds warning headers.
     pub(crate) fn warn(mut self, warnings: &[String]) -> Self {
         let warnings = warnings.iter().map(|w| (header::WARNING, format!("299 - {w:?}")));
         self.headers.extend(warnings);
@@ -84,7 +84,7 @@ impl From<Response> for http::Response<ResponseBody> {
 }
 
 impl Body for ResponseBody {
-    /// `bytes::Bytes`, by the only name it has here.
+    /// `bytes::Bytes`. The crate does not depend on `bytes`, so the type has no other name here.
     type Data = <kube::client::Body as Body>::Data;
     type Error = io::Error;
 

@@ -1,4 +1,4 @@
-//! The API: every call finds its answer here.
+//! The API: the response to every call.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use super::verb::Verb;
 use super::watch;
 use super::write::write;
 
-/// Answers one call, at once.
+/// Carries out one call, and returns the response.
 pub(crate) fn serve(store: &Arc<Store>, connection: &Arc<Mutex<Connection>>, call: &Call) -> Response {
     let response = match call.verb {
         Verb::Get => store.read(|state| get(state, call)),
@@ -28,7 +28,7 @@ pub(crate) fn serve(store: &Arc<Store>, connection: &Arc<Mutex<Connection>>, cal
 }
 
 fn get(state: &State, call: &Call) -> Result<Response, Failure> {
-    not_from_the_future(state, call)?;
+    check_version_exists(state, call)?;
     let found = state.lease(&call.namespace, &call.name);
     let lease = found.ok_or_else(|| status::not_found(&call.name))?;
     Ok(Response::json(200, lease))
@@ -40,7 +40,7 @@ fn list(state: &State, call: &Call) -> Result<Response, Failure> {
         let why = format!("invalid resource version: {}", failure.message);
         return Err(status::bad_request(why));
     }
-    not_from_the_future(state, call)?;
+    check_version_exists(state, call)?;
     let selector = Selector::parse(call)?;
     let items = state.leases.iter().filter(|(key, lease)| selector.matches(key, lease));
     let items: Vec<_> = items.map(|(_, lease)| without_type(lease)).collect();
@@ -54,7 +54,7 @@ fn list(state: &State, call: &Call) -> Result<Response, Failure> {
     Ok(Response::json(200, &list))
 }
 
-/// What is in a list is of one kind: only the list says which.
+/// The items of a list do not state their type: the list does.
 fn without_type(lease: &Value) -> Value {
     let mut item = lease.clone();
     if let Value::Object(fields) = &mut item {
@@ -63,8 +63,8 @@ fn without_type(lease: &Value) -> Value {
     item
 }
 
-/// A read may name a version that it must not be older than.
-fn not_from_the_future(state: &State, call: &Call) -> Result<(), Failure> {
+/// Refuses a read that asks for a version that does not exist yet.
+fn check_version_exists(state: &State, call: &Call) -> Result<(), Failure> {
     let (wanted, current) = (call.revision()?, state.head.revision);
     if wanted > current { Err(status::too_large(wanted, current)) } else { Ok(()) }
 }

@@ -1,10 +1,10 @@
-//! What a real server does and this one does not: it says so, rather than answer as nobody would.
+//! Refuses requests that a real server supports and this one does not. A wrong response would mislead a test.
 
 use super::request::Call;
 use super::status::{self, Failure};
 use super::store::State;
 
-/// Creations that leave the name to the server.
+/// Refuses a creation that leaves the name to the server.
 pub(crate) fn check_create(call: &Call) -> Result<(), Failure> {
     let metadata = &call.json()["metadata"];
     let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
@@ -14,7 +14,7 @@ pub(crate) fn check_create(call: &Call) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Lists in pages, and lists of the past.
+/// Refuses lists in pages, and lists of the past.
 pub(crate) fn check_list(state: &State, call: &Call, length: usize) -> Result<(), Failure> {
     let limit =
         call.number("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);

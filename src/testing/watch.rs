@@ -1,4 +1,4 @@
-//! Watches: the stream of changes that a client follows.
+//! Watches: streams of changes that clients follow.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,16 +22,16 @@ use super::selector::Selector;
 use super::status::{self, API_VERSION, Failure};
 use super::store::{Change, Head, State, Store, TooOld, lock};
 
-const BOOKMARKS: Duration = Duration::from_secs(60);
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// The real server picks at random between 30 and 60 minutes.
-const TIMEOUT: Duration = Duration::from_secs(45 * 60);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45 * 60);
 
 /// One open watch.
 struct Watch {
     store: Arc<Store>,
     connection: Arc<Mutex<Connection>>,
     selector: Selector,
-    /// Everything up to here was looked at.
+    /// The watch has processed all changes up to this revision.
     seen: u64,
     queue: VecDeque<Arc<Change>>,
     head: Receiver<Head>,
@@ -82,7 +82,7 @@ pub(crate) fn open(
     });
     let (seen, epoch) = match start {
         Ok(start) => start,
-        // Even this is a watch, opened successfully.
+        // The real server opens the watch, and sends the error as its only event.
         Err(failure) => {
             let event = line("ERROR", &failure.to_value());
             return Ok(Response::stream(stream::iter([Ok(event)])));
@@ -98,8 +98,8 @@ pub(crate) fn open(
         head,
         epoch,
         state,
-        ends: now + timeout.map_or(TIMEOUT, Duration::from_secs),
-        next_bookmark: bookmarks.then_some(now + BOOKMARKS),
+        ends: now + timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs),
+        next_bookmark: bookmarks.then_some(now + BOOKMARK_INTERVAL),
         client,
     };
     tokio::spawn(watch.run());
@@ -118,24 +118,24 @@ impl Watch {
                     let _ = client.send(Err(io::ErrorKind::ConnectionReset.into()));
                 }
             }
-            () = self.live() => {}
+            () = self.deliver_until_timeout() => {}
         }
     }
 
-    /// Runs until the time is up.
-    async fn live(&mut self) {
+    /// Delivers events until the time is up. A muted watch never ends.
+    async fn deliver_until_timeout(&mut self) {
         tokio::select! {
             biased;
             () = sleep_until(self.ends) => {}
             () = self.follow() => {}
         }
-        // A half-open connection does not tell its end.
+        // The client does not learn of the end on a half-open connection.
         if *self.state.borrow() == WatchState::Muted {
             pending::<()>().await;
         }
     }
 
-    /// Delivers what happens until the server is restored.
+    /// Delivers events until the server is restored.
     async fn follow(&mut self) {
         while self.head.borrow_and_update().epoch == self.epoch {
             let seen = self.seen;
@@ -167,7 +167,7 @@ impl Watch {
     }
 
     fn bookmark(&mut self) {
-        self.next_bookmark = Some(Instant::now() + BOOKMARKS);
+        self.next_bookmark = Some(Instant::now() + BOOKMARK_INTERVAL);
         let revision = self.head.borrow().revision;
         if revision >= self.seen {
             self.send(bookmark(revision, false));
@@ -202,13 +202,13 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-/// The objects that are there, as if just added.
+/// The current objects, as events of their addition.
 fn current(state: &State, selector: &Selector) -> Vec<Vec<u8>> {
     let leases = state.leases.iter().filter(|(key, lease)| selector.matches(key, lease));
     leases.map(|(_, lease)| line("ADDED", lease.as_ref())).collect()
 }
 
-/// A change as seen through a selector: what stops matching is gone, what starts matching is new.
+/// A change as an event for a selector. An object that stops matching is deleted for it; one that starts is added.
 fn event(change: &Change, selector: &Selector) -> Option<Vec<u8>> {
     let matching = |lease: &&Arc<Value>| selector.matches(&change.key, lease);
     let before = change.before.as_ref().filter(matching);
