@@ -1,17 +1,15 @@
-//! The object in the body of a write.
+//! Decodes the object in the body of a write.
 
 use serde_json::{Value, json};
 
-use super::{
-    request::Call,
-    schema,
-    status::{self, API_VERSION, Failure},
-};
+use super::request::Call;
+use super::schema;
+use super::status::{self, API_VERSION, Failure};
 
-/// Another version in which the real server knows Leases.
+/// Another version in which the real server serves Leases.
 const OTHER_VERSION: &str = "coordination.k8s.io/v1beta1";
 
-/// The object in the body, and what it got away with.
+/// The object in the body, and the warnings about it.
 pub(crate) fn decode(call: &Call) -> Result<(Value, Vec<String>), Failure> {
     let unrecognized = |why: String| {
         let start: String = String::from_utf8_lossy(&call.body).chars().take(30).collect();
@@ -46,7 +44,7 @@ pub(crate) fn decode(call: &Call) -> Result<(Value, Vec<String>), Failure> {
     Ok((decoded.object, warnings))
 }
 
-/// What a Lease says about its type, if anything, must be that it is one.
+/// Checks the type of the object: a Lease, or not stated.
 pub(crate) fn check_type(given: &Value) -> Result<(), String> {
     let text = |field: &str, default: &str| match &given[field] {
         Value::Null => Ok(default.to_owned()),
@@ -61,7 +59,7 @@ pub(crate) fn check_type(given: &Value) -> Result<(), String> {
     Err(format!("no kind {kind:?} is registered for version {version:?}"))
 }
 
-/// Unknown fields are dropped with a warning, unless the client asks for more or less.
+/// The warnings about unknown fields, which the server drops. The client may ask for no warnings, or for an error.
 pub(crate) fn warnings(call: &Call, unknown: &[String]) -> Result<Vec<String>, String> {
     let warnings: Vec<String> = unknown.iter().map(|field| format!("unknown field {field:?}")).collect();
     match call.query("fieldValidation") {
@@ -73,8 +71,8 @@ pub(crate) fn warnings(call: &Call, unknown: &[String]) -> Result<Vec<String>, S
     }
 }
 
-/// The namespace in the object, if it has one, and the one in the URL must agree.
-pub(crate) fn own_namespace(object: &mut Value, namespace: &str) -> Result<(), Failure> {
+/// Checks that the namespace in the object is the one in the URL, and fills it in if it is missing.
+pub(crate) fn check_namespace(object: &mut Value, namespace: &str) -> Result<(), Failure> {
     match object["metadata"]["namespace"].as_str() {
         None => object["metadata"]["namespace"] = namespace.into(),
         Some(same) if same == namespace => {}
@@ -87,8 +85,8 @@ pub(crate) fn own_namespace(object: &mut Value, namespace: &str) -> Result<(), F
     Ok(())
 }
 
-/// The name in the object and the one in the URL must agree.
-pub(crate) fn own_name(object: &Value, name: &str) -> Result<(), Failure> {
+/// Checks that the name in the object is the one in the URL.
+pub(crate) fn check_name(object: &Value, name: &str) -> Result<(), Failure> {
     match object["metadata"]["name"].as_str() {
         Some(same) if same == name => Ok(()),
         None => Err(status::bad_request(format!(

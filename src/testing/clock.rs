@@ -1,14 +1,14 @@
-//! The server's wall clock, which runs with tokio's clock.
+//! The wall clock of the server. It runs with tokio's clock.
 
 use std::time::{Instant as Monotonic, SystemTime};
 
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-/// The time of day as `metav1.Time` has it: whole seconds, UTC.
+/// The time of day in the form of `metav1.Time`: whole seconds, UTC.
 ///
-/// It is the real time, moved by as much as tokio's clock was moved: timestamps on objects advance with
-/// paused time as everything else does.
+/// It is the real time, moved by as much as tokio's clock was moved. Timestamps on objects therefore advance with
+/// paused time.
 pub(crate) fn seconds() -> String {
     let system = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH);
     let tokio = Instant::now().into_std();
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn moves_with_tokio() {
+    async fn the_wall_clock_moves_with_tokio() {
         let before: Timestamp = seconds().parse().unwrap();
         tokio::time::advance(Duration::from_secs(3600)).await;
         let after: Timestamp = seconds().parse().unwrap();

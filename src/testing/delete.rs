@@ -1,20 +1,19 @@
-//! Deletion.
+//! Deletes a Lease.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{
-    answer::Answer,
-    clock, options,
-    request::Call,
-    save::Target,
-    status::{self, Failure},
-    store::State,
-};
+use super::clock;
+use super::options;
+use super::request::Call;
+use super::response::Response;
+use super::save::Target;
+use super::status::{self, Failure};
+use super::store::State;
 
-/// Deletes what is there, or marks it for those who want to be waited for.
-pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+/// Deletes the Lease, or marks it as deleted if it has finalizers.
+pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Response, Failure> {
     check_body(call)?;
     options::check_delete(call)?;
     let target = Target::new(call, &call.name);
@@ -42,15 +41,15 @@ pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Answer, Failure> 
         "status": "Success",
         "details": { "name": call.name, "group": status::GROUP, "kind": "leases", "uid": metadata["uid"] },
     });
-    // Somebody asked to be waited for: the last finalizer to go takes the object with it.
+    // The object stays until its last finalizer is removed.
     if !metadata["finalizers"].is_null() {
-        return Ok(Answer::json(200, &mark_deleted(state, &target, &live)));
+        return Ok(Response::json(200, &mark_deleted(state, &target, &live)));
     }
     target.commit(state, None);
-    Ok(Answer::json(200, &success))
+    Ok(Response::json(200, &success))
 }
 
-/// The body of a delete, if there is one, must be options.
+/// Checks that the body of a delete, if there is one, holds options.
 fn check_body(call: &Call) -> Result<(), Failure> {
     if call.body.is_empty() {
         return Ok(());

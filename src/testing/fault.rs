@@ -1,13 +1,13 @@
-//! Faults: what can happen to a request, or to the events of a watch, between a client and the server.
+//! Faults that hit a request, or the events of a watch, between a client and the server.
 
 use std::time::Duration;
 
-use super::log::Verb;
+use super::verb::Verb;
 
 /// Something that goes wrong on a [`Link`](super::Link).
 ///
-/// By itself a fault hits every request of the link until [`Link::heal`](super::Link::heal).
-/// [`on`](Self::on), [`skip`](Self::skip) and [`times`](Self::times) narrow it down.
+/// By default a fault hits every request of the link until [`Link::heal`](super::Link::heal).
+/// [`on`](Self::on), [`skip`](Self::skip) and [`times`](Self::times) restrict it.
 #[derive(Clone, Debug)]
 #[must_use = "a fault does nothing until it is injected into a link"]
 pub struct Fault {
@@ -18,7 +18,7 @@ pub struct Fault {
     retry_after: Option<Duration>,
 }
 
-/// What happens.
+/// The effect of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Hang,
@@ -39,15 +39,15 @@ pub(crate) enum Effect {
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
-/// The one fault that applies to a request.
+/// The fault that hits a request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Struck {
-    pub(crate) effect: Effect,
-    pub(crate) retry_after: Option<Duration>,
+pub(crate) struct Hit {
+    pub effect: Effect,
+    pub retry_after: Option<Duration>,
 }
 
 impl Fault {
-    /// The request never reaches the server and is never answered, not even after the link is healed.
+    /// The request never reaches the server. The client gets no response, not even after the link is healed.
     pub fn hang() -> Self {
         Self::new(Effect::Hang)
     }
@@ -62,75 +62,75 @@ impl Fault {
         Self::new(Effect::Reset)
     }
 
-    /// The request is committed, the reply never comes.
+    /// The request is committed, but the response never arrives.
     pub fn lose_reply() -> Self {
         Self::new(Effect::LoseReply)
     }
 
-    /// The request takes `delay` to reach the server, where it is committed even if the client has given up by then.
+    /// The request takes `delay` to reach the server. The server commits it even if the client has given up by then.
     pub fn delay_before(delay: Duration) -> Self {
         Self::new(Effect::DelayBefore(delay))
     }
 
-    /// The request is committed at once, the reply takes `delay`.
+    /// The request is committed at once, but the response takes `delay`.
     pub fn delay_after(delay: Duration) -> Self {
         Self::new(Effect::DelayAfter(delay))
     }
 
-    /// The request is answered with the HTTP status `code` and the `Status` object that Kubernetes sends with it.
-    /// Nothing is committed.
+    /// The response is the HTTP status `code` and the `Status` object that Kubernetes sends with it. Nothing is
+    /// committed.
     ///
     /// 403 is a denial by RBAC.
     pub fn status(code: u16) -> Self {
         Self::new(Effect::Status(code))
     }
 
-    /// The request is committed, and yet answered with an error, as when etcd is slow (500, 504).
+    /// The request is committed, but the response is an error, as when etcd is slow (500, 504).
     pub fn commit_then_status(code: u16) -> Self {
         Self::new(Effect::CommitThenStatus(code))
     }
 
-    /// The request is committed, the reply is a 200 that some other server might give: no JSON at all.
+    /// The request is committed, but the response is a 200 without JSON, as another server might send it.
     pub fn garbage() -> Self {
         Self::new(Effect::Garbage)
     }
 
-    /// The request is processed twice, as when a connection dies and the transport sends it again. The client sees
-    /// the second answer.
+    /// The server processes the request twice, as when a connection breaks and the transport sends it again. The client
+    /// gets the second response.
     pub fn replay() -> Self {
         Self::new(Effect::Replay)
     }
 
-    /// Events of the link's watches get lost, of open ones and new ones alike; later ones come through again. What
-    /// counts for [`skip`](Self::skip) and [`times`](Self::times) here are events, whatever the verbs.
+    /// Events of the link's open and new watches are lost; the watches stay open. Here [`skip`](Self::skip) and
+    /// [`times`](Self::times) count events, and the verbs have no effect.
     pub fn drop_events() -> Self {
         Self::new(Effect::DropEvents)
     }
 
-    /// Events of the link's watches arrive `delay` after the change: the watch is stale. What counts for
-    /// [`skip`](Self::skip) and [`times`](Self::times) here are events, whatever the verbs.
+    /// Events of the link's watches arrive `delay` after the change: the watch is stale. Here [`skip`](Self::skip) and
+    /// [`times`](Self::times) count events, and the verbs have no effect.
     pub fn delay_events(delay: Duration) -> Self {
         Self::new(Effect::DelayEvents(delay))
     }
 
-    /// Only requests of this kind. The default is all.
+    /// Hits only requests of this kind. The default is all.
     pub fn on(self, verb: Verb) -> Self {
         self.on_any(&[verb])
     }
 
-    /// Only requests of these kinds. The default is all.
+    /// Hits only requests of these kinds. The default is all.
     pub fn on_any(mut self, verbs: &[Verb]) -> Self {
         self.verbs = Some(verbs.to_vec());
         self
     }
 
-    /// Lets the first `n` matching requests pass, on to the faults injected later. The default is 0.
+    /// Does not hit the first `n` matching requests; faults injected later may hit them. The default is 0.
     pub fn skip(mut self, n: usize) -> Self {
         self.skip = n;
         self
     }
 
-    /// Applies `n` times only. The default is until the link is healed.
+    /// Hits `n` requests only. The default is all until the link is healed.
     pub fn times(mut self, n: usize) -> Self {
         self.times = Some(n);
         self
@@ -147,8 +147,8 @@ impl Fault {
         Self { effect, verbs: None, skip: 0, times: None, retry_after: None }
     }
 
-    /// Whether this fault applies now, and counts it.
-    fn strikes(&mut self) -> bool {
+    /// Whether this fault hits now. Counts the call.
+    fn applies(&mut self) -> bool {
         if self.skip > 0 {
             self.skip -= 1;
             return false;
@@ -165,7 +165,7 @@ impl Fault {
 }
 
 impl Effect {
-    /// Whether it happens to events, not to requests.
+    /// Whether the effect hits events, not requests.
     fn is_of_events(self) -> bool {
         matches!(self, Self::DropEvents | Self::DelayEvents(_))
     }
@@ -180,18 +180,18 @@ impl Faults {
         self.0.clear();
     }
 
-    /// What happens to a request.
-    pub(crate) fn strike_request(&mut self, verb: Verb) -> Option<Struck> {
+    /// The fault that hits the next request.
+    pub(crate) fn next_for_request(&mut self, verb: Verb) -> Option<Hit> {
         let matches = |f: &Fault| f.verbs.as_ref().is_none_or(|verbs| verbs.contains(&verb));
         let mut faults = self.0.iter_mut().filter(|f| !f.effect.is_of_events());
-        let fault = faults.find_map(|f| (matches(f) && f.strikes()).then_some(f))?;
-        Some(Struck { effect: fault.effect, retry_after: fault.retry_after })
+        let fault = faults.find_map(|f| (matches(f) && f.applies()).then_some(f))?;
+        Some(Hit { effect: fault.effect, retry_after: fault.retry_after })
     }
 
-    /// What happens to an event.
-    pub(crate) fn strike_event(&mut self) -> Option<Effect> {
+    /// The effect of the fault that hits the next event.
+    pub(crate) fn next_for_event(&mut self) -> Option<Effect> {
         let mut faults = self.0.iter_mut().filter(|f| f.effect.is_of_events());
-        faults.find_map(|f| f.strikes().then_some(f.effect))
+        faults.find_map(|f| f.applies().then_some(f.effect))
     }
 }
 
@@ -200,15 +200,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tries_faults_in_order() {
+    fn faults_apply_in_the_order_of_injection() {
         let mut faults = Faults::default();
         faults.inject(Fault::refuse().on(Verb::Get).skip(1).times(1));
         faults.inject(Fault::reset().on_any(&[Verb::Get, Verb::Apply]));
-        let mut strike = |verb| faults.strike_request(verb).map(|s| s.effect);
-        assert_eq!(strike(Verb::Get), Some(Effect::Reset));
-        assert_eq!(strike(Verb::Get), Some(Effect::Refuse));
-        assert_eq!(strike(Verb::Get), Some(Effect::Reset));
-        assert_eq!(strike(Verb::Apply), Some(Effect::Reset));
-        assert_eq!(strike(Verb::Update), None);
+        let mut next = |verb| faults.next_for_request(verb).map(|s| s.effect);
+        assert_eq!(next(Verb::Get), Some(Effect::Reset));
+        assert_eq!(next(Verb::Get), Some(Effect::Refuse));
+        assert_eq!(next(Verb::Get), Some(Effect::Reset));
+        assert_eq!(next(Verb::Apply), Some(Effect::Reset));
+        assert_eq!(next(Verb::Update), None);
     }
 }

@@ -1,30 +1,25 @@
-//! One client's way to the server.
+//! The connection of one client to the server.
 
-use std::{
-    fmt,
-    future::pending,
-    io::{self, ErrorKind},
-    sync::{Arc, Mutex},
-};
+use std::fmt;
+use std::future::pending;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex};
 
-use http::Response;
-use kube::{Client, client::Body};
-use tokio::{
-    sync::{oneshot, watch},
-    time::sleep,
-};
+use kube::Client;
+use kube::client::Body;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 use tower::BoxError;
 
-use super::{
-    answer::{Answer, ReplyBody},
-    fault::{Effect, Fault, Faults, Struck},
-    log::{Log, Request, Verb},
-    request::Call,
-    serve::serve,
-    status::{self, Failure},
-    store::{Store, lock},
-    watch::Fate,
-};
+use super::connection::{Connection, WatchState};
+use super::fault::{Effect, Fault, Hit};
+use super::log::Request;
+use super::request::Call;
+use super::response::{Response, ResponseBody};
+use super::serve::serve;
+use super::status::{self, Failure};
+use super::store::{Store, lock};
+use super::verb::Verb;
 
 /// One client's connection to a [`LeaseServer`](super::LeaseServer): the faults and the request log belong to it
 /// alone.
@@ -32,24 +27,16 @@ use super::{
 /// Cheap to clone; all clones are the same link.
 #[derive(Clone)]
 pub struct Link {
-    pub(crate) store: Arc<Store>,
-    line: Arc<Mutex<Line>>,
+    store: Arc<Store>,
+    connection: Arc<Mutex<Connection>>,
     namespace: String,
 }
 
-/// What a link consists of, besides the server.
-#[derive(Debug, Default)]
-struct Line {
-    faults: Faults,
-    log: Log,
-    watches: Vec<watch::Sender<Fate>>,
-}
-
-type Reply = Result<Answer, io::Error>;
+type SendResult = Result<Response, io::Error>;
 
 impl Link {
     pub(crate) fn new(store: Arc<Store>, namespace: String) -> Self {
-        Self { store, line: Arc::default(), namespace }
+        Self { store, connection: Arc::default(), namespace }
     }
 
     /// A client over this link. It has no timeouts and no retries of its own, unlike a client made from a
@@ -65,89 +52,62 @@ impl Link {
         Client::new(service, &self.namespace)
     }
 
-    /// Lets `fault` happen from now on. Each request meets one fault at most: of those injected, the first one that
-    /// matches it and is not used up.
+    /// Injects `fault` from now on. At most one fault hits a request: the first injected one that matches it and is not
+    /// used up.
     pub fn inject(&self, fault: Fault) {
-        lock(&self.line).faults.inject(fault);
+        lock(&self.connection).faults.inject(fault);
     }
 
-    /// Removes all faults. Requests that hang stay hung: their packets are lost.
+    /// Removes all faults. Requests that hang continue to hang, because their packets are lost.
     pub fn heal(&self) {
-        lock(&self.line).faults.heal();
+        lock(&self.connection).faults.heal();
     }
 
-    /// All requests that came over this link, in the order in which they were sent.
+    /// All requests over this link, in the order in which they were sent.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
-        lock(&self.line).log.requests().to_vec()
+        lock(&self.connection).log.requests().to_vec()
     }
 
-    /// How many requests of one kind came over this link.
+    /// The number of requests of one kind over this link.
     #[must_use]
     pub fn count(&self, verb: Verb) -> usize {
-        let line = lock(&self.line);
-        line.log.requests().iter().filter(|r| r.verb == verb).count()
+        let connection = lock(&self.connection);
+        connection.log.requests().iter().filter(|r| r.verb == verb).count()
     }
 
-    /// Starts the log of requests anew.
+    /// Clears the log of requests.
     pub fn forget_requests(&self) {
-        lock(&self.line).log.forget();
+        lock(&self.connection).log.forget();
     }
 
-    /// Ends the open watches cleanly, as the server does after a while.
+    /// Ends the open watches cleanly, as the server does when their time is up.
     pub fn end_watches(&self) {
-        self.decide(Fate::Ended);
+        lock(&self.connection).set_watches(WatchState::Ended);
     }
 
     /// Breaks the open watches with an I/O error.
     pub fn reset_watches(&self) {
-        self.decide(Fate::Reset);
+        lock(&self.connection).set_watches(WatchState::Reset);
     }
 
-    /// Lets the open watches stay open but deliver nothing any more, not even their end: a connection that is half
-    /// open.
+    /// Mutes the open watches: they stay open but deliver nothing, not even their end. So behaves a connection that is
+    /// half open.
     pub fn mute_watches(&self) {
-        self.decide(Fate::Mute);
+        lock(&self.connection).set_watches(WatchState::Muted);
     }
 
-    /// How many watches are open, muted ones included.
+    /// The number of open watches, including muted ones.
     #[must_use]
     pub fn open_watches(&self) -> usize {
-        let line = lock(&self.line);
-        line.watches.iter().filter(|w| !w.is_closed()).count()
+        lock(&self.connection).open_watches()
     }
 
-    fn decide(&self, fate: Fate) {
-        for watch in &lock(&self.line).watches {
-            watch.send_if_modified(|old| {
-                let is_open = matches!(old, Fate::Flowing | Fate::Mute);
-                if is_open {
-                    *old = fate;
-                }
-                is_open
-            });
-        }
-    }
-
-    /// How a new watch learns its fate.
-    pub(crate) fn register_watch(&self) -> watch::Receiver<Fate> {
-        let (sender, receiver) = watch::channel(Fate::Flowing);
-        let mut line = lock(&self.line);
-        line.watches.retain(|w| !w.is_closed());
-        line.watches.push(sender);
-        receiver
-    }
-
-    /// What happens to the next event of a watch.
-    pub(crate) fn strike_event(&self) -> Option<Effect> {
-        lock(&self.line).faults.strike_event()
-    }
-
-    /// Puts a request on the wire. There it takes its course, whether the client waits for the answer or not.
+    /// Sends a request. The server processes it even if the client no longer waits for the response.
     fn send(
         &self,
         request: http::Request<Body>,
-    ) -> impl Future<Output = Result<Response<ReplyBody>, BoxError>> + Send + use<> {
+    ) -> impl Future<Output = Result<http::Response<ResponseBody>, BoxError>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
         let link = self.clone();
         tokio::spawn(async move {
@@ -156,36 +116,36 @@ impl Link {
                 return;
             };
             match Call::parse(&parts, body.to_vec()) {
-                Ok(call) => link.carry(call, sender).await,
-                Err(answer) => drop(sender.send(Ok(answer))),
+                Ok(call) => link.handle(call, sender).await,
+                Err(response) => drop(sender.send(Ok(response))),
             }
         });
         async move {
             match receiver.await {
-                Ok(reply) => Ok(reply?.into()),
+                Ok(result) => Ok(result?.into()),
                 Err(_lost) => pending().await,
             }
         }
     }
 
-    async fn carry(&self, call: Call, sender: oneshot::Sender<Reply>) {
-        let (number, struck) = {
-            let mut line = lock(&self.line);
-            (line.log.receive(&call), line.faults.strike_request(call.verb))
+    async fn handle(&self, call: Call, sender: oneshot::Sender<SendResult>) {
+        let (number, hit) = {
+            let mut connection = lock(&self.connection);
+            (connection.log.record_request(&call), connection.faults.next_for_request(call.verb))
         };
-        let Some(reply) = self.process(&call, struck).await else {
+        let Some(result) = self.process(&call, hit).await else {
             return;
         };
-        if let Ok(answer) = &reply {
-            lock(&self.line).log.answer(number, answer.code);
+        if let Ok(response) = &result {
+            lock(&self.connection).log.record_response(number, response.code);
         }
-        drop(sender.send(reply));
+        drop(sender.send(result));
     }
 
-    /// The reply that reaches the client, if one does.
-    async fn process(&self, call: &Call, struck: Option<Struck>) -> Option<Reply> {
-        let Some(Struck { effect, retry_after }) = struck else {
-            return Some(Ok(serve(self, call)));
+    /// The result that the client gets: a response, an I/O error, or nothing.
+    async fn process(&self, call: &Call, hit: Option<Hit>) -> Option<SendResult> {
+        let Some(Hit { effect, retry_after }) = hit else {
+            return Some(Ok(self.serve(call)));
         };
         let fail = |code| {
             let failure = self.failure(code, call);
@@ -194,31 +154,35 @@ impl Link {
                 None => failure.into(),
             }
         };
-        let answer = match effect {
+        let response = match effect {
             Effect::Hang => return None,
             Effect::Refuse => return Some(Err(ErrorKind::ConnectionRefused.into())),
             Effect::Status(code) => fail(code),
             Effect::DelayBefore(delay) => {
                 sleep(delay).await;
-                serve(self, call)
+                self.serve(call)
             }
             _ => {
-                let answer = serve(self, call);
+                let response = self.serve(call);
                 match effect {
                     Effect::Reset => return Some(Err(ErrorKind::ConnectionReset.into())),
                     Effect::LoseReply => return None,
                     Effect::CommitThenStatus(code) => fail(code),
-                    Effect::Garbage => Answer::garbage(),
-                    Effect::Replay => serve(self, call),
+                    Effect::Garbage => Response::garbage(),
+                    Effect::Replay => self.serve(call),
                     Effect::DelayAfter(delay) => {
                         sleep(delay).await;
-                        answer
+                        response
                     }
-                    _ => answer,
+                    _ => response,
                 }
             }
         };
-        Some(Ok(answer))
+        Some(Ok(response))
+    }
+
+    fn serve(&self, call: &Call) -> Response {
+        serve(&self.store, &self.connection, call)
     }
 
     /// The error that Kubernetes sends with `code`.

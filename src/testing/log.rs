@@ -1,51 +1,30 @@
-//! The log of one link: what was asked, when, and how it was answered.
+//! The log of one link: its requests, and the status of their responses.
 
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::request::Call;
-
-/// What a request does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Verb {
-    /// GET of one Lease.
-    Get,
-    /// GET of a collection.
-    List,
-    /// GET of a stream of changes.
-    Watch,
-    /// POST.
-    Create,
-    /// PUT, which creates the Lease if there is none.
-    Update,
-    /// PATCH by Server-Side Apply, which creates the Lease if there is none.
-    Apply,
-    /// PATCH by a JSON merge patch.
-    Patch,
-    /// DELETE.
-    Delete,
-}
+use super::verb::Verb;
 
 /// One request that a client sent.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Request {
-    /// What it does.
+    /// The kind of the request.
     pub verb: Verb,
-    /// In which namespace; empty for all of them.
+    /// The namespace; empty for all namespaces.
     pub namespace: String,
-    /// To which Lease; empty for a collection.
+    /// The name of the Lease; empty for a collection.
     pub name: String,
-    /// Whether it was only a rehearsal.
+    /// Whether it was a dry run.
     pub dry_run: bool,
-    /// The object or patch that it carried; null if it had none.
+    /// The object or patch in its body; null if it had none.
     pub body: Value,
     /// When the client sent it.
     pub received: Instant,
-    /// When the answer was sent, if it was.
+    /// When the response was sent, if it was.
     pub answered: Option<Instant>,
-    /// The HTTP status that was answered: `None` for a request that got no answer yet, or never will.
+    /// The HTTP status of the response; `None` if there is no response yet, or never will be.
     pub status: Option<u16>,
 }
 
@@ -53,28 +32,13 @@ pub struct Request {
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     requests: Vec<Request>,
-    /// How many were forgotten: a request keeps its number.
+    /// How many requests were cleared. The numbers of later requests count them too.
     forgotten: usize,
 }
 
-impl Verb {
-    /// The verb as RBAC has it.
-    pub(crate) fn rbac(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::List => "list",
-            Self::Watch => "watch",
-            Self::Create => "create",
-            Self::Update => "update",
-            Self::Apply | Self::Patch => "patch",
-            Self::Delete => "delete",
-        }
-    }
-}
-
 impl Log {
-    /// Notes a request, and gives it a number.
-    pub(crate) fn receive(&mut self, call: &Call) -> usize {
+    /// Records a request, and returns its number.
+    pub(crate) fn record_request(&mut self, call: &Call) -> usize {
         let body = call.json();
         let name = match call.verb {
             Verb::Create => body["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
@@ -93,8 +57,8 @@ impl Log {
         self.forgotten + self.requests.len() - 1
     }
 
-    /// Notes the answer.
-    pub(crate) fn answer(&mut self, number: usize, status: u16) {
+    /// Records the status of a response.
+    pub(crate) fn record_response(&mut self, number: usize, status: u16) {
         let index = number.checked_sub(self.forgotten);
         if let Some(request) = index.and_then(|i| self.requests.get_mut(i)) {
             request.answered = Some(Instant::now());

@@ -1,10 +1,8 @@
-//! A machine of the test's own: its clock runs as fast as the test wants, and it can stand still.
+//! A simulated machine. The test sets the rate of its clock, and can freeze its tasks.
 
-use std::{
-    sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::store::lock;
 use crate::clock;
@@ -12,8 +10,8 @@ use crate::clock;
 /// The machine that a lock runs on, for
 /// [`LeaseLockBuilder::machine`](crate::LeaseLockBuilder::machine).
 ///
-/// All its time comes from tokio's clock, the time of day too: under `start_paused` nothing differs from one run to
-/// the next. Cheap to clone; all clones are the same machine.
+/// All its time comes from tokio's clock, including the time of day. Under `start_paused` every run is therefore the
+/// same. Cheap to clone; all clones are the same machine.
 #[derive(Clone, Debug)]
 pub struct Machine {
     rate: f64,
@@ -24,58 +22,58 @@ pub struct Machine {
 #[derive(Debug, Default)]
 struct State {
     suspended: Duration,
-    turned_back: Duration,
-    stands_still: bool,
-    waiting: Vec<Waker>,
+    stepped_back: Duration,
+    frozen: bool,
+    wakers: Vec<Waker>,
 }
 
 impl Machine {
-    /// A machine whose clock keeps good time, at 2020-01-01 00:00 UTC.
+    /// A machine whose clock runs at the true rate and starts at 2020-01-01 00:00 UTC.
     #[must_use]
     pub fn new() -> Self {
         Self { rate: 1.0, wall: Duration::from_secs(1_577_836_800), state: Arc::default() }
     }
 
-    /// How fast its clock runs: 1.01 is one per cent fast. The default is 1.
+    /// Sets the rate of its clock: 1.01 is one per cent fast. The default is 1.
     #[must_use]
     pub fn rate(mut self, rate: f64) -> Self {
         self.rate = rate;
         self
     }
 
-    /// Its time of day, since the Unix epoch, at the moment when a lock is built.
+    /// Sets its time of day, since the Unix epoch, at the moment when a lock is built.
     #[must_use]
     pub fn wall(mut self, since_epoch: Duration) -> Self {
         self.wall = since_epoch;
         self
     }
 
-    /// It was suspended for so long just now: its clock went on, timers did not.
+    /// Simulates a suspend of length `span` that ends now: the clock went on, timers did not.
     pub fn suspended_for(&self, span: Duration) {
         lock(&self.state).suspended += span;
     }
 
-    /// Its time of day is set back by so much, as NTP or an administrator may do.
-    pub fn turn_back(&self, span: Duration) {
-        lock(&self.state).turned_back += span;
+    /// Steps its time of day back by `span`, as NTP or an administrator may do.
+    pub fn step_back(&self, span: Duration) {
+        lock(&self.state).stepped_back += span;
     }
 
-    /// From now on its tasks stand still, as if paused by a hypervisor or by `SIGSTOP`; its clock goes on.
+    /// Stops its tasks, as a hypervisor or `SIGSTOP` may do. Its clock goes on.
     pub fn freeze(&self) {
-        lock(&self.state).stands_still = true;
+        lock(&self.state).frozen = true;
     }
 
-    /// Its tasks go on.
+    /// Lets its tasks go on.
     pub fn thaw(&self) {
-        let waiting = {
+        let wakers = {
             let mut state = lock(&self.state);
-            state.stands_still = false;
-            std::mem::take(&mut state.waiting)
+            state.frozen = false;
+            std::mem::take(&mut state.wakers)
         };
-        waiting.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Runs a task on this machine. The tasks of a lock are run on its machine anyway.
+    /// Runs a task on this machine. A lock runs its own tasks on its machine without this call.
     pub async fn run<F: Future>(&self, task: F) -> F::Output {
         clock::Clock::of(self.clone()).run(task).await
     }
@@ -97,16 +95,16 @@ impl clock::Machine for Machine {
     }
 
     fn wall(&self, elapsed: Duration) -> Duration {
-        (self.wall + self.passed(elapsed)).saturating_sub(lock(&self.state).turned_back)
+        (self.wall + self.passed(elapsed)).saturating_sub(lock(&self.state).stepped_back)
     }
 
     fn poll_runs(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = lock(&self.state);
-        if !state.stands_still {
+        if !state.frozen {
             return Poll::Ready(());
         }
-        if !state.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
-            state.waiting.push(context.waker().clone());
+        if !state.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            state.wakers.push(context.waker().clone());
         }
         Poll::Pending
     }
@@ -117,10 +115,11 @@ mod tests {
     use tokio::time::{Instant, sleep};
 
     use super::*;
-    use crate::{clock::Clock, protocol::WallTime};
+    use crate::clock::Clock;
+    use crate::protocol::WallTime;
 
     #[tokio::test(start_paused = true)]
-    async fn a_fast_clock_is_ahead_and_its_timers_early() {
+    async fn a_fast_clock_is_ahead_and_its_timers_are_early() {
         let clock = Clock::of(Machine::new().rate(1.01).wall(Duration::from_secs(7)));
         let (before, start) = (clock.now(), Instant::now());
         clock.sleep_until(before + Duration::from_secs(101)).await;
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn its_tasks_stand_still_while_it_is_frozen() {
+    async fn a_frozen_machine_runs_no_tasks() {
         let machine = Machine::new();
         let start = Instant::now();
         let task = tokio::spawn({

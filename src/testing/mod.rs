@@ -1,11 +1,11 @@
 //! An in-process Lease API server behind a real [`kube::Client`].
 //!
 //! A [`LeaseServer`] answers as a Kubernetes API server does, with optimistic locking, Server-Side Apply, field
-//! ownership, validation and watches, but for Leases only, without sockets, and on tokio's clock: under
+//! ownership, validation and watches. It serves Leases only, and it uses no sockets. Its time is tokio's clock: under
 //! `start_paused` an hour passes in microseconds.
 //!
-//! Every client gets a [`Link`] of its own. A link keeps a log of its requests, and [`Fault`]s can be injected into
-//! it: what happens to one client there does not concern the others.
+//! Every client gets a [`Link`] of its own. A link keeps a log of its requests. A test can inject [`Fault`]s into a
+//! link; they do not affect the other clients.
 //!
 //! ```
 //! use std::time::Duration;
@@ -20,27 +20,27 @@
 //! let link = server.connect();
 //! let leases: Api<Lease> = Api::default_namespaced(link.client());
 //!
-//! // The server is down for the first request, and takes an hour to answer the next one.
+//! // The server refuses the first request, and takes an hour to answer the next one.
 //! link.inject(Fault::refuse().times(1));
 //! link.inject(Fault::delay_after(Duration::from_secs(3600)));
 //! assert!(leases.get_opt("leader").await.is_err());
 //! assert!(leases.get_opt("leader").await?.is_none());
 //!
 //! assert_eq!(link.count(Verb::Get), 2);
-//! let answers: Vec<_> = link.requests().iter().map(|request| request.status).collect();
-//! assert_eq!(answers, [None, Some(404)]);
+//! let statuses: Vec<_> = link.requests().iter().map(|request| request.status).collect();
+//! assert_eq!(statuses, [None, Some(404)]);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! What it leaves out: other resources, discovery, authentication and authorisation (but see [`Fault::status`] for a
-//! denial), JSON patches and strategic merge patches, YAML, `generateName`, lists in pages and of the past, answers as
-//! tables or metadata only, and deleting a whole collection: a request for any of these is answered with 501. It
-//! overlooks fields given twice and unknown ones within owner references.
+//! The server does not support other resources, discovery, authentication and authorisation (but see
+//! [`Fault::status`] for a denial), JSON patches and strategic merge patches, YAML, `generateName`, lists in pages and
+//! of the past, responses as tables or metadata only, and the deletion of a whole collection. It answers such a request
+//! with 501. It does not notice duplicate fields, and unknown fields within owner references.
 
-mod answer;
 mod body;
 mod clock;
+mod connection;
 mod delete;
 mod fault;
 mod link;
@@ -50,6 +50,7 @@ mod options;
 mod ownership;
 mod patch;
 mod request;
+mod response;
 mod save;
 mod schema;
 mod selector;
@@ -67,13 +68,13 @@ mod tests;
 mod time;
 mod unsupported;
 mod validate;
+mod verb;
 mod watch;
 mod write;
 
-pub use self::{
-    fault::Fault,
-    link::Link,
-    log::{Request, Verb},
-    machine::Machine,
-    server::LeaseServer,
-};
+pub use fault::Fault;
+pub use link::Link;
+pub use log::Request;
+pub use machine::Machine;
+pub use server::LeaseServer;
+pub use verb::Verb;

@@ -1,17 +1,15 @@
-//! The query parameters that change how a call is carried out, checked.
+//! Checks the options of a call: its query parameters, and the body of a delete.
 
 use serde_json::Value;
 
-use super::{
-    log::Verb,
-    request::Call,
-    status::{self, Failure, FieldError},
-};
+use super::request::Call;
+use super::status::{self, Failure, FieldError};
+use super::verb::Verb;
 
-const LONGEST_MANAGER: usize = 128;
+const MAX_MANAGER_BYTES: usize = 128;
 const MATCH: &str = "resourceVersionMatch";
 
-/// Checks the options of a write that is no delete.
+/// Checks the options of a write that is not a delete.
 pub(crate) fn check_write(call: &Call) -> Result<(), Failure> {
     let mut errors = Vec::new();
     let kind = match call.verb {
@@ -77,7 +75,7 @@ pub(crate) fn check_read(call: &Call) -> Result<(), Failure> {
     refuse_if_any("ListOptions", &errors)
 }
 
-/// Checks the options of a delete, wherever they are.
+/// Checks the options of a delete, in its body or its query.
 pub(crate) fn check_delete(call: &Call) -> Result<(), Failure> {
     call.number("gracePeriodSeconds")?;
     let options = call.delete_options();
@@ -95,8 +93,8 @@ pub(crate) fn check_delete(call: &Call) -> Result<(), Failure> {
 fn field_manager(call: &Call, errors: &mut Vec<FieldError>) {
     let field = "fieldManager";
     let manager = call.query(field).unwrap_or_default();
-    if manager.len() > LONGEST_MANAGER {
-        let why = format!("Too long: may not be more than {LONGEST_MANAGER} bytes");
+    if manager.len() > MAX_MANAGER_BYTES {
+        let why = format!("Too long: may not be more than {MAX_MANAGER_BYTES} bytes");
         errors.push(FieldError { cause: "FieldValueTooLong", field: field.to_owned(), message: why });
     }
     for (i, odd) in manager.char_indices().filter(|(_, c)| c.is_control()) {

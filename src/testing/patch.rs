@@ -1,20 +1,18 @@
-//! The patches: Server-Side Apply and JSON merge patch.
+//! Carries out patches: Server-Side Apply and JSON merge patch.
 
 use serde_json::{Value, json};
 
-use super::{
-    answer::Answer,
-    body::{check_type, own_name, own_namespace, warnings},
-    ownership,
-    request::Call,
-    save::{Target, save},
-    schema::{self, Mismatch},
-    status::{self, API_VERSION, Failure, FieldError},
-    store::State,
-};
+use super::body::{check_name, check_namespace, check_type, warnings};
+use super::ownership;
+use super::request::Call;
+use super::response::Response;
+use super::save::{Target, save};
+use super::schema::{self, Mismatch};
+use super::status::{self, API_VERSION, Failure, FieldError};
+use super::store::State;
 
-/// Server-Side Apply, which creates what is missing.
-pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+/// Server-Side Apply. It creates the Lease if there is none.
+pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Response, Failure> {
     let config = config(call)?;
     let target = Target::new(call, &call.name);
     let live = target.find(state);
@@ -34,12 +32,12 @@ pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Answer, Failure> {
         );
         return Err(status::conflict(&call.name, &why));
     }
-    own_namespace(&mut object, &call.namespace)?;
-    own_name(&object, &call.name)?;
+    check_namespace(&mut object, &call.namespace)?;
+    check_name(&object, &call.name)?;
     save(state, &target, object)
 }
 
-/// The object that an apply lists; its fields must all be known.
+/// The object in the body of an apply. An unknown field is an error.
 fn config(call: &Call) -> Result<Value, Failure> {
     let given = parse(call)?;
     let version = given["apiVersion"].as_str().unwrap_or_default();
@@ -58,7 +56,7 @@ fn config(call: &Call) -> Result<Value, Failure> {
     let refuse =
         |why: String| status::unexpected(format!("failed to create typed patch object ({subject}): {why}"));
     let checked = schema::check(&given).map_err(|m| match m.expected {
-        Some(expected) => refuse(format!("{}: expected {expected}, got {}", m.path, in_go(&m))),
+        Some(expected) => refuse(format!("{}: expected {expected}, got {}", m.path, go_debug(&m))),
         None => status::unexpected(format!(
             "failed to convert new object ({subject}) to proper version: unable to convert unstructured object to \
              {API_VERSION}, Kind=Lease: {}",
@@ -74,7 +72,7 @@ fn config(call: &Call) -> Result<Value, Failure> {
     }
 }
 
-/// An empty document is an empty object, as it is in YAML.
+/// Parses the body of an apply. An empty document is an empty object, as in YAML.
 fn parse(call: &Call) -> Result<Value, Failure> {
     let refuse = |why: String| status::bad_request(format!("error decoding patch: {why}"));
     let given: Value = match call.body.as_slice() {
@@ -87,8 +85,8 @@ fn parse(call: &Call) -> Result<Value, Failure> {
     Ok(given)
 }
 
-/// A value as the real server prints it.
-fn in_go(mismatch: &Mismatch) -> String {
+/// A value as the real server, which is written in Go, prints it.
+fn go_debug(mismatch: &Mismatch) -> String {
     let Mismatch { expected, found, .. } = mismatch;
     let is_numeric = expected.is_some_and(|expected| expected.starts_with("numeric"));
     match found {
@@ -98,8 +96,8 @@ fn in_go(mismatch: &Mismatch) -> String {
     }
 }
 
-/// JSON merge patch, of what is there.
-pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+/// JSON merge patch of an existing Lease.
+pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Response, Failure> {
     let patch: Value =
         serde_json::from_slice(&call.body).map_err(|_| status::bad_request("invalid JSON patch"))?;
     let target = Target::new(call, &call.name);
@@ -125,12 +123,12 @@ pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     let warnings = warnings(call, &decoded.unknown).map_err(|why| refuse(&why))?;
     let mut object = decoded.object;
     ownership::update(&live, &mut object, call.manager());
-    own_namespace(&mut object, &call.namespace)?;
-    own_name(&object, &call.name)?;
+    check_namespace(&mut object, &call.namespace)?;
+    check_name(&object, &call.name)?;
     Ok(save(state, &target, object)?.warn(&warnings))
 }
 
-/// RFC 7396.
+/// Merges `patch` into `target` by RFC 7396.
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();

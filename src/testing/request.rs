@@ -1,37 +1,38 @@
-//! An HTTP request as the API understands it.
+//! Parses an HTTP request into a call of the API.
 
-use http::{Method, header, request::Parts};
+use http::request::Parts;
+use http::{Method, header};
 use serde_json::{Value, json};
 
-use super::{
-    answer::Answer,
-    log::Verb,
-    status::{self, Failure},
-    unsupported,
-};
+use super::response::Response;
+use super::status::{self, Failure};
+use super::verb::Verb;
 
 const GROUP: &str = "/apis/coordination.k8s.io/";
 const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";
 const JSON: &str = "application/json";
+/// The patches of the real server that this one refuses.
+const UNSUPPORTED_PATCHES: [&str; 2] =
+    ["application/json-patch+json", "application/strategic-merge-patch+json"];
 
 /// One call of the API.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    pub(crate) verb: Verb,
-    /// Empty: all namespaces.
-    pub(crate) namespace: String,
-    /// Empty: the collection. A create learns it from its body.
-    pub(crate) name: String,
-    /// Undecoded: what is wrong with it is for the verb to say.
-    pub(crate) body: Vec<u8>,
+    pub verb: Verb,
+    /// Empty for all namespaces.
+    pub namespace: String,
+    /// Empty for the collection. The name of a create is in its body.
+    pub name: String,
+    /// Not decoded: the errors depend on the verb.
+    pub body: Vec<u8>,
     query: Vec<(String, String)>,
     agent: String,
 }
 
 impl Call {
-    /// Finds out what a request asks for; what is not in the API is answered right here.
-    pub(crate) fn parse(parts: &Parts, body: Vec<u8>) -> Result<Self, Answer> {
+    /// Parses a request. Fails with the response to a request that is not part of the API.
+    pub(crate) fn parse(parts: &Parts, body: Vec<u8>) -> Result<Self, Response> {
         let (namespace, name) = target(parts.uri.path())?;
         let query = parts.uri.query().unwrap_or_default().as_bytes();
         let query: Vec<_> = form_urlencoded::parse(query).into_owned().collect();
@@ -41,7 +42,7 @@ impl Call {
             value.unwrap_or_default()
         };
         let media_type = text(header::CONTENT_TYPE).split(';').next().unwrap_or_default();
-        unsupported::check_request(&parts.method, (namespace, name), media_type, text(header::ACCEPT))?;
+        check_supported(&parts.method, (namespace, name), media_type, text(header::ACCEPT))?;
         let verb = match (&parts.method, name) {
             (&Method::GET, "") if watches => Verb::Watch,
             (&Method::GET, "") => Verb::List,
@@ -66,30 +67,30 @@ impl Call {
         })
     }
 
-    /// A query parameter; an empty one is as good as none.
+    /// A query parameter. An empty one counts as missing.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
         first(&self.query, name).filter(|v| !v.is_empty())
     }
 
-    /// Whether a query parameter says yes.
+    /// Whether a query parameter is set to true.
     pub(crate) fn flag(&self, name: &str) -> bool {
         first(&self.query, name).is_some_and(is_yes)
     }
 
-    /// The dry runs that are asked for: all the values of a query parameter that may be repeated.
+    /// All values of the query parameter `dryRun`, which may be repeated.
     pub(crate) fn dry_runs(&self) -> Value {
         let values = self.query.iter().filter(|(name, _)| name == "dryRun");
         values.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// Whether the write is only a rehearsal.
+    /// Whether the write is a dry run.
     pub(crate) fn dry_run(&self) -> bool {
         let runs =
             if self.verb == Verb::Delete { self.delete_options()["dryRun"].clone() } else { self.dry_runs() };
         runs.as_array().is_some_and(|runs| !runs.is_empty())
     }
 
-    /// How to delete: the body says so, and the query only if there is none.
+    /// The options of a delete: from the body or, if there is none, from the query.
     pub(crate) fn delete_options(&self) -> Value {
         if !self.body.is_empty() {
             return self.json();
@@ -106,26 +107,26 @@ impl Call {
         self.query(name).map(parse).transpose()
     }
 
-    /// The body as JSON, null when it is none.
+    /// The body as JSON, or null if it is not JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// A resourceVersion in the query; unset and 0 both mean any.
+    /// The resourceVersion in the query. Unset and 0 both mean any.
     pub(crate) fn revision(&self) -> Result<u64, Failure> {
         let text = self.query("resourceVersion").unwrap_or("0");
         parse_version(text)
             .map_err(|why| status::unexpected(format!("resourceVersion: Invalid value: {text:?}: {why}")))
     }
 
-    /// Who writes: the field manager, or what the client calls itself.
+    /// The name of the writer: the field manager or, if there is none, the user agent.
     pub(crate) fn manager(&self) -> &str {
         let agent = self.agent.split('/').next().unwrap_or_default();
         self.query("fieldManager").unwrap_or(agent)
     }
 }
 
-/// A resourceVersion as a number, or what is wrong with it.
+/// Parses a resourceVersion. The error is the message of the real server.
 pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| {
         let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -134,9 +135,9 @@ pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
     })
 }
 
-/// The namespace and name in a path, empty where it has none.
-fn target(path: &str) -> Result<(&str, &str), Answer> {
-    let path = path.strip_prefix(GROUP).ok_or_else(Answer::no_such_page)?;
+/// The namespace and name in a path. Either is empty if the path has none.
+fn target(path: &str) -> Result<(&str, &str), Response> {
+    let path = path.strip_prefix(GROUP).ok_or_else(Response::no_such_page)?;
     let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     match parts[..] {
         ["v1", "leases"] => Ok(("", "")),
@@ -146,8 +147,29 @@ fn target(path: &str) -> Result<(&str, &str), Answer> {
     }
 }
 
-/// A write of a whole object, which can be read.
-fn written(verb: Verb, media_type: &str) -> Result<Verb, Answer> {
+/// Refuses the requests that this server does not support.
+fn check_supported(
+    method: &Method,
+    (namespace, name): (&str, &str),
+    media_type: &str,
+    accept: &str,
+) -> Result<(), Failure> {
+    let is_json = |kind: &str| {
+        !kind.contains(";as=") && ["json", "*/*", "application/*"].iter().any(|it| kind.contains(it))
+    };
+    if method == Method::DELETE && name.is_empty() && !namespace.is_empty() {
+        Err(status::unsupported("the deletion of a collection"))
+    } else if method == Method::PATCH && !name.is_empty() && UNSUPPORTED_PATCHES.contains(&media_type) {
+        Err(status::unsupported(media_type))
+    } else if !accept.is_empty() && !accept.split(',').next().is_some_and(is_json) {
+        Err(status::unsupported(&format!("an answer as {accept}")))
+    } else {
+        Ok(())
+    }
+}
+
+/// Checks that the media type of a whole object is one that this server reads.
+fn written(verb: Verb, media_type: &str) -> Result<Verb, Response> {
     match media_type {
         "" | JSON => Ok(verb),
         _ => Err(status::unsupported_object().into()),
@@ -158,7 +180,7 @@ fn first<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
     query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
 
-/// Everything is a yes that is not a no.
+/// Whether a flag is true: any value except "false" and "0".
 fn is_yes(text: &str) -> bool {
     !matches!(text, "false" | "0")
 }

@@ -1,19 +1,17 @@
-//! The last step of every write: one object, checked against what is stored, goes in or is refused.
+//! The last step of every write: checks an object against the stored one, and stores or refuses it.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{
-    answer::Answer,
-    clock,
-    request::{Call, parse_version},
-    status::{self, Failure, FieldError, KIND, RESOURCE},
-    store::{Phase, State},
-    validate,
-};
+use super::clock;
+use super::request::{Call, parse_version};
+use super::response::Response;
+use super::status::{self, Failure, FieldError, KIND, RESOURCE};
+use super::store::{Phase, State};
+use super::validate;
 
-/// Which Lease is meant, and whether in earnest.
+/// The Lease that a write is for, and whether the write is a dry run.
 pub(crate) struct Target {
     namespace: String,
     name: String,
@@ -29,13 +27,13 @@ impl Target {
         state.lease(&self.namespace, &self.name).cloned()
     }
 
-    /// The key in etcd, as error messages have it.
+    /// The key in etcd, as error messages show it.
     pub(crate) fn key(&self) -> String {
         let prefix = if self.dry_run { "" } else { "/registry" };
         format!("{prefix}/leases/{}/{}", self.namespace, self.name)
     }
 
-    /// Stores the object, or deletes what is there.
+    /// Stores the object, or deletes the stored one if `object` is `None`. A dry run changes nothing.
     pub(crate) fn commit(&self, state: &mut State, object: Option<Value>) -> Arc<Value> {
         match (self.dry_run, object) {
             (false, object) => state.commit((self.namespace.clone(), self.name.clone()), object),
@@ -44,19 +42,19 @@ impl Target {
     }
 }
 
-/// Stores `object`: a creation when nothing is there, else an update of exactly the version it names.
-pub(crate) fn save(state: &mut State, target: &Target, object: Value) -> Result<Answer, Failure> {
+/// Stores `object`. If there is no Lease yet, this creates it; otherwise `object` must name the stored version.
+pub(crate) fn save(state: &mut State, target: &Target, object: Value) -> Result<Response, Failure> {
     let version = version_of(&object)?;
     match target.find(state) {
         None => insert(state, target, object),
         Some(live) => {
-            same_version(target, &live, version)?;
+            check_version(target, &live, version)?;
             replace(state, target, &live, object)
         }
     }
 }
 
-/// Whether `object` may come into being.
+/// Checks that `object` may be created.
 pub(crate) fn may_create(state: &State, target: &Target, object: &Value) -> Result<(), Failure> {
     match state.namespaces.get(&target.namespace) {
         None => return Err(status::namespace_not_found(&target.namespace)),
@@ -65,30 +63,35 @@ pub(crate) fn may_create(state: &State, target: &Target, object: &Value) -> Resu
         }
         Some(Phase::Active) => {}
     }
-    refuse_if_any(&target.name, &validate::lease(&coordinated(&Value::Null, object.clone())))
+    refuse_if_any(&target.name, &validate::lease(&without_coordination(&Value::Null, object.clone())))
 }
 
 /// Stores a new object.
-pub(crate) fn insert(state: &mut State, target: &Target, object: Value) -> Result<Answer, Failure> {
+pub(crate) fn insert(state: &mut State, target: &Target, object: Value) -> Result<Response, Failure> {
     may_create(state, target, &object)?;
-    let mut object = coordinated(&Value::Null, object);
+    let mut object = without_coordination(&Value::Null, object);
     object["metadata"]["uid"] = state.next_uid().into();
     object["metadata"]["creationTimestamp"] = clock::seconds().into();
     if let Value::Object(metadata) = &mut object["metadata"] {
         metadata.remove("deletionTimestamp");
         metadata.remove("deletionGracePeriodSeconds");
     }
-    Ok(Answer::json(201, &target.commit(state, Some(object))))
+    Ok(Response::json(201, &target.commit(state, Some(object))))
 }
 
-fn replace(state: &mut State, target: &Target, live: &Arc<Value>, object: Value) -> Result<Answer, Failure> {
-    let mut object = coordinated(live, object);
+fn replace(
+    state: &mut State,
+    target: &Target,
+    live: &Arc<Value>,
+    object: Value,
+) -> Result<Response, Failure> {
+    let mut object = without_coordination(live, object);
     for field in ["creationTimestamp", "generation"] {
-        keep(&mut object, live, field);
+        keep_live(&mut object, live, field);
     }
     for field in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         if object["metadata"][field].is_null() {
-            keep(&mut object, live, field);
+            keep_live(&mut object, live, field);
         }
     }
     let mut errors = validate::unchanged(live, &object);
@@ -98,16 +101,16 @@ fn replace(state: &mut State, target: &Target, live: &Arc<Value>, object: Value)
     let metadata = &object["metadata"];
     let is_gone = !metadata["deletionTimestamp"].is_null() && metadata["finalizers"].is_null();
     if same_but_for_times(live, &object) {
-        return Ok(Answer::json(200, live));
+        return Ok(Response::json(200, live));
     }
     if is_gone {
         target.commit(state, None);
-        return Ok(Answer::json(200, &object));
+        return Ok(Response::json(200, &object));
     }
-    Ok(Answer::json(200, &target.commit(state, Some(object))))
+    Ok(Response::json(200, &target.commit(state, Some(object))))
 }
 
-/// The version that an object names, 0 for none.
+/// The version that an object names, or 0 if it names none.
 fn version_of(object: &Value) -> Result<u64, Failure> {
     match object["metadata"]["resourceVersion"].as_str() {
         None | Some("") => Ok(0),
@@ -115,8 +118,8 @@ fn version_of(object: &Value) -> Result<u64, Failure> {
     }
 }
 
-/// The optimistic lock: an update names the version it was made from.
-fn same_version(target: &Target, live: &Value, version: u64) -> Result<(), Failure> {
+/// The optimistic lock: an update must name the stored version.
+fn check_version(target: &Target, live: &Value, version: u64) -> Result<(), Failure> {
     if version == 0 {
         let error = FieldError {
             cause: "FieldValueInvalid",
@@ -132,9 +135,9 @@ fn same_version(target: &Target, live: &Value, version: u64) -> Result<(), Failu
     Ok(())
 }
 
-/// Coordinated leader election is off unless an administrator turns it on: its fields stay where they are already,
-/// and do not come into being.
-fn coordinated(live: &Value, mut object: Value) -> Value {
+/// `object` without the new fields of coordinated leader election, which is off by default. The fields stay if the
+/// stored object has them.
+fn without_coordination(live: &Value, mut object: Value) -> Value {
     if let Value::Object(spec) = &mut object["spec"] {
         spec.retain(|field, _| {
             !matches!(field.as_str(), "strategy" | "preferredHolder") || !live["spec"][field].is_null()
@@ -143,7 +146,7 @@ fn coordinated(live: &Value, mut object: Value) -> Value {
     object
 }
 
-fn keep(object: &mut Value, live: &Value, field: &str) {
+fn keep_live(object: &mut Value, live: &Value, field: &str) {
     match &live["metadata"][field] {
         Value::Null => {
             if let Value::Object(metadata) = &mut object["metadata"] {
@@ -161,7 +164,7 @@ fn refuse_if_any(name: &str, errors: &[FieldError]) -> Result<(), Failure> {
     Err(status::invalid(KIND, name, errors))
 }
 
-/// A write that changes nothing is none: its time in `managedFields` does not count.
+/// Whether a write changes nothing. The times in `managedFields` do not count.
 fn same_but_for_times(live: &Value, object: &Value) -> bool {
     live["spec"] == object["spec"] && without_times(live) == without_times(object)
 }

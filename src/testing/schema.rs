@@ -1,25 +1,26 @@
-//! The schema of a Lease: which fields there are, of which types, and how they are stored.
+//! The schema of a Lease: its fields, their types, and the form in which they are stored.
 
 use serde_json::{Map, Value};
 
-use super::{status::API_VERSION, time};
+use super::status::API_VERSION;
+use super::time;
 
-/// A Lease as the server stores it, and the paths of the fields it did not know.
+/// A decoded Lease, and the paths of its unknown fields.
 pub(crate) struct Decoded {
-    pub(crate) object: Value,
-    pub(crate) unknown: Vec<String>,
+    pub object: Value,
+    pub unknown: Vec<String>,
 }
 
 /// A field of the wrong type.
 pub(crate) struct Mismatch {
-    /// Such as `.spec.holderIdentity`.
-    pub(crate) path: String,
-    /// The type in the API schema, such as `string`, if the value is not even of that.
-    pub(crate) expected: Option<&'static str>,
-    /// What was there.
-    pub(crate) found: Value,
-    /// What the real server's decoder says.
-    pub(crate) message: String,
+    /// The path, such as `.spec.holderIdentity`.
+    pub path: String,
+    /// The type in the API schema, such as `string`, if the value does not fit the schema.
+    pub expected: Option<&'static str>,
+    /// The value.
+    pub found: Value,
+    /// The message of the real server's decoder.
+    pub message: String,
 }
 
 type Field = (&'static str, Type);
@@ -66,7 +67,7 @@ const SPEC: [Field; 7] = [
     ("strategy", Type::Text),
 ];
 
-/// Checks the types and drops unknown fields, keeping nulls and empty values: what an apply is made of.
+/// Checks the types and drops unknown fields, but keeps nulls and empty values, because an apply owns them.
 pub(crate) fn check(given: &Value) -> Result<Decoded, Mismatch> {
     let mut unknown = Vec::new();
     let mut object = Map::new();
@@ -87,7 +88,7 @@ pub(crate) fn check(given: &Value) -> Result<Decoded, Mismatch> {
     Ok(Decoded { object, unknown })
 }
 
-/// The same, in the one form in which objects are stored: nothing null, no links, no empty collections, times in UTC.
+/// The same in the form in which objects are stored: no nulls, no links, no empty collections, times in UTC.
 pub(crate) fn decode(given: &Value) -> Result<Decoded, Mismatch> {
     let Decoded { mut object, unknown } = check(given)?;
     if let Value::Object(metadata) = &mut object["metadata"] {
@@ -103,7 +104,7 @@ pub(crate) fn decode(given: &Value) -> Result<Decoded, Mismatch> {
             fields.retain(|name, value| match value {
                 Value::Null => false,
                 Value::Object(map) => !map.is_empty(),
-                // An empty managedFields is a request to drop ownership; the write deals with it.
+                // An empty managedFields is a request to drop all ownership. The write handles it.
                 Value::Array(list) => !list.is_empty() || name == "managedFields",
                 Value::String(text) => section == "spec" || !text.is_empty(),
                 _ => true,
@@ -153,7 +154,7 @@ fn section(
 
 impl Type {
     fn check(self, value: &Value, path: &str, kind: &str) -> Result<(), Mismatch> {
-        let told = |outcome: Result<(), String>| {
+        let mismatch_of = |outcome: Result<(), String>| {
             let found = value.clone();
             outcome.map_err(|message| Mismatch { path: path.to_owned(), expected: None, found, message })
         };
@@ -164,8 +165,8 @@ impl Type {
                 (v.as_i64().is_some_and(|n| i32::try_from(n).is_ok()), "numeric (int or float)", "int32")
             }
             (Self::Int64, v) => (v.is_i64(), "numeric (int or float)", "int64"),
-            (Self::MicroTime, Value::String(text)) => return told(time::check_micro(text)),
-            (Self::Time, Value::String(text)) => return told(time::check(text)),
+            (Self::MicroTime, Value::String(text)) => return mismatch_of(time::check_micro(text)),
+            (Self::Time, Value::String(text)) => return mismatch_of(time::check(text)),
             (Self::MicroTime | Self::Time, _) => (false, "any scalar", "string"),
             (Self::Texts, v) => (all(v.as_array(), Value::is_string), "list", "[]string"),
             (Self::Objects, v) => (all(v.as_array(), Value::is_object), "list", "[]object"),
@@ -178,13 +179,13 @@ impl Type {
             return Ok(());
         }
         let mut mismatch = Mismatch::new(path, expected, &format!("{kind}{path} of type {go}"), value);
-        // Such a value is fine by the schema of the API, but not when it is decoded.
-        let is_fine = match self {
+        // Such a value fits the schema of the API; only the decoder refuses it.
+        let fits_schema = match self {
             Self::Int32 | Self::Int64 => value.is_number(),
             Self::MicroTime | Self::Time => !value.is_object() && !value.is_array(),
             _ => false,
         };
-        if is_fine {
+        if fits_schema {
             mismatch.expected = None;
         }
         Err(mismatch)
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stores_one_form() {
+    fn decoded_objects_have_the_stored_form() {
         let given = json!({
             "metadata": { "name": "x", "labels": {}, "creationTimestamp": null, "colour": "red" },
             "spec": { "holderIdentity": "", "renewTime": "2026-01-01T01:00:00.000001+01:00", "leaseTransitions": null },
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_wrong_types() {
+    fn wrong_types_are_refused() {
         for spec in [
             json!({ "holderIdentity": 5 }),
             json!({ "leaseDurationSeconds": 1.5 }),

@@ -1,13 +1,11 @@
-//! Which objects of a collection a list or a watch is about.
+//! Selects the objects of a list or a watch.
 
 use serde_json::Value;
 
-use super::{
-    request::Call,
-    status::{self, Failure},
-    store::Key,
-    validate,
-};
+use super::request::Call;
+use super::status::{self, Failure};
+use super::store::Key;
+use super::validate;
 
 /// The namespace, field and label selectors of one call.
 #[derive(Debug)]
@@ -96,7 +94,7 @@ fn labels(text: &str) -> Result<Vec<Requirement>, Failure> {
     parsed.collect()
 }
 
-/// Conditions are separated by commas, and so are the values in `key in (a,b)`.
+/// Splits a selector at the commas between conditions, but not at those in `key in (a,b)`.
 fn parts(text: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_usize;
     let parts = text.split(move |c| {
@@ -145,7 +143,7 @@ fn comparison(text: &str) -> Option<Requirement> {
 }
 
 impl Requirement {
-    /// Whether it is about a label and values that there can be.
+    /// Whether its key and its values are valid for a label.
     fn is_valid(&self) -> bool {
         let values = match &self.test {
             Test::In(values) | Test::NotIn(values) => values.as_slice(),
@@ -162,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_every_operator() {
+    fn every_operator_is_parsed() {
         let read = labels("a=1,b!=2, c in (x, y),d notin (z),e,!f,g>1,h<2").ok().unwrap();
         let tests: Vec<Test> = read.into_iter().map(|r| r.test).collect();
         let list = |values: &[&str]| values.iter().map(ToString::to_string).collect();
@@ -180,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_cannot_read() {
+    fn malformed_selectors_are_refused() {
         for text in [",", "(", "a b", "a=1=2", "a in 1", "a in (", "-=1", "a=-", "a>x"] {
             assert!(labels(text).is_err(), "{text}");
         }

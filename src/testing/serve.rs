@@ -1,45 +1,46 @@
-//! The API: every call finds its answer here.
+//! The API: the response to every call.
+
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::{
-    answer::Answer,
-    link::Link,
-    log::Verb,
-    options,
-    request::Call,
-    selector::Selector,
-    status::{self, API_VERSION, Failure},
-    store::State,
-    unsupported, watch,
-    write::write,
-};
+use super::connection::Connection;
+use super::options;
+use super::request::Call;
+use super::response::Response;
+use super::selector::Selector;
+use super::status::{self, API_VERSION, Failure};
+use super::store::{State, Store};
+use super::unsupported;
+use super::verb::Verb;
+use super::watch;
+use super::write::write;
 
-/// Answers one call, at once.
-pub(crate) fn serve(link: &Link, call: &Call) -> Answer {
-    let answer = match call.verb {
-        Verb::Get => link.store.read(|state| get(state, call)),
-        Verb::List => link.store.read(|state| list(state, call)),
-        Verb::Watch => watch::open(link, call),
-        _ => link.store.write(|state| write(state, call)),
+/// Carries out one call, and returns the response.
+pub(crate) fn serve(store: &Arc<Store>, connection: &Arc<Mutex<Connection>>, call: &Call) -> Response {
+    let response = match call.verb {
+        Verb::Get => store.read(|state| get(state, call)),
+        Verb::List => store.read(|state| list(state, call)),
+        Verb::Watch => watch::open(store, connection, call),
+        _ => store.write(|state| write(state, call)),
     };
-    answer.unwrap_or_else(Answer::from)
+    response.unwrap_or_else(Response::from)
 }
 
-fn get(state: &State, call: &Call) -> Result<Answer, Failure> {
-    not_from_the_future(state, call)?;
+fn get(state: &State, call: &Call) -> Result<Response, Failure> {
+    check_version_exists(state, call)?;
     let found = state.lease(&call.namespace, &call.name);
     let lease = found.ok_or_else(|| status::not_found(&call.name))?;
-    Ok(Answer::json(200, lease))
+    Ok(Response::json(200, lease))
 }
 
-fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
+fn list(state: &State, call: &Call) -> Result<Response, Failure> {
     options::check_read(call)?;
     if let Err(failure) = call.revision() {
         let why = format!("invalid resource version: {}", failure.message);
         return Err(status::bad_request(why));
     }
-    not_from_the_future(state, call)?;
+    check_version_exists(state, call)?;
     let selector = Selector::parse(call)?;
     let items = state.leases.iter().filter(|(key, lease)| selector.matches(key, lease));
     let items: Vec<_> = items.map(|(_, lease)| without_type(lease)).collect();
@@ -50,10 +51,10 @@ fn list(state: &State, call: &Call) -> Result<Answer, Failure> {
         "metadata": { "resourceVersion": state.head.revision.to_string() },
         "items": items,
     });
-    Ok(Answer::json(200, &list))
+    Ok(Response::json(200, &list))
 }
 
-/// What is in a list is of one kind: only the list says which.
+/// The items of a list do not state their type: the list does.
 fn without_type(lease: &Value) -> Value {
     let mut item = lease.clone();
     if let Value::Object(fields) = &mut item {
@@ -62,8 +63,8 @@ fn without_type(lease: &Value) -> Value {
     item
 }
 
-/// A read may name a version that it must not be older than.
-fn not_from_the_future(state: &State, call: &Call) -> Result<(), Failure> {
+/// Refuses a read that asks for a version that does not exist yet.
+fn check_version_exists(state: &State, call: &Call) -> Result<(), Failure> {
     let (wanted, current) = (call.revision()?, state.head.revision);
     if wanted > current { Err(status::too_large(wanted, current)) } else { Ok(()) }
 }

@@ -1,25 +1,24 @@
-//! The server, as its administrator sees it.
+//! The server, and the operations of its administrator.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::{Value, json};
 
-use super::{
-    clock,
-    link::Link,
-    ownership,
-    status::API_VERSION,
-    store::{Key, Phase, State, Store},
-};
+use super::clock;
+use super::link::Link;
+use super::ownership;
+use super::status::API_VERSION;
+use super::store::{Key, Phase, State, Store};
 
-/// Who writes what the administrator writes, in `managedFields`.
+/// The manager of the writes of the administrator, in `managedFields`.
 const ADMINISTRATOR: &str = "administrator";
 
-/// A Kubernetes API server that knows Leases and nothing else, within this process.
+/// A Kubernetes API server for Leases only, within this process.
 ///
-/// Clients reach it over a [`Link`]. The methods here are the administrator's: they need no request, take effect at
-/// once, and are not subject to any fault or check.
+/// Clients connect to it over a [`Link`]. The methods here are those of an administrator. They send no request, take
+/// effect at once, and meet no fault and no check.
 ///
 /// Cheap to clone; all clones are the same server.
 #[derive(Clone)]
@@ -54,11 +53,10 @@ impl LeaseServer {
         serde_json::from_value(Value::clone(&stored)).ok()
     }
 
-    /// Creates the Lease or replaces it, whatever its version; a namespace that is missing is created too. The uid and
-    /// the creation time of an existing Lease stay. Returns what is stored.
+    /// Creates the Lease or replaces it, whatever its version. Creates a missing namespace too. The uid and the creation
+    /// time of an existing Lease stay. Returns the stored Lease.
     ///
-    /// Nothing is validated: this is how odd and broken Leases come about. A Lease without a namespace goes to
-    /// `default`.
+    /// Nothing is validated, so that tests can create invalid Leases. A Lease without a namespace goes to `default`.
     #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn put(&self, lease: Lease) -> Lease {
         let Ok(object) = serde_json::to_value(&lease) else {
@@ -76,8 +74,8 @@ impl LeaseServer {
         serde_json::from_value(Value::clone(&stored)).unwrap_or(lease)
     }
 
-    /// Lets `edit` change the Lease, as another writer would, and returns what is stored then. Without a change there
-    /// is no new version. `None` if there is no such Lease.
+    /// Changes the Lease by `edit`, as another writer would, and returns the stored Lease. Without a change there is no
+    /// new version. Returns `None` if there is no such Lease.
     pub fn edit(&self, namespace: &str, name: &str, edit: impl FnOnce(&mut Lease)) -> Option<Lease> {
         let stored = self.store.write(|state| {
             let live = state.lease(namespace, name)?.clone();
@@ -85,15 +83,15 @@ impl LeaseServer {
             let before = serde_json::to_value(&lease).ok()?;
             edit(&mut lease);
             let after = serde_json::to_value(&lease).ok()?;
-            // Fields that `Lease` does not have in this version of k8s-openapi survive.
+            // This keeps fields that `Lease` does not have in this version of k8s-openapi.
             let mut object = Value::clone(&live);
-            graft(&mut object, &before, &after);
+            copy_changes(&mut object, &before, &after);
             Some(replace(state, (namespace.to_owned(), name.to_owned()), object))
         })?;
         serde_json::from_value(Value::clone(&stored)).ok()
     }
 
-    /// Deletes the Lease, finalizers or not. Returns whether there was one.
+    /// Deletes the Lease, even if it has finalizers. Returns whether there was one.
     #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn delete(&self, namespace: &str, name: &str) -> bool {
         self.store.write(|state| {
@@ -111,7 +109,7 @@ impl LeaseServer {
         self.store.write(|state| open_namespace(state, &namespace));
     }
 
-    /// Begins the deletion of a namespace: its Leases stay for now and can be updated, but new ones are refused.
+    /// Begins the deletion of a namespace. Its Leases stay and can be updated, but the server refuses new ones.
     pub fn terminate_namespace(&self, namespace: &str) {
         self.store.write(|state| {
             if let Some(phase) = state.namespaces.get_mut(namespace) {
@@ -134,20 +132,20 @@ impl LeaseServer {
         });
     }
 
-    /// The revision of the last write: every later one gets a greater `resourceVersion`.
+    /// The revision of the last write. Every later write gets a greater `resourceVersion`.
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.store.read(|state| state.head.revision)
     }
 
-    /// Forgets the past: a watch that starts from an older revision is told that it expired (410). Open watches are
-    /// not concerned.
+    /// Forgets all older revisions. A watch that starts from one of them gets the error that it expired (410). Open
+    /// watches go on.
     pub fn compact(&self) {
         self.store.write(State::compact);
     }
 
-    /// Restores the Leases as they were at `revision`, as from a backup of etcd taken then. The counter goes back
-    /// with them: it repeats numbers. Open watches end. Namespaces stay as they are.
+    /// Restores the Leases as they were at `revision`, as from a backup of etcd. The revision goes back too, so that
+    /// later writes repeat numbers. Open watches end. Namespaces stay as they are.
     pub fn restore(&self, revision: u64) {
         self.store.write(|state| state.restore(revision));
     }
@@ -171,7 +169,7 @@ fn open_namespace(state: &mut State, namespace: &str) {
     state.tick();
 }
 
-/// Stores `object` in place of what is there; what the server itself keeps about an object stays.
+/// Stores `object` under `key`. The metadata that only the server sets stays as it is.
 fn replace(state: &mut State, key: Key, mut object: Value) -> Arc<Value> {
     let live = state.leases.get(&key).cloned();
     object["apiVersion"] = API_VERSION.into();
@@ -197,8 +195,8 @@ fn replace(state: &mut State, key: Key, mut object: Value) -> Arc<Value> {
     }
 }
 
-/// Carries the difference between two views of `target` over to it.
-fn graft(target: &mut Value, before: &Value, after: &Value) {
+/// Copies the difference between two views of `target` to it.
+fn copy_changes(target: &mut Value, before: &Value, after: &Value) {
     let (Value::Object(fields), Value::Object(old), Value::Object(new)) = (&mut *target, before, after)
     else {
         if before != after {
@@ -211,6 +209,6 @@ fn graft(target: &mut Value, before: &Value, after: &Value) {
     }
     for (name, after) in new {
         let before = old.get(name).unwrap_or(&Value::Null);
-        graft(fields.entry(name.clone()).or_insert(Value::Null), before, after);
+        copy_changes(fields.entry(name.clone()).or_insert(Value::Null), before, after);
     }
 }

@@ -1,31 +1,31 @@
-//! What the server says when it refuses: Kubernetes `Status` objects, worded as the real server words them.
+//! Errors of the server: Kubernetes `Status` objects in the wording of the real server.
 
 use serde_json::{Value, json};
 
-/// The resource, as error messages name it.
+/// The resource in error messages.
 pub(crate) const RESOURCE: &str = "leases.coordination.k8s.io";
-/// The kind, as validation errors name it.
+/// The kind in validation errors.
 pub(crate) const KIND: &str = "Lease.coordination.k8s.io";
 /// The API group.
 pub(crate) const GROUP: &str = "coordination.k8s.io";
 /// The group and version.
 pub(crate) const API_VERSION: &str = "coordination.k8s.io/v1";
 
-/// A request refused: everything a `Status` carries.
+/// The refusal of a request: the content of a `Status`.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
-    pub(crate) code: u16,
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
-    pub(crate) details: Value,
+    pub code: u16,
+    pub reason: &'static str,
+    pub message: String,
+    pub details: Value,
 }
 
-/// One complaint about one field of an object.
+/// One error about one field of an object.
 #[derive(Clone, Debug)]
 pub(crate) struct FieldError {
-    pub(crate) cause: &'static str,
-    pub(crate) field: String,
-    pub(crate) message: String,
+    pub cause: &'static str,
+    pub field: String,
+    pub message: String,
 }
 
 impl Failure {
@@ -41,13 +41,13 @@ impl Failure {
         self
     }
 
-    /// Details without any.
+    /// Adds empty details.
     fn about_nothing(mut self) -> Self {
         self.details = json!({});
         self
     }
 
-    /// Tells the client when to come back, in whole seconds as Kubernetes does.
+    /// Tells the client when to retry, in whole seconds as Kubernetes does.
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         if self.details.is_null() {
             self.details = json!({});
@@ -131,7 +131,7 @@ pub(crate) fn conflict(name: &str, why: &str) -> Failure {
     Failure::new(409, "Conflict", message).about(name)
 }
 
-/// A name that is taken until the last finalizer is gone.
+/// A creation while the deleted object of that name still has finalizers.
 pub(crate) fn being_deleted(name: &str) -> Failure {
     let mut failure = already_exists(name);
     failure.message.insert_str(0, "object is being deleted: ");
@@ -144,7 +144,7 @@ pub(crate) fn modified(name: &str) -> Failure {
     conflict(name, why)
 }
 
-/// A uid that an update asks for and the object stored under `key` does not have.
+/// An update that names another uid than that of the object stored under `key`.
 pub(crate) fn uid_precondition(key: &str, name: &str, wanted: &str, stored: &str) -> Failure {
     let why = format!(
         "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, \
@@ -153,7 +153,7 @@ pub(crate) fn uid_precondition(key: &str, name: &str, wanted: &str, stored: &str
     conflict(name, &why)
 }
 
-/// A precondition of a delete. The real server names the kind here, not the resource.
+/// A failed precondition of a delete. Here the real server names the kind, not the resource.
 pub(crate) fn delete_precondition(name: &str, why: &str) -> Failure {
     let mut failure = conflict(name, why);
     failure.message = format!("Operation cannot be fulfilled on {KIND} {name:?}: {why}");
@@ -161,7 +161,7 @@ pub(crate) fn delete_precondition(name: &str, why: &str) -> Failure {
     failure
 }
 
-/// Fields that other managers own, as (manager, field) pairs in order.
+/// An apply of fields that other managers own, as (manager, field) pairs in order.
 pub(crate) fn field_conflicts(conflicts: &[(String, String)]) -> Failure {
     let message = match conflicts {
         [(manager, field)] => {
@@ -198,7 +198,7 @@ pub(crate) fn unsupported_patch() -> Failure {
     Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about_nothing()
 }
 
-/// Not an answer of the real server.
+/// A request that this server does not support. The real server has no such error.
 pub(crate) fn unsupported(what: &str) -> Failure {
     Failure::new(501, "NotImplemented", format!("not supported by the in-process server: {what}"))
 }
@@ -211,16 +211,16 @@ pub(crate) fn unsupported_object() -> Failure {
     Failure::new(415, "UnsupportedMediaType", message)
 }
 
-/// An object (`subject`: its kind) with fields that must not be so.
+/// An object of kind `subject` with invalid fields.
 pub(crate) fn invalid(subject: &str, name: &str, errors: &[FieldError]) -> Failure {
-    let mut complaints: Vec<String> = Vec::new();
+    let mut messages: Vec<String> = Vec::new();
     for error in errors {
-        let complaint = format!("{}: {}", error.field, error.message);
-        if !complaints.contains(&complaint) {
-            complaints.push(complaint);
+        let message = format!("{}: {}", error.field, error.message);
+        if !messages.contains(&message) {
+            messages.push(message);
         }
     }
-    let listed = match complaints.as_slice() {
+    let listed = match messages.as_slice() {
         [] => String::new(),
         [one] => format!(": {one}"),
         many => format!(": [{}]", many.join(", ")),
@@ -250,7 +250,7 @@ pub(crate) fn internal(why: &str) -> Failure {
     failure
 }
 
-/// An error that the real server did not expect: no reason, no details.
+/// An error that the real server did not expect. It has no reason and no details.
 pub(crate) fn unexpected(message: impl Into<String>) -> Failure {
     Failure::new(500, "", message)
 }
@@ -263,7 +263,7 @@ pub(crate) fn timeout(why: &str) -> Failure {
     Failure::new(504, "Timeout", format!("Timeout: {why}")).about_nothing()
 }
 
-/// A version that is yet to come.
+/// A version that does not exist yet.
 pub(crate) fn too_large(wanted: u64, current: u64) -> Failure {
     let why = format!("Too large resource version: {wanted}, current: {current}");
     let mut failure = timeout(&why).retry_after(1);

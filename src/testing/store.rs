@@ -1,15 +1,14 @@
-//! The state behind the server, as etcd holds it: objects, one revision counter, and the history of changes.
+//! The state of the server, as in etcd: the objects, one revision counter, and the history of changes.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::Value;
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-/// How many changes a watch may lag behind, as in the watch cache of the real server.
-const HISTORY: usize = 10_000;
+/// The most changes that the history keeps, as in the watch cache of the real server.
+const MAX_HISTORY: usize = 10_000;
 
 /// Namespace and name of a Lease.
 pub(crate) type Key = (String, String);
@@ -18,32 +17,32 @@ pub(crate) type Key = (String, String);
 #[derive(Debug)]
 pub(crate) struct Store {
     state: Mutex<State>,
-    /// One channel for each watch, so that they are told in the order in which they began: a single channel
-    /// would wake its receivers in random order, and nothing here is random.
+    /// One channel for each watch. A single channel would wake its receivers in random order; this way the watches
+    /// wake in the order in which they began, and every run is the same.
     heads: Mutex<Vec<watch::Sender<Head>>>,
 }
 
-/// How far the state has come: what watches wait on.
+/// The position of the state. Watches wait until it changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
-    pub(crate) revision: u64,
-    /// Counts restores; a watch does not survive one.
-    pub(crate) epoch: u64,
+    pub revision: u64,
+    /// Counts restores. A restore ends every open watch.
+    pub epoch: u64,
 }
 
-/// Everything the server knows.
+/// All data of the server.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) head: Head,
-    pub(crate) leases: BTreeMap<Key, Arc<Value>>,
-    pub(crate) namespaces: BTreeMap<String, Phase>,
+    pub head: Head,
+    pub leases: BTreeMap<Key, Arc<Value>>,
+    pub namespaces: BTreeMap<String, Phase>,
     history: VecDeque<Arc<Change>>,
-    /// Changes up to here can no longer be watched.
+    /// A new watch cannot start before this revision.
     compacted: u64,
     uids: u64,
 }
 
-/// The life of a namespace.
+/// The phase of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Active,
@@ -53,24 +52,24 @@ pub(crate) enum Phase {
 /// One change of one Lease.
 #[derive(Debug)]
 pub(crate) struct Change {
-    pub(crate) revision: u64,
-    pub(crate) at: Instant,
-    pub(crate) key: Key,
-    pub(crate) before: Option<Arc<Value>>,
-    pub(crate) after: Option<Arc<Value>>,
-    /// `after` as it goes over the wire, to every watch the same.
-    pub(crate) after_text: OnceLock<String>,
+    pub revision: u64,
+    pub at: Instant,
+    pub key: Key,
+    pub before: Option<Arc<Value>>,
+    pub after: Option<Arc<Value>>,
+    /// `after` as JSON, which is the same for every watch.
+    pub after_text: OnceLock<String>,
 }
 
-/// A watch asked for changes that are forgotten.
+/// The error of a watch that asks for forgotten changes.
 #[derive(Debug)]
 pub(crate) struct TooOld {
-    pub(crate) oldest: u64,
+    pub oldest: u64,
 }
 
 impl Store {
     pub(crate) fn new() -> Self {
-        // A young cluster: a few objects were written before the first Lease.
+        // As in a real cluster, other objects were written before the first Lease.
         let head = Head { revision: 100, epoch: 0 };
         let state = State {
             head,
@@ -83,9 +82,9 @@ impl Store {
         Self { state: Mutex::new(state), heads: Mutex::default() }
     }
 
-    /// Looks at the state.
-    pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&lock(&self.state))
+    /// Reads the state.
+    pub(crate) fn read<T>(&self, get: impl FnOnce(&State) -> T) -> T {
+        get(&lock(&self.state))
     }
 
     /// Changes the state, then wakes the watches.
@@ -114,12 +113,13 @@ impl State {
         self.leases.get(&(namespace.to_owned(), name.to_owned()))
     }
 
-    /// Stores `object`, or deletes what is there, at the next revision. The object comes back with that revision.
+    /// Stores `object`, or deletes the stored one if it is `None`, at the next revision. Returns the object with that
+    /// revision.
     pub(crate) fn commit(&mut self, key: Key, object: Option<Value>) -> Arc<Value> {
         let revision = self.tick();
         let before = self.leases.remove(&key);
         let after = object.map(|object| Arc::new(at_revision(object, revision)));
-        let answer = match (&after, &before) {
+        let written = match (&after, &before) {
             (Some(stored), _) => stored.clone(),
             (None, Some(last)) => Arc::new(at_revision(Value::clone(last), revision)),
             (None, None) => Arc::default(),
@@ -129,21 +129,21 @@ impl State {
         }
         let change = Change { revision, at: Instant::now(), key, before, after, after_text: OnceLock::new() };
         self.history.push_back(Arc::new(change));
-        if self.history.len() > HISTORY
+        if self.history.len() > MAX_HISTORY
             && let Some(forgotten) = self.history.pop_front()
         {
             self.compacted = self.compacted.max(forgotten.revision);
         }
-        answer
+        written
     }
 
-    /// The next revision: some object in the cluster was written.
+    /// Moves to the next revision, as every write in the cluster does.
     pub(crate) fn tick(&mut self) -> u64 {
         self.head.revision += 1;
         self.head.revision
     }
 
-    /// A uid that was never given before.
+    /// A new uid.
     pub(crate) fn next_uid(&mut self) -> String {
         self.uids += 1;
         format!("00000000-0000-4000-8000-{:012x}", self.uids)
@@ -157,18 +157,18 @@ impl State {
         Ok(self.kept_after(revision))
     }
 
-    /// The changes after `revision`, compacted or not: an open watch has them in its buffer.
+    /// The changes after `revision`, even compacted ones: an open watch has them in its buffer.
     pub(crate) fn kept_after(&self, revision: u64) -> Vec<Arc<Change>> {
         let start = self.history.partition_point(|c| c.revision <= revision);
         self.history.range(start..).cloned().collect()
     }
 
-    /// Forgets the history, for watches that start from now on.
+    /// Hides the history from watches that start from now on.
     pub(crate) fn compact(&mut self) {
         self.compacted = self.head.revision;
     }
 
-    /// Takes back every change after `revision`, and the counter with it.
+    /// Undoes every change after `revision`, and sets the revision counter back.
     pub(crate) fn restore(&mut self, revision: u64) {
         let start = self.history.partition_point(|c| c.revision <= revision);
         for change in self.history.drain(start..).rev() {
@@ -183,7 +183,7 @@ impl State {
     }
 }
 
-/// A poisoned lock is as good as any: nothing panics between two consistent states.
+/// Locks `mutex`. A poisoned lock is safe to use, because nothing panics between two consistent states.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,24 +1,25 @@
-//! Times in objects, as Go reads them.
+//! Times in objects, as Go parses them.
 
-use k8s_openapi::jiff::{Timestamp, civil::DateTime};
+use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::civil::DateTime;
 
-/// How the real server writes the parts of a time.
+/// The layouts of the parts of a time, in the notation of Go.
 const SECONDS: &str = "2006-01-02T15:04:05";
 const MICROSECONDS: &str = ".000000";
 const ZONE: &str = "Z07:00";
 
-/// Whether this is a `Time`, or what is wrong with it.
+/// Checks a `Time`. The error is the message of the real server.
 pub(crate) fn check(text: &str) -> Result<(), String> {
     parse(text, None)
 }
 
-/// Whether this is a `MicroTime`, or what is wrong with it.
+/// Checks a `MicroTime`. The error is the message of the real server.
 pub(crate) fn check_micro(text: &str) -> Result<(), String> {
     parse(text, Some(MICROSECONDS))
 }
 
-/// `Time` and `MicroTime` differ in the digits after the point: none or any number of them, or exactly six. A comma
-/// will do for the point.
+/// Checks the parts of a time. A `Time` has any number of digits after the point, or no point. A `MicroTime` has
+/// exactly six digits. Both accept a comma for the point.
 fn parse(text: &str, fraction: Option<&str>) -> Result<(), String> {
     let (seconds, rest) = text.split_at_checked(SECONDS.len()).unwrap_or((text, ""));
     let zone_at = match fraction {
@@ -48,8 +49,8 @@ fn is_zone(text: &str) -> bool {
         || text.len() == ZONE.len() && format!("2006-01-02T15:04:05{text}").parse::<Timestamp>().is_ok()
 }
 
-/// As it is stored: with a point, and in UTC, which may be in a year that a timestamp here cannot have. It is computed
-/// in one that has the same calendar.
+/// A time in the stored form: with a point, and in UTC. The year in UTC may be out of the range of `Timestamp`; the
+/// conversion therefore uses another year with the same calendar.
 pub(crate) fn in_utc(time: &str) -> String {
     const CYCLE: i64 = 400;
     let time = time.replace(',', ".");
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stores_one_form() {
+    fn stored_times_have_one_form() {
         for (time, stored) in [
             ("2026-01-01T00:00:00.123456Z", "2026-01-01T00:00:00.123456Z"),
             ("2026-01-01T00:00:00,123456Z", "2026-01-01T00:00:00.123456Z"),
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_the_digits() {
+    fn a_micro_time_has_six_digits() {
         for time in ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.123Z", "2026-01-01T00:00:00.123456789Z"] {
             assert_eq!(check(time), Ok(()));
             assert!(check_micro(time).is_err(), "{time}");
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_time() {
+    fn other_texts_are_refused() {
         for time in [
             "",
             "now",

@@ -1,4 +1,4 @@
-//! What a Lease must be like to be stored.
+//! Validates a Lease before it is stored.
 
 use serde_json::Value;
 
@@ -13,10 +13,10 @@ const KEY: &str = "must consist of alphanumeric characters, '-', '_' or '.', and
 const LABEL: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', \
     and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used \
     for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-const ANNOTATIONS: usize = 256 * 1024;
+const MAX_ANNOTATION_BYTES: usize = 256 * 1024;
 const STRATEGY: &str = "OldestEmulationVersion";
 
-/// Everything that is wrong with a Lease, in the real server's words.
+/// All errors of a Lease, in the wording of the real server.
 pub(crate) fn lease(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     name(&object["metadata"], &mut errors);
@@ -26,7 +26,7 @@ pub(crate) fn lease(object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// What an update may not change.
+/// The errors of an update that changes immutable fields.
 pub(crate) fn unchanged(old: &Value, new: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for field in ["name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
@@ -90,11 +90,11 @@ fn labels(metadata: &Value, errors: &mut Vec<FieldError>) {
             errors.push(invalid("metadata.annotations", &key.as_str().into(), &message));
         }
     }
-    if size > ANNOTATIONS {
+    if size > MAX_ANNOTATION_BYTES {
         errors.push(FieldError {
             cause: "FieldValueTooLong",
             field: "metadata.annotations".to_owned(),
-            message: format!("Too long: may not be more than {ANNOTATIONS} bytes"),
+            message: format!("Too long: may not be more than {MAX_ANNOTATION_BYTES} bytes"),
         });
     }
     let finalizers = &metadata["finalizers"];
@@ -185,7 +185,7 @@ fn invalid(field: &str, value: &Value, why: &str) -> FieldError {
     }
 }
 
-/// The real server counts the length of a name in characters, that of a prefix in bytes: as far as it says.
+/// The errors of a DNS subdomain. The real server calls the unit "characters" for a name and "bytes" for a prefix.
 fn subdomain(name: &str, unit: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if name.len() > 253 {
@@ -203,7 +203,7 @@ fn subdomain(name: &str, unit: &str) -> Vec<String> {
     errors
 }
 
-/// What is wrong with the value of a label.
+/// The errors of the value of a label.
 pub(crate) fn label_value(text: &str) -> Vec<&'static str> {
     let mut errors = Vec::new();
     if text.len() > 63 {
@@ -215,7 +215,7 @@ pub(crate) fn label_value(text: &str) -> Vec<&'static str> {
     errors
 }
 
-/// What is wrong with the key of a label.
+/// The errors of the key of a label.
 pub(crate) fn qualified_name(key: &str) -> Vec<String> {
     let (prefix, name) = match key.split('/').collect::<Vec<_>>()[..] {
         [name] => (None, name),
@@ -257,28 +257,28 @@ mod tests {
 
     use super::*;
 
-    fn complaints(object: &Value) -> Vec<String> {
+    fn messages(object: &Value) -> Vec<String> {
         lease(object).into_iter().map(|e| format!("{}: {}", e.field, e.message)).collect()
     }
 
     #[test]
-    fn accepts_what_kubernetes_accepts() {
+    fn valid_leases_have_no_errors() {
         let longest = vec!["a".repeat(63); 4].join(".")[..253].to_owned();
         for object in [
             json!({ "metadata": { "name": longest } }),
             json!({ "metadata": { "name": "a.b-c.1" }, "spec": { "holderIdentity": "", "leaseTransitions": 0 } }),
             json!({ "metadata": { "name": "x", "labels": { "example.com/App": "A_b.c", "empty": "" } } }),
         ] {
-            assert_eq!(complaints(&object), [""; 0]);
+            assert_eq!(messages(&object), [""; 0]);
         }
     }
 
     #[test]
-    fn words_complaints_as_kubernetes_does() {
+    fn errors_have_the_wording_of_kubernetes() {
         let spec = json!({ "leaseDurationSeconds": 0, "leaseTransitions": -1 });
         let object = json!({ "metadata": { "name": "x" }, "spec": spec });
         assert_eq!(
-            complaints(&object),
+            messages(&object),
             [
                 "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
                 "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
@@ -287,10 +287,10 @@ mod tests {
     }
 
     #[test]
-    fn refuses_bad_names() {
+    fn invalid_names_are_refused() {
         for name in ["", "X", "a..b", "-a", "a-", "a_b", &"a".repeat(254)] {
             let object = json!({ "metadata": { "name": name } });
-            assert_eq!(complaints(&object).len(), 1, "{name}");
+            assert_eq!(messages(&object).len(), 1, "{name}");
         }
     }
 }

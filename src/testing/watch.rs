@@ -1,52 +1,42 @@
-//! Watches: the stream of changes that a client follows.
+//! Watches: streams of changes that clients follow.
 
-use std::{collections::VecDeque, fmt, future::pending, io, sync::Arc, time::Duration};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::pending;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::stream;
 use serde_json::{Value, json};
-use tokio::{
-    sync::{
-        mpsc::{self, UnboundedSender},
-        watch::Receiver,
-    },
-    time::{Instant, sleep_until},
-};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, sleep_until};
 
-use super::{
-    answer::Answer,
-    fault::Effect,
-    link::Link,
-    options,
-    request::Call,
-    selector::Selector,
-    status::{self, API_VERSION, Failure},
-    store::{Change, Head, State, Store, TooOld},
-};
+use super::connection::{Connection, WatchState};
+use super::fault::Effect;
+use super::options;
+use super::request::Call;
+use super::response::Response;
+use super::selector::Selector;
+use super::status::{self, API_VERSION, Failure};
+use super::store::{Change, Head, State, Store, TooOld, lock};
 
-const BOOKMARKS: Duration = Duration::from_secs(60);
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// The real server picks at random between 30 and 60 minutes.
-const TIMEOUT: Duration = Duration::from_secs(45 * 60);
-
-/// What becomes of an open watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    Flowing,
-    Mute,
-    Ended,
-    Reset,
-}
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45 * 60);
 
 /// One open watch.
 struct Watch {
-    link: Link,
     store: Arc<Store>,
+    connection: Arc<Mutex<Connection>>,
     selector: Selector,
-    /// Everything up to here was looked at.
+    /// The watch has processed all changes up to this revision.
     seen: u64,
     queue: VecDeque<Arc<Change>>,
     head: Receiver<Head>,
     epoch: u64,
-    fate: Receiver<Fate>,
+    state: Receiver<WatchState>,
     ends: Instant,
     next_bookmark: Option<Instant>,
     client: UnboundedSender<io::Result<Vec<u8>>>,
@@ -59,7 +49,11 @@ enum End {
 }
 
 /// Opens a watch.
-pub(crate) fn open(link: &Link, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn open(
+    store: &Arc<Store>,
+    connection: &Arc<Mutex<Connection>>,
+    call: &Call,
+) -> Result<Response, Failure> {
     options::check_read(call)?;
     let selector = Selector::parse(call)?;
     let from = call.revision()?;
@@ -67,9 +61,9 @@ pub(crate) fn open(link: &Link, call: &Call) -> Result<Answer, Failure> {
     let bookmarks = call.flag("allowWatchBookmarks");
     let timeout = call.number("timeoutSeconds")?.and_then(|s| s.try_into().ok()).filter(|s| *s > 0);
     let (client, mut events) = mpsc::unbounded_channel();
-    let head = link.store.subscribe();
-    let fate = link.register_watch();
-    let start = link.store.read(|state| {
+    let head = store.subscribe();
+    let state = lock(connection).register_watch();
+    let start = store.read(|state| {
         if lists_first && from > state.head.revision {
             return Err(status::too_large(from, state.head.revision));
         }
@@ -88,60 +82,60 @@ pub(crate) fn open(link: &Link, call: &Call) -> Result<Answer, Failure> {
     });
     let (seen, epoch) = match start {
         Ok(start) => start,
-        // Even this is a watch, opened successfully.
+        // The real server opens the watch, and sends the error as its only event.
         Err(failure) => {
             let event = line("ERROR", &failure.to_value());
-            return Ok(Answer::stream(stream::iter([Ok(event)])));
+            return Ok(Response::stream(stream::iter([Ok(event)])));
         }
     };
     let now = Instant::now();
     let watch = Watch {
-        link: link.clone(),
-        store: link.store.clone(),
+        store: store.clone(),
+        connection: connection.clone(),
         selector,
         seen,
         queue: VecDeque::new(),
         head,
         epoch,
-        fate,
-        ends: now + timeout.map_or(TIMEOUT, Duration::from_secs),
-        next_bookmark: bookmarks.then_some(now + BOOKMARKS),
+        state,
+        ends: now + timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs),
+        next_bookmark: bookmarks.then_some(now + BOOKMARK_INTERVAL),
         client,
     };
     tokio::spawn(watch.run());
-    Ok(Answer::stream(stream::poll_fn(move |context| events.poll_recv(context))))
+    Ok(Response::stream(stream::poll_fn(move |context| events.poll_recv(context))))
 }
 
 impl Watch {
     async fn run(mut self) {
         let client = self.client.clone();
-        let mut fate = self.fate.clone();
+        let mut state = self.state.clone();
         tokio::select! {
             biased;
             () = client.closed() => {}
-            end = fate_decides(&mut fate) => {
+            end = closed_by_link(&mut state) => {
                 if matches!(end, End::Broken) {
                     let _ = client.send(Err(io::ErrorKind::ConnectionReset.into()));
                 }
             }
-            () = self.live() => {}
+            () = self.deliver_until_timeout() => {}
         }
     }
 
-    /// Runs until the time is up.
-    async fn live(&mut self) {
+    /// Delivers events until the time is up. A muted watch never ends.
+    async fn deliver_until_timeout(&mut self) {
         tokio::select! {
             biased;
             () = sleep_until(self.ends) => {}
             () = self.follow() => {}
         }
-        // A half-open connection does not tell its end.
-        if *self.fate.borrow() == Fate::Mute {
+        // The client does not learn of the end on a half-open connection.
+        if *self.state.borrow() == WatchState::Muted {
             pending::<()>().await;
         }
     }
 
-    /// Delivers what happens until the server is restored.
+    /// Delivers events until the server is restored.
     async fn follow(&mut self) {
         while self.head.borrow_and_update().epoch == self.epoch {
             let seen = self.seen;
@@ -163,7 +157,8 @@ impl Watch {
         let Some(event) = event(change, &self.selector) else {
             return;
         };
-        match self.link.strike_event() {
+        let fault = lock(&self.connection).faults.next_for_event();
+        match fault {
             Some(Effect::DropEvents) => return,
             Some(Effect::DelayEvents(delay)) => sleep_until(change.at + delay).await,
             _ => {}
@@ -172,7 +167,7 @@ impl Watch {
     }
 
     fn bookmark(&mut self) {
-        self.next_bookmark = Some(Instant::now() + BOOKMARKS);
+        self.next_bookmark = Some(Instant::now() + BOOKMARK_INTERVAL);
         let revision = self.head.borrow().revision;
         if revision >= self.seen {
             self.send(bookmark(revision, false));
@@ -180,21 +175,21 @@ impl Watch {
     }
 
     fn send(&self, event: Vec<u8>) {
-        if *self.fate.borrow() == Fate::Flowing {
+        if *self.state.borrow() == WatchState::Live {
             let _ = self.client.send(Ok(event));
         }
     }
 }
 
 /// Waits until the link ends the watch.
-async fn fate_decides(fate: &mut Receiver<Fate>) -> End {
+async fn closed_by_link(state: &mut Receiver<WatchState>) -> End {
     loop {
-        match *fate.borrow_and_update() {
-            Fate::Ended => return End::Clean,
-            Fate::Reset => return End::Broken,
-            Fate::Flowing | Fate::Mute => {}
+        match *state.borrow_and_update() {
+            WatchState::Ended => return End::Clean,
+            WatchState::Reset => return End::Broken,
+            WatchState::Live | WatchState::Muted => {}
         }
-        if fate.changed().await.is_err() {
+        if state.changed().await.is_err() {
             pending::<()>().await;
         }
     }
@@ -207,13 +202,13 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-/// The objects that are there, as if just added.
+/// The current objects, as events of their addition.
 fn current(state: &State, selector: &Selector) -> Vec<Vec<u8>> {
     let leases = state.leases.iter().filter(|(key, lease)| selector.matches(key, lease));
     leases.map(|(_, lease)| line("ADDED", lease.as_ref())).collect()
 }
 
-/// A change as seen through a selector: what stops matching is gone, what starts matching is new.
+/// A change as an event for a selector. An object that stops matching is deleted for it; one that starts is added.
 fn event(change: &Change, selector: &Selector) -> Option<Vec<u8>> {
     let matching = |lease: &&Arc<Value>| selector.matches(&change.key, lease);
     let before = change.before.as_ref().filter(matching);

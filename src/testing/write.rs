@@ -1,23 +1,22 @@
-//! The writes: create, update, and the way to the others.
+//! Carries out writes: create and update here, the others in their own files.
 
 use serde_json::Value;
 
-use super::{
-    answer::Answer,
-    body::{decode, own_name, own_namespace},
-    delete::delete,
-    log::Verb,
-    options, ownership,
-    patch::{apply, patch},
-    request::{Call, parse_version},
-    save::{Target, insert, may_create, save},
-    status::{self, Failure},
-    store::State,
-    unsupported,
-};
+use super::body::{check_name, check_namespace, decode};
+use super::delete::delete;
+use super::options;
+use super::ownership;
+use super::patch::{apply, patch};
+use super::request::{Call, parse_version};
+use super::response::Response;
+use super::save::{Target, insert, may_create, save};
+use super::status::{self, Failure};
+use super::store::State;
+use super::unsupported;
+use super::verb::Verb;
 
 /// Carries out a write.
-pub(crate) fn write(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+pub(crate) fn write(state: &mut State, call: &Call) -> Result<Response, Failure> {
     if call.verb != Verb::Delete {
         options::check_write(call)?;
     }
@@ -30,15 +29,15 @@ pub(crate) fn write(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     }
 }
 
-fn create(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+fn create(state: &mut State, call: &Call) -> Result<Response, Failure> {
     unsupported::check_create(call)?;
     let (mut object, warnings) = decode(call)?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    own_namespace(&mut object, &call.namespace)?;
+    check_namespace(&mut object, &call.namespace)?;
     let target = Target::new(call, &name);
     ownership::update(&Value::Null, &mut object, call.manager());
     may_create(state, &target, &object)?;
-    // What is not a version is not noticed, and neither is anything in a rehearsal.
+    // The real server ignores a malformed version, and any version in a dry run.
     let version = object["metadata"]["resourceVersion"].as_str().and_then(|v| parse_version(v).ok());
     if version.is_some_and(|version| version > 0) && !call.dry_run() {
         return Err(status::unexpected("resourceVersion should not be set on objects to be created"));
@@ -50,10 +49,10 @@ fn create(state: &mut State, call: &Call) -> Result<Answer, Failure> {
     }
 }
 
-fn update(state: &mut State, call: &Call) -> Result<Answer, Failure> {
+fn update(state: &mut State, call: &Call) -> Result<Response, Failure> {
     let (mut object, warnings) = decode(call)?;
-    own_namespace(&mut object, &call.namespace)?;
-    own_name(&object, &call.name)?;
+    check_namespace(&mut object, &call.namespace)?;
+    check_name(&object, &call.name)?;
     let target = Target::new(call, &call.name);
     let live = target.find(state);
     if let Some(wanted) = object["metadata"]["uid"].as_str() {

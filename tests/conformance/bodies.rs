@@ -1,20 +1,18 @@
-//! Bodies and options that make no sense.
+//! Invalid bodies and options.
 
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::{
-    pair::compare,
-    request::{apply, delete, get, held, lease, merge, named, post, put},
-};
+use crate::pair::compare;
+use crate::request::{apply, delete, get, held, lease, merge, named, post, put};
 
 const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";
 
-/// Types that the real server knows from other resources are left out: ours knows none.
+/// Types of other resources of the real server are left out, because our server has none.
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn of_another_type() {
+async fn bodies_of_another_type() {
     compare(async |pair| {
         pair.send_as("x", post(held("x", "a"))).await;
         for (version, kind) in [
@@ -39,7 +37,7 @@ async fn of_another_type() {
             pair.send(post(new).dry()).await;
             pair.send(put("x", body.clone()).dry()).await;
             pair.send(apply("x", "one", body.clone()).force().dry()).await;
-            // An object without a version is of one that the real server has for itself.
+            // The real server reads an object without a version as one of its internal version.
             if !version.is_null() && version != "" {
                 pair.send(merge("x", body).dry()).await;
             }
@@ -50,7 +48,7 @@ async fn of_another_type() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn of_no_type() {
+async fn bodies_that_are_no_object() {
     compare(async |pair| {
         pair.send(post(held("x", "a"))).await;
         for text in [
@@ -69,7 +67,7 @@ async fn of_no_type() {
             pair.case(text);
             pair.send(post(json!({})).text(text).dry()).await;
             pair.send(put("x", json!({})).text(text).dry()).await;
-            // More than JSON is YAML, which ours does not speak.
+            // The real server reads these as YAML, which our server does not support.
             if !text.ends_with("}}") && !text.contains("} {") {
                 pair.send(apply("x", "one", json!({})).text(text).dry()).await;
             }
@@ -83,7 +81,7 @@ async fn of_no_type() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn of_another_format() {
+async fn bodies_of_another_format() {
     compare(async |pair| {
         pair.send_as("x", post(held("x", "a"))).await;
         for kind in [
@@ -112,7 +110,7 @@ async fn of_another_format() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn at_odds_with_the_path() {
+async fn bodies_that_disagree_with_the_path() {
     compare(async |pair| {
         pair.send_as("x", post(held("x", "a"))).await;
         for (name, metadata) in [
@@ -144,7 +142,7 @@ async fn at_odds_with_the_path() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn with_odd_options() {
+async fn writes_with_odd_options() {
     compare(async |pair| {
         pair.send_as("x", post(held("x", "a"))).await;
         let stored =
@@ -189,7 +187,7 @@ async fn with_odd_options() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn in_yaml_that_is_json() {
+async fn an_apply_in_yaml_that_is_json() {
     compare(async |pair| {
         pair.send(
             apply("x", "one", held("x", "a")).content_type("application/apply-patch+yaml; charset=utf-8"),

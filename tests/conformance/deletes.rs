@@ -1,17 +1,15 @@
-//! Deletions, and what has to be true for them.
+//! Deletions, their preconditions and options.
 
 use serde_json::json;
 
-use crate::{
-    pair::compare,
-    request::{apply, delete, get, held, lease, merge, named, post, put},
-};
+use crate::pair::compare;
+use crate::request::{apply, delete, get, held, lease, merge, named, post, put};
 
 const UID: &str = "11111111-2222-4333-8444-555555555555";
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn with_preconditions() {
+async fn deletions_with_preconditions() {
     compare(async |pair| {
         let preconditions = [
             json!({ "uid": UID }),
@@ -48,7 +46,7 @@ async fn with_preconditions() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn with_options() {
+async fn deletions_with_options() {
     compare(async |pair| {
         for options in [
             r#"{"kind":"DeleteOptions","apiVersion":"v1"}"#,
@@ -98,7 +96,7 @@ async fn with_options() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn that_wait_for_finalizers() {
+async fn deletions_that_wait_for_finalizers() {
     compare(async |pair| {
         pair.send_as("x", post(lease(json!({ "name": "x", "finalizers": ["a.b/c", "d.e/f"] }), json!({})))).await;
         pair.send(delete("x").dry()).await;

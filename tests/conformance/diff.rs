@@ -1,14 +1,14 @@
-//! Where two answers differ.
+//! The differences between two responses.
 
 use serde_json::Value;
 
-/// One line for each difference, none for equals.
+/// One line for each difference. Equal responses have none.
 pub(crate) fn diff(real: &Value, ours: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     if real["code"] == ours["code"] {
         walk("", real, ours, &mut lines);
     } else {
-        // Nothing else will be equal.
+        // If the status differs, so does everything else.
         lines.push(line("", &summary(real), &summary(ours)));
     }
     lines
@@ -36,10 +36,10 @@ fn walk(path: &str, real: &Value, ours: &Value, lines: &mut Vec<String>) {
     }
 }
 
-fn summary(answer: &Value) -> String {
-    let body = &answer["body"];
-    let said = if body["message"].is_null() { body } else { &body["message"] };
-    format!("{} {said}", answer["code"])
+fn summary(response: &Value) -> String {
+    let body = &response["body"];
+    let message = if body["message"].is_null() { body } else { &body["message"] };
+    format!("{} {message}", response["code"])
 }
 
 fn line(path: &str, real: &str, ours: &str) -> String {

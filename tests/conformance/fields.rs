@@ -1,13 +1,11 @@
-//! What a Lease may be like.
+//! Valid and invalid fields of a Lease.
 
 use serde_json::{Value, json};
 
-use crate::{
-    pair::{Pair, compare},
-    request::{apply, get, lease, merge, named, post, put},
-};
+use crate::pair::{Pair, compare};
+use crate::request::{apply, get, lease, merge, named, post, put};
 
-/// Writes a Lease in every way there is.
+/// Writes a Lease by every kind of write.
 async fn write(pair: &mut Pair, name: &str, metadata: Value, spec: Value) {
     let body = |name: &str| {
         let mut metadata = metadata.clone();
@@ -45,7 +43,7 @@ fn metadata(list: Vec<Value>) -> Vec<(Value, Value)> {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn values() {
+async fn values_of_the_spec() {
     let list = specs(vec![
         json!({ "holderIdentity": "" }),
         json!({ "holderIdentity": "ü\n\"<>&\u{2028}" }),
@@ -69,7 +67,7 @@ async fn values() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn times() {
+async fn valid_and_invalid_times() {
     let times = [
         "2026-01-01T00:00:00.000000Z",
         "2026-01-01T00:00:00.123456Z",
@@ -98,7 +96,7 @@ async fn times() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn types() {
+async fn fields_of_wrong_types() {
     let mut list = specs(vec![
         json!({ "holderIdentity": 5 }),
         json!({ "holderIdentity": true }),
@@ -127,7 +125,7 @@ async fn types() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn metadata_of_all_sorts() {
+async fn values_of_the_metadata() {
     const UID: &str = "11111111-2222-4333-8444-555555555555";
     let owner = |part: &str, value: Value| {
         let mut owner = json!({ "apiVersion": "v1", "kind": "Pod", "name": "p", "uid": UID });
@@ -182,7 +180,7 @@ const MADE_UP: &str = "99999999-2222-4333-8444-555555555555";
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn names() {
+async fn valid_and_invalid_names() {
     let longest = vec!["a".repeat(63); 4].join(".");
     let names = [
         "a",
@@ -219,7 +217,7 @@ async fn names() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn unknown_ones() {
+async fn unknown_fields() {
     compare(async |pair| {
         for validation in ["", "Ignore", "Warn", "Strict", "strict"] {
             let query = format!("fieldValidation={validation}");
@@ -244,7 +242,7 @@ async fn unknown_ones() {
                 merge(&name, json!({ "spec": { "colour": "red", "leaseTransitions": 1 } })).query(&query),
             )
             .await;
-            // Several at once are listed in the order of a map in Go.
+            // Only one field, because the real server lists several in random order.
             let body = named(&name, json!({ "colour": "red" }));
             pair.send(apply(&name, "one", body).query(&query)).await;
             pair.case("another case");

@@ -1,16 +1,15 @@
-//! Every way to write, with every combination of resourceVersion and uid, on a Lease in every state it can be in.
+//! Every kind of write, with every combination of resourceVersion and uid, to a Lease in every state.
 
 use serde_json::{Value, json};
 
-use crate::{
-    pair::{Pair, compare},
-    request::{Request, apply, delete, get, held, lease, merge, post, put},
-};
+use crate::pair::{Pair, compare};
+use crate::request::{Request, apply, delete, get, held, lease, merge, post, put};
 
 const STATES: [&str; 5] = ["current", "changed", "deleted", "recreated", "unknown"];
 const MADE_UP: &str = "11111111-2222-4333-8444-555555555555";
 
-/// What a write says about the object it means: "first" is the object as its writer saw it, "now" as it is.
+/// The metadata by which a write identifies its object. "first" is the object that the writer read, "now" the current
+/// one.
 fn identities() -> Vec<(&'static str, Value)> {
     vec![
         ("nothing", json!({})),
@@ -58,37 +57,37 @@ async fn prepare(pair: &mut Pair, state: &str, name: &str) {
     }
     pair.send_as("now", get(&first)).await;
     if state == "deleted" {
-        // There is none now.
+        // The deleted Lease has no current version. Another Lease stands in.
         pair.send_as("now", get(&format!("{}-0", STATES[0]))).await;
     }
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn put_with() {
+async fn puts_with_every_identity() {
     compare(async |pair| table(pair, |name, body| put(name, body).by("four")).await).await;
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn apply_with() {
+async fn applies_with_every_identity() {
     compare(async |pair| table(pair, |name, body| apply(name, "four", body)).await).await;
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn forced_apply_with() {
+async fn forced_applies_with_every_identity() {
     compare(async |pair| table(pair, |name, body| apply(name, "four", body).force()).await).await;
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn merge_patch_with() {
+async fn merge_patches_with_every_identity() {
     compare(async |pair| table(pair, |name, body| merge(name, body).by("four")).await).await;
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn post_with() {
+async fn posts_with_every_identity() {
     compare(async |pair| table(pair, |_, body| post(body).by("four")).await).await;
 }

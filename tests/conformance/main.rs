@@ -1,7 +1,7 @@
-//! The in-process server answers as a real one does: the same requests go to both, and every difference between their
-//! answers is a failure.
+//! The in-process server responds as a real one does. Each test sends the same requests to both, and fails on every
+//! difference between the responses.
 //!
-//! What has to differ is renamed or left out in `normal.rs`, with the reasons.
+//! `normal.rs` renames or removes the parts that have to differ, and gives the reasons.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 #![allow(clippy::needless_pass_by_value, reason = "scripts read better with json!() as an argument")]
@@ -9,11 +9,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod answer;
 mod diff;
 mod normal;
 mod pair;
 mod request;
+mod response;
 
 mod bodies;
 mod deletes;

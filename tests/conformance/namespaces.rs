@@ -1,11 +1,9 @@
-//! Namespaces that are not there, or not for long.
+//! Requests to missing and terminating namespaces.
 
 use serde_json::json;
 
-use crate::{
-    pair::{Pair, compare},
-    request::{Request, apply, delete, get, held, lease, list, merge, post, put, watch},
-};
+use crate::pair::{Pair, compare};
+use crate::request::{Request, apply, delete, get, held, lease, list, merge, post, put, watch};
 
 async fn everything(pair: &mut Pair, namespace: &str) {
     let within = |request: Request| request.within(namespace);
@@ -35,7 +33,7 @@ async fn everything(pair: &mut Pair, namespace: &str) {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn that_are_missing() {
+async fn requests_to_missing_namespaces() {
     compare(async |pair| {
         pair.send_as("x", post(held("x", "a"))).await;
         for namespace in ["missing", "Not-a-name", "-"] {
@@ -48,12 +46,12 @@ async fn that_are_missing() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn that_are_going() {
+async fn requests_to_a_terminating_namespace() {
     compare(async |pair| {
         let going = pair.another_namespace().await;
         pair.send_as("x", post(held("x", "a")).within(&going)).await;
         pair.terminate_namespace(&going).await;
-        pair.settle().await;
+        pair.wait_for_caches().await;
         everything(pair, &going).await;
     })
     .await;

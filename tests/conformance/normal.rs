@@ -1,11 +1,12 @@
-//! What differs between two servers that answer alike: names for it that do not.
+//! Replaces the parts of a response that differ between two equal servers by names that do not differ.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// What follows these in a message are the words of a decoder written in Go, some of them with a dump of its input.
-/// They are not worth imitating; that it stumbled, and over which part of a request, is compared.
+/// After each of these, a message continues in the words of a decoder written in Go, some of them with a dump of its
+/// input. Our server does not imitate those words. The tests compare only the part before them, which names the error and
+/// the part of the request.
 const DECODERS: [&str; 9] = [
     "json parse error: ",
     "json: cannot unmarshal ",
@@ -17,29 +18,29 @@ const DECODERS: [&str; 9] = [
     "Invalid value: \"{",
     "Invalid value: [{",
 ];
-/// Before this there are others already.
+/// Only the text before this is compared.
 const SCHEME: &str = " in scheme ";
-/// With either of these begin the words about a label selector that cannot be read.
+/// A message about a malformed label selector begins with one of these.
 const SELECTORS: [&str; 2] = ["unable to parse requirement: ", "found '"];
 
-/// After this comes the oldest version that a server remembers.
+/// After this a message names the oldest version that the server remembers.
 const TOO_OLD: &str = "too old resource version: ";
 
 /// A number after one of these in a message is a resourceVersion.
 const BEFORE_VERSIONS: [&str; 4] = ["esource version: ", "current: ", "precondition (", "record ("];
 
-/// The answers of one server with its uids, resourceVersions and times replaced. A uid or a resourceVersion is named
-/// after the step in which it was first seen, so that "unchanged" stays what it is, and so does "greater", because a new
-/// resourceVersion that is less than the last new one is called old. Of times, the form remains.
-pub(crate) fn normalize(answers: &[Value]) -> Vec<Value> {
+/// The responses of one server with its uids, resourceVersions and times replaced. A uid or a resourceVersion is named
+/// after the step in which it first occurred. An unchanged value therefore keeps its name. A new resourceVersion that is
+/// less than the last new one is marked as old. Of a time, the form remains.
+pub(crate) fn normalize(responses: &[Value]) -> Vec<Value> {
     let mut names = Names::default();
-    let number = |(i, answer): (usize, &Value)| {
-        let mut answer = answer.clone();
-        names.collect(i + 1, &answer);
-        names.replace(&mut answer);
-        answer
+    let rename = |(i, response): (usize, &Value)| {
+        let mut response = response.clone();
+        names.collect(i + 1, &response);
+        names.replace(&mut response);
+        response
     };
-    answers.iter().enumerate().map(number).collect()
+    responses.iter().enumerate().map(rename).collect()
 }
 
 #[derive(Default)]
@@ -89,7 +90,7 @@ impl Names {
         if let Some(version) = version(value) {
             let name = match self.versions.get(&version) {
                 Some(name) if is_lease(value) => name.clone(),
-                // Other resources are written to as well: a collection is as new as its last change, or newer.
+                // A collection is as new as its last change, or newer, because other resources are written too.
                 _ => self.at_least(version),
             };
             value["metadata"]["resourceVersion"] = name.into();
@@ -112,7 +113,7 @@ impl Names {
                         ("causes", Value::Array(causes)) if causes.iter().all(is_conflict) => {
                             causes.sort_by_key(Value::to_string);
                         }
-                        // Nobody knows when the next bookmark comes, but the one that ends a list is certain.
+                        // The times of bookmarks vary, but a bookmark always ends a list.
                         ("events", Value::Array(events)) => {
                             events.retain(|event| event["type"] != "BOOKMARK" || ends_list(event));
                             for event in events {
@@ -178,7 +179,7 @@ fn version(object: &Value) -> Option<u64> {
     object["metadata"]["resourceVersion"].as_str()?.parse().ok()
 }
 
-/// Whether this is a stored Lease: a bookmark says that it is a Lease, but has no name.
+/// Whether this is a stored Lease. A bookmark has the kind Lease too, but no name.
 fn is_lease(object: &Value) -> bool {
     object["metadata"]["name"].is_string()
 }

@@ -1,14 +1,12 @@
-//! Who owns what, who may take it, and what goes when its owner lets go.
+//! The owners of fields: conflicts, takeovers, and the removal of fields without an owner.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::{
-    pair::compare,
-    request::{apply, get, held, lease, merge, named, post, put},
-};
+use crate::pair::compare;
+use crate::request::{apply, get, held, lease, merge, named, post, put};
 
 const UID: &str = "11111111-2222-4333-8444-555555555555";
 
@@ -24,7 +22,7 @@ fn with(metadata: Value) -> Value {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn applies_meet() {
+async fn applies_by_several_managers() {
     compare(async |pair| {
         pair.case("the same manager");
         pair.send(apply("x", "one", named("x", json!({ "holderIdentity": "a", "leaseTransitions": 1 }))))
@@ -69,7 +67,7 @@ async fn applies_meet() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn updates_take_over() {
+async fn updates_take_over_fields() {
     compare(async |pair| {
         pair.case("an apply, then a merge patch");
         pair.send(apply("x", "one", named("x", json!({ "holderIdentity": "a", "leaseTransitions": 1 }))))
@@ -116,7 +114,7 @@ async fn updates_take_over() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn metadata_is_owned_in_pieces() {
+async fn each_item_of_metadata_has_its_own_owner() {
     compare(async |pair| {
         let one = json!({ "labels": { "a": "1", "b": "1" }, "annotations": { "c": "1" }, "ownerReferences": [owned_by("1")] });
         let two = json!({ "labels": { "b": "1", "d": "1" }, "annotations": { "e": "1" }, "ownerReferences": [owned_by("2")], "finalizers": ["a.b/c"] });
@@ -152,7 +150,7 @@ async fn metadata_is_owned_in_pieces() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn nulls_are_applied() {
+async fn applies_of_nulls() {
     compare(async |pair| {
         pair.send(apply("x", "one", named("x", json!({ "holderIdentity": "a", "leaseTransitions": null }))))
             .await;
@@ -168,7 +166,7 @@ async fn nulls_are_applied() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn tracking_is_reset() {
+async fn resets_of_tracking() {
     compare(async |pair| {
         pair.send(post(held("x", "a")).by("one")).await;
         pair.case("with one empty entry");
@@ -198,12 +196,12 @@ async fn tracking_is_reset() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn a_write_without_a_change_is_none() {
+async fn writes_without_a_change() {
     compare(async |pair| {
         let spec = json!({ "holderIdentity": "a", "renewTime": "2026-01-01T00:00:00.000001Z" });
         pair.send(apply("x", "one", named("x", spec.clone()))).await;
         pair.send_as("x", get("x")).await;
-        // Long enough for another time in managedFields.
+        // The next write is in another second, and would get another time in managedFields.
         sleep(Duration::from_millis(1100)).await;
         pair.send(apply("x", "one", named("x", spec.clone()))).await;
         pair.send(

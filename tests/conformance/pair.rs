@@ -1,20 +1,26 @@
 //! Two servers that get the same requests.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
+use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, api::DeleteParams};
+use kube::api::DeleteParams;
+use kube::{Api, Client};
 use kube_lease_lock::testing::LeaseServer;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use crate::{answer, diff::diff, normal::normalize, request::Request, support::ControlPlane};
+use crate::diff::diff;
+use crate::normal::normalize;
+use crate::request::Request;
+use crate::response;
+use crate::support::ControlPlane;
 
-/// More than any step takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time that a step may take.
+const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A real server and ours, and all that they were asked in one script.
+/// A real server and ours, and the requests and responses of one script.
 pub(crate) struct Pair {
     server: LeaseServer,
     namespace: String,
@@ -26,18 +32,18 @@ pub(crate) struct Pair {
 
 struct Side {
     client: Client,
-    answers: Vec<Value>,
+    responses: Vec<Value>,
     named: HashMap<String, Value>,
 }
 
-/// Sends a script to both servers and compares all that they say.
+/// Runs a script against both servers, and compares their responses.
 pub(crate) async fn compare(script: impl AsyncFnOnce(&mut Pair)) {
     let mut pair = Pair::new(ControlPlane::shared().await).await;
     script(&mut pair).await;
     pair.check();
 }
 
-/// The same with a real server that the script may harm.
+/// The same with a real server of its own, which the script may restart.
 pub(crate) async fn compare_alone(script: impl AsyncFnOnce(&mut Pair, &ControlPlane)) {
     let plane = ControlPlane::start().await;
     let mut pair = Pair::new(&plane).await;
@@ -49,7 +55,7 @@ impl Pair {
     async fn new(plane: &ControlPlane) -> Self {
         let namespace = plane.fresh_namespace().await;
         let mut config = plane.config().await;
-        // A request is a request: 503 and the like are answers.
+        // The client must not retry: a 503 is a response to compare.
         config.default_retry = false;
         let server = LeaseServer::new();
         server.create_namespace(&namespace);
@@ -63,55 +69,55 @@ impl Pair {
         }
     }
 
-    /// The headline of the steps that follow.
+    /// Sets the headline of the steps that follow.
     pub(crate) fn case(&mut self, headline: impl Into<String>) {
         self.case = headline.into();
     }
 
-    /// One step.
+    /// Takes one step.
     pub(crate) async fn send(&mut self, request: Request) {
         self.meanwhile(request, async |_| {}).await;
     }
 
-    /// One step whose answer later ones refer to.
+    /// Takes one step. Later steps can refer to its response by `name`.
     pub(crate) async fn send_as(&mut self, name: &str, request: Request) {
         self.send(request).await;
         self.real.name_last(name);
         self.ours.name_last(name);
     }
 
-    /// Steps that are taken at once, to save time: reads that wait.
+    /// Takes several steps at once, to save time: reads that wait.
     pub(crate) async fn send_all(&mut self, requests: Vec<Request>) {
         let ask = |side: &Side| join_all(requests.iter().map(|request| side.ask(request, &self.namespace)));
         let (real, ours) = tokio::join!(ask(&self.real), ask(&self.ours));
         self.steps.extend(requests.iter().map(|request| format!("{}: {request}", self.case)));
-        self.real.answers.extend(real);
-        self.ours.answers.extend(ours);
+        self.real.responses.extend(real);
+        self.ours.responses.extend(ours);
     }
 
-    /// Steps that are taken while both servers are busy with another one, which counts as the last.
+    /// Takes the steps of `script` while both servers process `request`, which counts as the last step.
     pub(crate) async fn meanwhile(&mut self, request: Request, script: impl AsyncFnOnce(&mut Self)) {
         let step = format!("{}: {request}", self.case);
         let real = self.real.ask(&request, &self.namespace);
         let ours = self.ours.ask(&request, &self.namespace);
         let (real, ours, ()) = tokio::join!(real, ours, script(self));
         self.steps.push(step);
-        self.real.answers.push(real);
-        self.ours.answers.push(ours);
+        self.real.responses.push(real);
+        self.ours.responses.push(ours);
     }
 
-    /// Gives the caches of the real server, which may be behind, the time to catch up.
-    pub(crate) async fn settle(&self) {
+    /// Waits until the caches of the real server have caught up.
+    pub(crate) async fn wait_for_caches(&self) {
         sleep(Duration::from_millis(500)).await;
     }
 
-    /// Both servers forget what was before, the real one by a restart.
+    /// Makes both servers forget their history, the real one by a restart.
     pub(crate) async fn forget(&self, plane: &ControlPlane) {
         plane.restart().await;
         self.server.compact();
     }
 
-    /// Begins the deletion of a namespace. The real one does not go: nobody runs the controller for that.
+    /// Begins the deletion of a namespace. The real one stays, because no controller runs that would delete it.
     pub(crate) async fn terminate_namespace(&self, name: &str) {
         let namespaces = Api::<Namespace>::all(self.real.client.clone());
         namespaces.delete(name, &DeleteParams::default()).await.unwrap();
@@ -126,9 +132,9 @@ impl Pair {
     }
 
     fn check(self) {
-        let answers = normalize(&self.real.answers).into_iter().zip(normalize(&self.ours.answers));
+        let responses = normalize(&self.real.responses).into_iter().zip(normalize(&self.ours.responses));
         let mut different = Vec::new();
-        for (number, (step, (real, ours))) in self.steps.iter().zip(answers).enumerate() {
+        for (number, (step, (real, ours))) in self.steps.iter().zip(responses).enumerate() {
             let lines = diff(&real, &ours);
             if !lines.is_empty() {
                 different.push(format!("step {}: {step}\n{}", number + 1, lines.join("\n")));
@@ -137,7 +143,7 @@ impl Pair {
         let count = self.steps.len();
         assert!(
             different.is_empty(),
-            "{} of {count} answers differ:\n\n{}",
+            "{} of {count} responses differ:\n\n{}",
             different.len(),
             different.join("\n\n")
         );
@@ -146,25 +152,25 @@ impl Pair {
 
 impl Side {
     fn new(client: Client) -> Self {
-        Self { client, answers: Vec::new(), named: HashMap::new() }
+        Self { client, responses: Vec::new(), named: HashMap::new() }
     }
 
     fn ask(&self, request: &Request, namespace: &str) -> impl Future<Output = Value> + use<> {
         let request = request.build(|text| self.fill(text, namespace));
         let client = self.client.clone();
-        let answer = async move { answer::read(client.send(request).await.expect("an answer")).await };
-        async move { timeout(PATIENCE, answer).await.unwrap_or_else(|_| "no answer".into()) }
+        let response = async move { response::read(client.send(request).await.expect("a response")).await };
+        async move { timeout(STEP_TIMEOUT, response).await.unwrap_or_else(|_| "no response".into()) }
     }
 
     fn name_last(&mut self, name: &str) {
-        let last = self.answers.last().cloned().unwrap_or_default();
+        let last = self.responses.last().cloned().unwrap_or_default();
         self.named.insert(name.to_owned(), last);
     }
 
     fn fill(&self, text: &str, namespace: &str) -> String {
         let mut text = text.replace("<ns>", namespace);
-        for (name, answer) in &self.named {
-            let metadata = &answer["body"]["metadata"];
+        for (name, response) in &self.named {
+            let metadata = &response["body"]["metadata"];
             for (part, field) in [("uid", "uid"), ("rv", "resourceVersion")] {
                 let value = metadata[field].as_str().unwrap_or_default();
                 text = text.replace(&format!("<{name}.{part}>"), value);

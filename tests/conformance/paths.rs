@@ -1,21 +1,19 @@
-//! Paths and methods that lead nowhere.
+//! Paths and methods that the API does not have.
 
 use http::Method;
 use serde_json::json;
 
-use crate::{
-    pair::compare,
-    request::{Request, held, post},
-};
+use crate::pair::compare;
+use crate::request::{Request, held, post};
 
 const V1: &str = "/apis/coordination.k8s.io/v1";
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn to_nowhere() {
+async fn requests_to_unknown_paths() {
     compare(async |pair| {
         pair.send(post(held("x", "a"))).await;
-        // The deletion of a whole collection is left out: ours does not offer it.
+        // The deletion of a whole collection is left out, because our server does not support it.
         let collection = format!("{V1}/namespaces/<ns>/leases/");
         for path in [
             "/nonsense",
@@ -48,7 +46,7 @@ async fn to_nowhere() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn by_another_method() {
+async fn requests_by_unsupported_methods() {
     compare(async |pair| {
         for (method, path) in [
             (Method::PUT, "leases"),

@@ -2,10 +2,8 @@
 
 use serde_json::json;
 
-use crate::{
-    pair::{Pair, compare},
-    request::{delete, get, held, lease, list, merge, post},
-};
+use crate::pair::{Pair, compare};
+use crate::request::{delete, get, held, lease, list, merge, post};
 
 async fn three_leases(pair: &mut Pair) {
     pair.send(post(lease(
@@ -16,12 +14,12 @@ async fn three_leases(pair: &mut Pair) {
     pair.send(post(lease(json!({ "name": "y", "labels": { "a": "2" } }), json!({})))).await;
     pair.send(post(held("z", "a"))).await;
     pair.send_as("x", merge("x", json!({ "spec": { "holderIdentity": "b" } }))).await;
-    pair.settle().await;
+    pair.wait_for_caches().await;
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn of_any_version() {
+async fn reads_from_any_version() {
     compare(async |pair| {
         three_leases(pair).await;
         let mut reads = Vec::new();
@@ -31,7 +29,7 @@ async fn of_any_version() {
             let query = format!("resourceVersion={version}");
             reads.extend([get("x"), get("missing"), list()].map(|read| read.query(&query)));
             for how in ["NotOlderThan", "Exact", "nonsense"] {
-                // Lists of the past are left out: ours has none.
+                // Lists of the past are left out, because our server does not support them.
                 if how == "Exact" && matches!(version, "1" | "<x.rv>000000") {
                     continue;
                 }
@@ -46,7 +44,7 @@ async fn of_any_version() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn of_some() {
+async fn lists_with_selectors() {
     compare(async |pair| {
         three_leases(pair).await;
         for selector in [
@@ -102,17 +100,17 @@ async fn of_some() {
         pair.send(list().query("labelSelector=a&fieldSelector=metadata.name%3Dy")).await;
         pair.case("of all namespaces");
         pair.send(list().within("").query("fieldSelector=metadata.namespace%3D<ns>")).await;
-        pair.case("the answer moves on with every change");
+        pair.case("a list is newer after every change");
         pair.send(delete("y")).await;
         pair.send(list()).await;
     })
     .await;
 }
 
-/// Lists in pages are left out: ours has none, and says so.
+/// Lists in pages are left out, because our server does not support them.
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn of_all_at_once() {
+async fn lists_without_pages() {
     compare(async |pair| {
         three_leases(pair).await;
         for query in [

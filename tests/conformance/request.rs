@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use http::{Method, request::Builder};
+use http::Method;
+use http::request::Builder;
 use kube::client::Body;
 use serde_json::{Value, json};
 
 const ROOT: &str = "/apis/coordination.k8s.io/v1";
 
-/// A request to either server. `<a.uid>` and `<a.rv>` anywhere in it stand for the uid and the resourceVersion in that
-/// server's answer to the request called "a", `<ns>` for the namespace of the script.
+/// A request to either server. In it, `<a.uid>` and `<a.rv>` stand for the uid and the resourceVersion in that server's
+/// response to the step named "a". `<ns>` stands for the namespace of the script.
 #[derive(Clone)]
 pub(crate) struct Request {
     method: Method,
@@ -27,7 +28,7 @@ pub(crate) fn list() -> Request {
     Request::new(Method::GET, &all())
 }
 
-/// A watch that the server ends after a second, or as many as the query says.
+/// A watch. Add the query `timeoutSeconds`, after which the server ends it.
 pub(crate) fn watch() -> Request {
     list().query("watch=true")
 }
@@ -58,12 +59,12 @@ pub(crate) fn lease(metadata: Value, spec: Value) -> Value {
     json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec })
 }
 
-/// A Lease of that name with that spec.
+/// A Lease with that name and spec.
 pub(crate) fn named(name: &str, spec: Value) -> Value {
     lease(json!({ "name": name }), spec)
 }
 
-/// A Lease of that name, held by `holder`.
+/// A Lease with that name, held by `holder`.
 pub(crate) fn held(name: &str, holder: &str) -> Value {
     named(name, json!({ "holderIdentity": holder }))
 }
@@ -81,7 +82,7 @@ impl Request {
         Self { method, path: path.to_owned(), query: Vec::new(), headers: Vec::new(), body: String::new() }
     }
 
-    /// In another namespace, or in all of them when that is "".
+    /// Moves the request to another namespace, or to all namespaces if `namespace` is empty.
     pub(crate) fn within(mut self, namespace: &str) -> Self {
         let scope = if namespace.is_empty() { "/".to_owned() } else { format!("/namespaces/{namespace}/") };
         self.path = self.path.replace("/namespaces/<ns>/", &scope);
@@ -124,7 +125,7 @@ impl Request {
         self
     }
 
-    /// As one server gets it, with everything in angle brackets filled in.
+    /// The request to one server. `fill` replaces the placeholders in angle brackets.
     pub(crate) fn build(&self, fill: impl Fn(&str) -> String) -> http::Request<Body> {
         let mut uri = fill(&self.path);
         if !self.query.is_empty() {

@@ -1,18 +1,16 @@
-//! Where watches start, what they tell, and how they end.
+//! The start, the events and the end of watches.
 
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::{
-    pair::{Pair, compare, compare_alone},
-    request::{apply, delete, get, held, lease, list, merge, post, put, watch},
-};
+use crate::pair::{Pair, compare, compare_alone};
+use crate::request::{apply, delete, get, held, lease, list, merge, post, put, watch};
 
 const X: &str = "fieldSelector=metadata.name%3Dx";
 
-/// A life of "x", and some of "y".
+/// Writes to "x" and "y", with a deletion of "x" among them.
 async fn history(pair: &mut Pair) {
     pair.send_as("x", post(held("x", "a"))).await;
     pair.send(post(lease(json!({ "name": "y", "labels": { "a": "1" } }), json!({})))).await;
@@ -22,12 +20,12 @@ async fn history(pair: &mut Pair) {
     pair.send(delete("x")).await;
     pair.send_as("again", post(held("x", "c"))).await;
     pair.send_as("last", merge("y", json!({ "metadata": { "labels": { "a": "1" } } }))).await;
-    pair.settle().await;
+    pair.wait_for_caches().await;
 }
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn from_any_version() {
+async fn watches_from_any_version() {
     compare(async |pair| {
         history(pair).await;
         let mut watches = Vec::new();
@@ -55,14 +53,14 @@ async fn from_any_version() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn from_before_the_server_knew() {
+async fn watches_from_forgotten_versions() {
     compare_alone(async |pair, plane| {
         pair.send(watch().query("timeoutSeconds=1&resourceVersion=1")).await;
         pair.send_as("x", post(held("x", "a"))).await;
         pair.send(merge("x", json!({ "spec": { "leaseTransitions": 1 } }))).await;
         pair.forget(plane).await;
         pair.send_as("y", post(held("y", "a"))).await;
-        pair.settle().await;
+        pair.wait_for_caches().await;
         let queries = [
             "resourceVersion=1",
             "resourceVersion=<x.rv>",
@@ -81,10 +79,10 @@ async fn from_before_the_server_knew() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn live() {
+async fn watches_of_later_changes() {
     compare(async |pair| {
         pair.send_as("x", post(held("x", "a"))).await;
-        pair.settle().await;
+        pair.wait_for_caches().await;
         for query in [
             "",
             "&resourceVersion=0",
@@ -115,12 +113,12 @@ async fn live() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn with_a_finalizer() {
+async fn watches_of_a_deletion_with_a_finalizer() {
     compare(async |pair| {
         pair.send_as("x", post(lease(json!({ "name": "x", "finalizers": ["a.b/c"] }), json!({})))).await;
         pair.send(delete("x")).await;
         pair.send(merge("x", json!({ "metadata": { "finalizers": null } }))).await;
-        pair.settle().await;
+        pair.wait_for_caches().await;
         pair.send(watch().query("timeoutSeconds=1&resourceVersion=<x.rv>")).await;
     })
     .await;
@@ -128,7 +126,7 @@ async fn with_a_finalizer() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn with_bookmarks() {
+async fn watches_with_bookmarks() {
     compare(async |pair| {
         history(pair).await;
         let mut watches = Vec::new();
@@ -145,7 +143,7 @@ async fn with_bookmarks() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn that_list_first() {
+async fn watches_that_list_first() {
     compare(async |pair| {
         history(pair).await;
         let queries = [
@@ -169,10 +167,10 @@ async fn that_list_first() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
-async fn that_end_oddly() {
+async fn watches_with_odd_options() {
     compare(async |pair| {
         pair.send(post(held("x", "a"))).await;
-        pair.settle().await;
+        pair.wait_for_caches().await;
         let queries = [
             "watch=true&timeoutSeconds=nonsense",
             "watch=true&timeoutSeconds=1.5",

@@ -102,7 +102,7 @@ impl Node {
     }
 
     pub(crate) fn turn_back(&self, span: Duration) {
-        self.machine.turn_back(span);
+        self.machine.step_back(span);
     }
 
     pub(crate) fn mute(&self) {

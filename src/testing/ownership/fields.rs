@@ -1,15 +1,15 @@
-//! A Lease seen as a set of fields: the unit of ownership in Server-Side Apply.
+//! A Lease as a set of fields. Server-Side Apply owns fields, not objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-/// Where a field is, in the notation of `managedFields`: `f:name`, `k:{"uid":"..."}`, `v:"value"`.
+/// The path of a field, in the notation of `managedFields`: `f:name`, `k:{"uid":"..."}`, `v:"value"`.
 pub(crate) type Path = Vec<String>;
-/// Fields that somebody owns.
+/// A set of fields.
 pub(crate) type Set = BTreeSet<Path>;
 
-/// Metadata that the server keeps or that says which object is meant: nobody's field.
+/// Metadata that no manager owns: the server sets it, or it identifies the object.
 const SYSTEM: [&str; 10] = [
     "name",
     "namespace",
@@ -26,12 +26,12 @@ const SYSTEM: [&str; 10] = [
 /// Fields whose items are owned one by one.
 const COLLECTIONS: [&str; 4] = ["annotations", "finalizers", "labels", "ownerReferences"];
 
-/// Every field with its value. What an apply lists is what it owns: nulls and empty collections count.
+/// Every field with its value. An apply owns what it lists, including nulls and empty collections.
 pub(crate) fn fields(object: &Value) -> BTreeMap<Path, Value> {
     in_order(object).into_iter().collect()
 }
 
-/// The same, those in lists in the order of the list.
+/// The same, with the items of a list in the order of the list.
 pub(crate) fn in_order(object: &Value) -> Vec<(Path, Value)> {
     let mut found = Vec::new();
     for (name, value) in members(&object["metadata"]) {
@@ -61,17 +61,17 @@ pub(crate) fn in_order(object: &Value) -> Vec<(Path, Value)> {
     found
 }
 
-/// Every field of a stored object, collections included: they come and go as fields of their own.
+/// Every field of a stored object. Collections are fields too, and can be added and removed.
 pub(crate) fn stored(object: &Value) -> BTreeMap<Path, Value> {
     let mut found = fields(object);
-    // Every stored object has a spec: it is never new, nor gone.
+    // Every stored object has a spec: it is never added or removed.
     found.remove(&["f:spec".to_owned()][..]);
     let collections: Set = found.keys().filter(|p| p.len() > 2).map(|p| p[..2].to_vec()).collect();
     found.extend(collections.into_iter().map(|p| (p, Value::Null)));
     found
 }
 
-/// The first field that is there twice.
+/// The first field that occurs twice.
 pub(crate) fn duplicate(object: &Value) -> Option<Path> {
     let mut seen = Set::new();
     in_order(object).into_iter().map(|(path, _)| path).find(|path| !seen.insert(path.clone()))
@@ -85,7 +85,7 @@ pub(crate) fn set(object: &mut Value, path: &[String], value: Value) {
     let name = &field[2..];
     let field = &mut object[&area[2..]][name];
     match item.first().map(|item| item.split_at(2)) {
-        // An empty collection adds nothing to what is there.
+        // An empty collection changes nothing.
         None if COLLECTIONS.contains(&name) => {}
         None => *field = value,
         Some(("f:", name)) => field[name] = value,
@@ -103,7 +103,7 @@ pub(crate) fn set(object: &mut Value, path: &[String], value: Value) {
     }
 }
 
-/// Takes one field away.
+/// Removes one field.
 pub(crate) fn remove(object: &mut Value, path: &[String]) {
     let [area, field, item @ ..] = path else {
         return;
@@ -142,7 +142,7 @@ fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
     object.as_object().into_iter().flatten()
 }
 
-/// What is owned one by one inside a collection.
+/// The items of a collection, each of which has its own owner.
 fn items(name: &str, value: &Value) -> Vec<(String, Value)> {
     match (name, value) {
         ("labels" | "annotations", Value::Object(map)) => {
@@ -155,7 +155,7 @@ fn items(name: &str, value: &Value) -> Vec<(String, Value)> {
     }
 }
 
-/// How an item of a list is told from the others: owners by uid, finalizers by themselves.
+/// The key of an item in a list: the uid of an owner, or the finalizer itself.
 fn key(item: &Value) -> String {
     match item {
         Value::Object(owner) => {

@@ -1,32 +1,33 @@
-//! `metadata.managedFields`: who owns which fields.
+//! `metadata.managedFields`: the managers, and the fields that each owns.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use serde_json::{Value, json};
 
 use super::fields::{Path, Set};
 use crate::testing::status::API_VERSION;
 
-/// What tells two managers apart: an applier and an updater of the same name are two.
+/// A manager. An applier and an updater of the same name are two managers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Manager {
-    pub(crate) name: String,
-    pub(crate) operation: Operation,
-    pub(crate) subresource: String,
+    pub name: String,
+    pub operation: Operation,
+    pub subresource: String,
 }
 
-/// How a manager came by its fields.
+/// The kind of write by which a manager got its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Operation {
     Apply,
     Update,
 }
 
-/// What one manager owns and since when.
+/// The fields of one manager, and the time of its last change.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entry {
-    pub(crate) fields: Set,
-    pub(crate) time: Option<String>,
+    pub fields: Set,
+    pub time: Option<String>,
 }
 
 /// All managers of one object.
@@ -67,7 +68,7 @@ pub(crate) fn decode(entries: &Value) -> Managers {
     managers
 }
 
-/// Writes `managedFields`, ordered as the real server orders it: appliers first, then by age.
+/// Writes `managedFields` in the order of the real server: appliers first, then by age.
 pub(crate) fn encode(managers: &Managers) -> Value {
     let mut sorted: Vec<_> = managers.iter().collect();
     sorted.sort_by_key(|(m, e)| (m.operation, e.time.clone().unwrap_or_default(), m.name.clone()));
@@ -95,7 +96,7 @@ fn encode_one(manager: &Manager, entry: &Entry) -> Value {
     encoded
 }
 
-/// The set as nested objects; "." marks a collection that is itself owned.
+/// The set as nested objects. "." marks a collection that itself has an owner.
 fn tree(set: &Set) -> Value {
     let mut root = json!({});
     for path in set {
@@ -132,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn survives_a_round_trip() {
+    fn managed_fields_survive_decoding_and_encoding() {
         let entries = json!([{
             "manager": "kubectl",
             "operation": "Update",

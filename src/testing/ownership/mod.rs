@@ -1,36 +1,33 @@
-//! Field ownership: what Server-Side Apply merges, and what every other write takes over.
+//! Field ownership: Server-Side Apply merges fields, and every other write takes them over.
 
 mod fields;
 mod managers;
 
+pub(crate) use managers::{Manager, Operation};
+
 use serde_json::Value;
 
-pub(crate) use self::managers::{Manager, Operation};
-use self::{
-    fields::{Set, stored},
-    managers::{Entry, Managers, decode, encode},
-};
-use super::{
-    clock,
-    status::{self, Failure},
-};
+use super::clock;
+use super::status::{self, Failure};
+use fields::{Set, stored};
+use managers::{Entry, Managers, decode, encode};
 
-/// Notes in `new` what a PUT, POST or merge patch by `name` makes of `live` (null: a new object).
-/// Never conflicts: what the write changes is its own from now on.
+/// Records in `new` the owners after a PUT, POST or merge patch of `live` by `name`. A null `live` stands for a new
+/// object. There is never a conflict: from now on `name` owns every field that the write changes.
 pub(crate) fn update(live: &Value, new: &mut Value, name: &str) {
     let given = &new["metadata"]["managedFields"];
     let mut managers = decode(given);
     if managers.is_empty() && !is_reset(given) {
         managers = decode(&live["metadata"]["managedFields"]);
     }
-    // Somebody cleared the list: tracking starts again with the next apply.
+    // If a client cleared the list, tracking starts again with the next apply.
     if !managers.is_empty() || live.is_null() {
         take_over(&mut managers, live, new, &Manager::new(name, Operation::Update));
     }
     record(new, &managers);
 }
 
-/// `live` (null: a new object) with `config` applied to it by `name`.
+/// Applies `config` to `live` for the manager `name`. A null `live` stands for a new object.
 pub(crate) fn apply(live: &Value, config: &Value, name: &str, force: bool) -> Result<Value, Failure> {
     let applier = Manager::new(name, Operation::Apply);
     let mut managers = decode(&live["metadata"]["managedFields"]);
@@ -45,8 +42,8 @@ pub(crate) fn apply(live: &Value, config: &Value, name: &str, force: bool) -> Re
     }
     let entry = managers.entry(applier.clone()).or_default();
     let owned = fields::fields(config).into_keys().collect();
-    let abandoned = std::mem::replace(&mut entry.fields, owned);
-    for path in &abandoned {
+    let dropped = std::mem::replace(&mut entry.fields, owned);
+    for path in &dropped {
         let is_owned = |entry: &Entry| entry.fields.iter().any(|owned| owned.starts_with(path));
         if !managers.values().any(is_owned) {
             fields::remove(&mut merged, path);
@@ -73,7 +70,7 @@ pub(crate) fn apply(live: &Value, config: &Value, name: &str, force: bool) -> Re
     Ok(merged)
 }
 
-/// What is wrong with a list that an apply would set, if it has an item twice.
+/// The error message about a list in `config` that has an item twice, if there is one.
 pub(crate) fn duplicate(config: &Value) -> Option<String> {
     let path = fields::duplicate(config)?;
     let (item, list) = path.split_last()?;
@@ -104,7 +101,7 @@ fn take_over(managers: &mut Managers, live: &Value, new: &Value, manager: &Manag
     managers.retain(|_, entry| !entry.fields.is_empty());
 }
 
-/// What an apply says besides fields: which object it means.
+/// `live` with the parts of `config` that are not fields: they identify the object.
 fn merge(live: &Value, config: &Value) -> Value {
     let mut merged = live.clone();
     for key in ["apiVersion", "kind"] {
@@ -119,7 +116,7 @@ fn merge(live: &Value, config: &Value) -> Value {
     merged
 }
 
-/// An empty list, or one empty entry, is the documented way to drop all ownership.
+/// Whether `given` asks to drop all ownership: an empty list or one empty entry, as Kubernetes documents.
 fn is_reset(given: &Value) -> bool {
     match given.as_array().map(Vec::as_slice) {
         Some([]) => true,

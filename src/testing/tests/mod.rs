@@ -1,4 +1,4 @@
-//! The server as its clients see it.
+//! Tests of the server through its clients.
 
 mod faults;
 mod owners;
@@ -8,23 +8,21 @@ mod watches;
 mod writes;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{
-    Api, Error,
-    api::{Patch, PatchParams, PostParams},
-    core::Status,
-};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::Status;
+use kube::{Api, Error};
 use serde_json::{Value, json};
 
 use super::{LeaseServer, Link};
 
 /// A server, and one client of it.
-struct World {
+struct Fixture {
     server: LeaseServer,
     link: Link,
     leases: Api<Lease>,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let server = LeaseServer::new();
         let link = server.connect();
@@ -32,11 +30,11 @@ impl World {
         Self { server, link, leases }
     }
 
-    /// With a Lease "x" held by "a".
+    /// The same with a Lease "x" that "a" holds.
     fn with_lease() -> Self {
-        let world = Self::new();
-        world.server.put(lease("x", json!({ "holderIdentity": "a" })));
-        world
+        let fixture = Self::new();
+        fixture.server.put(lease("x", json!({ "holderIdentity": "a" })));
+        fixture
     }
 
     fn x(&self) -> Lease {
@@ -89,7 +87,7 @@ fn version(lease: &Lease) -> u64 {
     lease.metadata.resource_version.as_deref().unwrap().parse().unwrap()
 }
 
-/// What the server had against a request.
+/// The `Status` with which the server refused a request.
 fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> Status {
     match result {
         Err(Error::Api(status)) => *status,

@@ -1,8 +1,8 @@
-//! Who owns which field.
+//! The owners of fields.
 
 use super::*;
 
-/// Manager, operation and spec fields of each owner.
+/// The manager, the operation and the spec fields of each owner.
 fn owners(lease: &Lease) -> Vec<(String, String, Vec<String>)> {
     let entries = lease.metadata.managed_fields.iter().flatten();
     entries
@@ -24,10 +24,10 @@ fn owner(manager: &str, operation: &str, fields: &[&str]) -> (String, String, Ve
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_value_conflicts() {
-    let world = World::new();
-    world.apply_as("one", json!({ "holderIdentity": "a" })).await.unwrap();
-    let status = refusal(world.apply_as("two", json!({ "holderIdentity": "b" })).await);
+async fn an_apply_of_another_value_conflicts() {
+    let fixture = Fixture::new();
+    fixture.apply_as("one", json!({ "holderIdentity": "a" })).await.unwrap();
+    let status = refusal(fixture.apply_as("two", json!({ "holderIdentity": "b" })).await);
     assert_eq!((status.code, &*status.reason), (409, "Conflict"));
     assert_eq!(status.message, "Apply failed with 1 conflict: conflict with \"one\": .spec.holderIdentity");
     let cause = &status.details.unwrap().causes[0];
@@ -35,16 +35,16 @@ async fn another_value_conflicts() {
         (&*cause.reason, &*cause.field, &*cause.message),
         ("FieldManagerConflict", ".spec.holderIdentity", "conflict with \"one\"")
     );
-    // The same name is the same manager, whoever uses it.
-    world.apply_as("one", json!({ "holderIdentity": "b" })).await.unwrap();
+    // Two clients with the same name are the same manager.
+    fixture.apply_as("one", json!({ "holderIdentity": "b" })).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn several_conflicts_are_listed() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let spec = |holder: &str, n: i32| json!({ "holderIdentity": holder, "leaseTransitions": n });
-    world.apply_as("one", spec("a", 1)).await.unwrap();
-    let status = refusal(world.apply_as("two", spec("b", 2)).await);
+    fixture.apply_as("one", spec("a", 1)).await.unwrap();
+    let status = refusal(fixture.apply_as("two", spec("b", 2)).await);
     assert_eq!(
         status.message,
         "Apply failed with 2 conflicts: conflicts with \"one\":\n- .spec.holderIdentity\n- .spec.leaseTransitions"
@@ -52,73 +52,73 @@ async fn several_conflicts_are_listed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_value_is_owned_together() {
-    let world = World::new();
+async fn managers_that_apply_the_same_value_share_it() {
+    let fixture = Fixture::new();
     let spec = json!({ "holderIdentity": "a" });
-    let first = world.apply_as("one", spec.clone()).await.unwrap();
-    let both = world.apply_as("two", spec).await.unwrap();
+    let first = fixture.apply_as("one", spec.clone()).await.unwrap();
+    let both = fixture.apply_as("two", spec).await.unwrap();
     assert_eq!(version(&both), version(&first) + 1);
     let mut names: Vec<_> = owners(&both).into_iter().map(|(name, ..)| name).collect();
     names.sort();
     assert_eq!(names, ["one", "two"]);
-    assert_eq!(refusal(world.apply_as("one", json!({ "holderIdentity": "b" })).await).code, 409);
-    // What one lets go of, the other still holds.
-    world.apply_as("one", json!({})).await.unwrap();
-    assert_eq!(world.holder().as_deref(), Some("a"));
-    world.apply_as("two", json!({})).await.unwrap();
-    assert_eq!(world.holder(), None);
+    assert_eq!(refusal(fixture.apply_as("one", json!({ "holderIdentity": "b" })).await).code, 409);
+    // When one manager drops the field, the other still owns it.
+    fixture.apply_as("one", json!({})).await.unwrap();
+    assert_eq!(fixture.holder().as_deref(), Some("a"));
+    fixture.apply_as("two", json!({})).await.unwrap();
+    assert_eq!(fixture.holder(), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn force_takes_over() {
-    let world = World::new();
-    world.apply_as("one", json!({ "holderIdentity": "a", "leaseTransitions": 1 })).await.unwrap();
+    let fixture = Fixture::new();
+    fixture.apply_as("one", json!({ "holderIdentity": "a", "leaseTransitions": 1 })).await.unwrap();
     let config = config(json!({ "name": "x" }), json!({ "holderIdentity": "b" }));
-    let lease = world.apply(&config).await.unwrap();
+    let lease = fixture.apply(&config).await.unwrap();
     let expected =
         [owner("lock", "Apply", &["holderIdentity"]), owner("one", "Apply", &["leaseTransitions"])];
     assert_eq!(owners(&lease), expected);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_apply_no_longer_lists_goes() {
-    let world = World::new();
-    world.apply_as("one", json!({ "holderIdentity": "a", "leaseTransitions": 1 })).await.unwrap();
-    let lease = world.apply_as("one", json!({ "leaseTransitions": 1 })).await.unwrap();
+async fn a_field_that_an_apply_no_longer_lists_is_removed() {
+    let fixture = Fixture::new();
+    fixture.apply_as("one", json!({ "holderIdentity": "a", "leaseTransitions": 1 })).await.unwrap();
+    let lease = fixture.apply_as("one", json!({ "leaseTransitions": 1 })).await.unwrap();
     let spec = lease.spec.unwrap();
     assert_eq!((spec.holder_identity, spec.lease_transitions), (None, Some(1)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn updates_never_conflict() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let mut lease =
-        world.apply_as("one", json!({ "holderIdentity": "a", "leaseTransitions": 1 })).await.unwrap();
+        fixture.apply_as("one", json!({ "holderIdentity": "a", "leaseTransitions": 1 })).await.unwrap();
     lease.spec.as_mut().unwrap().holder_identity = Some("b".to_owned());
     let params = PostParams { field_manager: Some("two".to_owned()), ..PostParams::default() };
-    let lease = world.leases.replace("x", &params, &lease).await.unwrap();
+    let lease = fixture.leases.replace("x", &params, &lease).await.unwrap();
     let expected =
         [owner("one", "Apply", &["leaseTransitions"]), owner("two", "Update", &["holderIdentity"])];
     assert_eq!(owners(&lease), expected);
 
-    let status = refusal(world.apply_as("one", json!({ "holderIdentity": "a" })).await);
+    let status = refusal(fixture.apply_as("one", json!({ "holderIdentity": "a" })).await);
     let told = "conflict with \"two\" using coordination.k8s.io/v1: .spec.holderIdentity";
     assert_eq!(status.message, format!("Apply failed with 1 conflict: {told}"));
 
-    let lease = world.merge(&json!({ "spec": { "leaseTransitions": 2 } })).await.unwrap();
+    let lease = fixture.merge(&json!({ "spec": { "leaseTransitions": 2 } })).await.unwrap();
     let expected =
         [owner("two", "Update", &["holderIdentity"]), owner("unknown", "Update", &["leaseTransitions"])];
     assert_eq!(owners(&lease), expected);
 }
 
 #[tokio::test(start_paused = true)]
-async fn metadata_is_owned_piece_by_piece() {
-    let world = World::new();
+async fn each_item_of_metadata_has_its_own_owner() {
+    let fixture = Fixture::new();
     let apply = async |manager: &str, metadata: Value| {
         let params = PatchParams::apply(manager);
         let mut metadata = metadata;
         metadata["name"] = "x".into();
-        world.leases.patch("x", &params, &Patch::Apply(config(metadata, json!({})))).await
+        fixture.leases.patch("x", &params, &Patch::Apply(config(metadata, json!({})))).await
     };
     let owned_by = |uid: &str| json!({ "apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid });
     apply("one", json!({ "labels": { "a": "1" }, "ownerReferences": [owned_by("1")] })).await.unwrap();
@@ -136,12 +136,12 @@ async fn metadata_is_owned_piece_by_piece() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_collection_is_owned_but_empties_nothing() {
-    let world = World::new();
+async fn an_empty_collection_is_owned_but_removes_nothing() {
+    let fixture = Fixture::new();
     let apply = async |manager: &str, metadata: Value| {
         let params = PatchParams::apply(manager);
         let config = config(metadata, json!({}));
-        let lease = world.leases.patch("x", &params, &Patch::Apply(config)).await;
+        let lease = fixture.leases.patch("x", &params, &Patch::Apply(config)).await;
         lease.unwrap().metadata.labels.map(|labels| labels.len())
     };
     let labelled = json!({ "name": "x", "labels": { "a": "1" } });
@@ -153,10 +153,10 @@ async fn an_empty_collection_is_owned_but_empties_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn collections_made_by_updates_are_fields_too() {
-    let world = World::new();
+    let fixture = Fixture::new();
     let labelled =
         serde_json::from_value(json!({ "metadata": { "name": "x", "labels": { "a": "1" } } })).unwrap();
-    let lease = world.post(&labelled).await.unwrap();
+    let lease = fixture.post(&labelled).await.unwrap();
     let entries = lease.metadata.managed_fields.unwrap();
     let expected = json!({ "f:metadata": { "f:labels": { ".": {}, "f:a": {} } } });
     assert_eq!(entries[0].fields_v1.as_ref().unwrap().0, expected);
@@ -164,10 +164,10 @@ async fn collections_made_by_updates_are_fields_too() {
 
 #[tokio::test(start_paused = true)]
 async fn tracking_can_be_reset() {
-    let world = World::with_lease();
-    let lease = world.merge(&json!({ "metadata": { "managedFields": [{}] } })).await.unwrap();
+    let fixture = Fixture::with_lease();
+    let lease = fixture.merge(&json!({ "metadata": { "managedFields": [{}] } })).await.unwrap();
     assert_eq!(lease.metadata.managed_fields, None);
-    let lease = world.apply_as("one", json!({ "leaseTransitions": 1 })).await.unwrap();
+    let lease = fixture.apply_as("one", json!({ "leaseTransitions": 1 })).await.unwrap();
     let expected = [
         owner("one", "Apply", &["leaseTransitions"]),
         owner("before-first-apply", "Update", &["holderIdentity"]),
@@ -176,11 +176,11 @@ async fn tracking_can_be_reset() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_apply_says_who_applies() {
-    let world = World::new();
+async fn an_apply_must_name_its_manager() {
+    let fixture = Fixture::new();
     let params = PatchParams::default();
     let patch = Patch::Apply(config(json!({ "name": "x" }), json!({})));
-    let status = refusal(world.leases.patch("x", &params, &patch).await);
+    let status = refusal(fixture.leases.patch("x", &params, &patch).await);
     assert_eq!((status.code, &*status.reason), (422, "Invalid"));
     assert_eq!(
         status.message,

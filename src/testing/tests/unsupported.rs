@@ -1,44 +1,46 @@
-//! What the server does not do, it says.
+//! The server refuses what it does not support.
 
 use kube::api::{DeleteParams, ListParams};
 
 use super::*;
 
-fn says_so<T: std::fmt::Debug>(result: Result<T, Error>) {
+fn assert_unsupported<T: std::fmt::Debug>(result: Result<T, Error>) {
     let status = refusal(result);
     assert_eq!(status.code, 501, "{status:?}");
     assert!(status.message.starts_with("not supported by the in-process server: "), "{status:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_and_the_past() {
-    let world = World::with_lease();
-    let past = world.server.revision().to_string();
-    world.server.put(lease("y", json!({})));
-    assert_eq!(world.leases.list(&ListParams::default().limit(2)).await.unwrap().items.len(), 2);
-    says_so(world.leases.list(&ListParams::default().limit(1)).await);
-    says_so(world.leases.list(&ListParams::default().continue_token("token")).await);
-    says_so(
-        world.leases.list(&ListParams::default().at(&past).matching(kube::api::VersionMatch::Exact)).await,
+async fn lists_in_pages_and_of_the_past_are_unsupported() {
+    let fixture = Fixture::with_lease();
+    let past = fixture.server.revision().to_string();
+    fixture.server.put(lease("y", json!({})));
+    assert_eq!(fixture.leases.list(&ListParams::default().limit(2)).await.unwrap().items.len(), 2);
+    assert_unsupported(fixture.leases.list(&ListParams::default().limit(1)).await);
+    assert_unsupported(fixture.leases.list(&ListParams::default().continue_token("token")).await);
+    assert_unsupported(
+        fixture.leases.list(&ListParams::default().at(&past).matching(kube::api::VersionMatch::Exact)).await,
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_forms_of_an_object() {
-    let world = World::with_lease();
-    says_so(world.leases.get_metadata("x").await);
-    says_so(world.leases.list_metadata(&ListParams::default()).await);
+async fn metadata_and_strategic_patches_are_unsupported() {
+    let fixture = Fixture::with_lease();
+    assert_unsupported(fixture.leases.get_metadata("x").await);
+    assert_unsupported(fixture.leases.list_metadata(&ListParams::default()).await);
     let patch: Patch<Value> = Patch::Strategic(json!({}));
-    says_so(world.leases.patch("x", &PatchParams::default(), &patch).await);
+    assert_unsupported(fixture.leases.patch("x", &PatchParams::default(), &patch).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_of_its_own_and_the_deletion_of_all() {
-    let world = World::with_lease();
+async fn generated_names_and_the_deletion_of_a_collection_are_unsupported() {
+    let fixture = Fixture::with_lease();
     let mut unnamed = lease("x", json!({}));
     unnamed.metadata.name = None;
     unnamed.metadata.generate_name = Some("x-".to_owned());
-    says_so(world.post(&unnamed).await);
-    says_so(world.leases.delete_collection(&DeleteParams::default(), &ListParams::default()).await);
-    assert!(world.server.lease("default", "x").is_some());
+    assert_unsupported(fixture.post(&unnamed).await);
+    assert_unsupported(
+        fixture.leases.delete_collection(&DeleteParams::default(), &ListParams::default()).await,
+    );
+    assert!(fixture.server.lease("default", "x").is_some());
 }

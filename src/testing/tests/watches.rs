@@ -1,37 +1,37 @@
-//! What a watch tells, and when.
+//! The events of a watch, and their times.
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use kube::{
-    api::{WatchEvent, WatchParams},
-    core::Status,
-};
+use kube::api::{WatchEvent, WatchParams};
+use kube::core::Status;
 use tokio::time::{Instant, timeout};
 
-use super::{super::Fault, *};
+use super::*;
+use crate::testing::Fault;
 
 type Events = Pin<Box<dyn Stream<Item = Result<WatchEvent<Lease>, Error>> + Send>>;
 
-const LONG: Duration = Duration::from_secs(24 * 3600);
+const ONE_DAY: Duration = Duration::from_secs(24 * 3600);
 
-async fn watch(world: &World, params: &WatchParams, from: u64) -> Events {
-    world.leases.watch(params, &from.to_string()).await.unwrap().boxed()
+async fn watch(fixture: &Fixture, params: &WatchParams, from: u64) -> Events {
+    fixture.leases.watch(params, &from.to_string()).await.unwrap().boxed()
 }
 
-async fn watch_x(world: &World, from: u64) -> Events {
-    watch(world, &WatchParams::default().fields("metadata.name=x").disable_bookmarks(), from).await
+async fn watch_x(fixture: &Fixture, from: u64) -> Events {
+    watch(fixture, &WatchParams::default().fields("metadata.name=x").disable_bookmarks(), from).await
 }
 
-/// The next event, as "TYPE name@version".
+/// The next event in the form "TYPE name@version".
 async fn next(events: &mut Events) -> Option<String> {
-    let told = |kind: &str, lease: &Lease| {
+    let describe = |kind: &str, lease: &Lease| {
         format!("{kind} {}@{}", lease.metadata.name.as_deref().unwrap(), version(lease))
     };
     Some(match events.next().await? {
-        Ok(WatchEvent::Added(lease)) => told("ADDED", &lease),
-        Ok(WatchEvent::Modified(lease)) => told("MODIFIED", &lease),
-        Ok(WatchEvent::Deleted(lease)) => told("DELETED", &lease),
+        Ok(WatchEvent::Added(lease)) => describe("ADDED", &lease),
+        Ok(WatchEvent::Modified(lease)) => describe("MODIFIED", &lease),
+        Ok(WatchEvent::Deleted(lease)) => describe("DELETED", &lease),
         Ok(WatchEvent::Bookmark(mark)) => format!("BOOKMARK {}", mark.metadata.resource_version),
         Ok(WatchEvent::Error(status)) => format!("ERROR {}", status.code),
         Err(error) => format!("broken: {error:?}"),
@@ -42,45 +42,45 @@ async fn is_silent(events: &mut Events) -> bool {
     timeout(Duration::from_secs(200), events.next()).await.is_err()
 }
 
-fn hold(world: &World, holder: &str) -> u64 {
-    version(&world.server.put(lease("x", json!({ "holderIdentity": holder }))))
+fn hold(fixture: &Fixture, holder: &str) -> u64 {
+    version(&fixture.server.put(lease("x", json!({ "holderIdentity": holder }))))
 }
 
 #[tokio::test(start_paused = true)]
-async fn from_anywhere_starts_with_what_is_there() {
-    let world = World::with_lease();
-    world.server.put(lease("y", json!({})));
-    let v = version(&world.x());
-    let mut events = watch_x(&world, 0).await;
+async fn a_watch_from_any_revision_starts_with_the_current_objects() {
+    let fixture = Fixture::with_lease();
+    fixture.server.put(lease("y", json!({})));
+    let v = version(&fixture.x());
+    let mut events = watch_x(&fixture, 0).await;
     assert_eq!(next(&mut events).await.unwrap(), format!("ADDED x@{v}"));
     assert!(is_silent(&mut events).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn from_a_revision_tells_everything_after() {
-    let world = World::with_lease();
-    let v = version(&world.x());
-    hold(&world, "b");
-    let mut events = watch_x(&world, v).await;
-    world.server.put(lease("y", json!({})));
-    world.server.delete("default", "x");
-    hold(&world, "c");
-    let told =
+async fn a_watch_from_a_revision_delivers_all_later_changes() {
+    let fixture = Fixture::with_lease();
+    let v = version(&fixture.x());
+    hold(&fixture, "b");
+    let mut events = watch_x(&fixture, v).await;
+    fixture.server.put(lease("y", json!({})));
+    fixture.server.delete("default", "x");
+    hold(&fixture, "c");
+    let expected_events =
         [format!("MODIFIED x@{}", v + 1), format!("DELETED x@{}", v + 3), format!("ADDED x@{}", v + 4)];
-    for expected in told {
+    for expected in expected_events {
         assert_eq!(next(&mut events).await.unwrap(), expected);
     }
     assert!(is_silent(&mut events).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn from_a_forgotten_revision_expires() {
-    let world = World::with_lease();
-    let v = world.server.revision();
-    hold(&world, "b");
-    let mut open = watch_x(&world, v).await;
-    world.server.compact();
-    let mut events = watch_x(&world, v).await;
+async fn a_watch_from_a_forgotten_revision_expires() {
+    let fixture = Fixture::with_lease();
+    let v = fixture.server.revision();
+    hold(&fixture, "b");
+    let mut open = watch_x(&fixture, v).await;
+    fixture.server.compact();
+    let mut events = watch_x(&fixture, v).await;
     match events.next().await {
         Some(Ok(WatchEvent::Error(status))) => {
             let Status { code, reason, message, .. } = *status;
@@ -90,61 +90,61 @@ async fn from_a_forgotten_revision_expires() {
         other => panic!("{other:?}"),
     }
     assert!(next(&mut events).await.is_none());
-    // Open watches go on, and so do new ones.
+    // Open watches go on, and a new watch can start from a later revision.
     assert_eq!(next(&mut open).await.unwrap(), format!("MODIFIED x@{}", v + 1));
-    let mut events = watch_x(&world, v + 1).await;
-    hold(&world, "c");
+    let mut events = watch_x(&fixture, v + 1).await;
+    hold(&fixture, "c");
     assert_eq!(next(&mut events).await.unwrap(), format!("MODIFIED x@{}", v + 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn from_the_future_is_silent_until_then() {
-    let world = World::with_lease();
-    let v = world.server.revision();
-    let mut events = watch_x(&world, v + 1).await;
-    hold(&world, "b");
+async fn a_watch_from_a_future_revision_is_silent_until_then() {
+    let fixture = Fixture::with_lease();
+    let v = fixture.server.revision();
+    let mut events = watch_x(&fixture, v + 1).await;
+    hold(&fixture, "b");
     assert!(is_silent(&mut events).await);
-    hold(&world, "c");
+    hold(&fixture, "c");
     assert_eq!(next(&mut events).await.unwrap(), format!("MODIFIED x@{}", v + 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn ends_when_the_time_is_up() {
-    let world = World::with_lease();
+async fn a_watch_ends_when_its_time_is_up() {
+    let fixture = Fixture::with_lease();
     let params = WatchParams::default().timeout(30).disable_bookmarks();
-    let mut events = watch(&world, &params, world.server.revision()).await;
+    let mut events = watch(&fixture, &params, fixture.server.revision()).await;
     let start = Instant::now();
     assert!(next(&mut events).await.is_none());
     assert_eq!(start.elapsed().as_secs(), 30);
-    assert_eq!(world.link.open_watches(), 0);
+    assert_eq!(fixture.link.open_watches(), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn bookmarks_come_every_minute() {
-    let world = World::with_lease();
-    let v = world.server.revision();
+    let fixture = Fixture::with_lease();
+    let v = fixture.server.revision();
     let params = WatchParams::default().fields("metadata.name=x");
-    let mut events = watch(&world, &params, v).await;
-    world.server.put(lease("y", json!({})));
+    let mut events = watch(&fixture, &params, v).await;
+    fixture.server.put(lease("y", json!({})));
     let start = Instant::now();
     assert_eq!(next(&mut events).await.unwrap(), format!("BOOKMARK {}", v + 1));
     assert_eq!(start.elapsed().as_secs(), 60);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bookmark_ends_what_is_there() {
-    let world = World::with_lease();
-    let v = world.server.revision();
-    let mut events = watch(&world, &WatchParams::default(), 0).await;
+async fn a_bookmark_follows_the_current_objects() {
+    let fixture = Fixture::with_lease();
+    let v = fixture.server.revision();
+    let mut events = watch(&fixture, &WatchParams::default(), 0).await;
     assert_eq!(next(&mut events).await.unwrap(), format!("ADDED x@{v}"));
     assert_eq!(next(&mut events).await.unwrap(), format!("BOOKMARK {v}"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn lists_as_a_stream() {
-    let world = World::with_lease();
-    let v = world.server.revision();
-    let mut events = watch(&world, &WatchParams::streaming_lists(), 0).await;
+async fn a_streaming_list_ends_with_a_bookmark() {
+    let fixture = Fixture::with_lease();
+    let v = fixture.server.revision();
+    let mut events = watch(&fixture, &WatchParams::streaming_lists(), 0).await;
     assert_eq!(next(&mut events).await.unwrap(), format!("ADDED x@{v}"));
     match events.next().await {
         Some(Ok(WatchEvent::Bookmark(mark))) => {
@@ -155,13 +155,13 @@ async fn lists_as_a_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_selector_adds_and_deletes() {
-    let world = World::with_lease();
+async fn a_selector_turns_changes_of_labels_into_additions_and_deletions() {
+    let fixture = Fixture::with_lease();
     let params = WatchParams::default().labels("team=a").disable_bookmarks();
-    let mut events = watch(&world, &params, world.server.revision()).await;
+    let mut events = watch(&fixture, &params, fixture.server.revision()).await;
     let label = |value: &str| {
         let labels = [("team".to_owned(), value.to_owned())].into();
-        version(&world.server.edit("default", "x", |lease| lease.metadata.labels = Some(labels)).unwrap())
+        version(&fixture.server.edit("default", "x", |lease| lease.metadata.labels = Some(labels)).unwrap())
     };
     let (a, b) = (label("a"), label("b"));
     assert_eq!(next(&mut events).await.unwrap(), format!("ADDED x@{a}"));
@@ -169,38 +169,38 @@ async fn a_selector_adds_and_deletes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_ends_breaks_or_mutes_its_watches() {
-    let world = World::with_lease();
-    let v = world.server.revision();
+async fn a_link_can_end_reset_or_mute_its_watches() {
+    let fixture = Fixture::with_lease();
+    let v = fixture.server.revision();
 
-    let mut events = watch_x(&world, v).await;
-    world.link.end_watches();
+    let mut events = watch_x(&fixture, v).await;
+    fixture.link.end_watches();
     assert!(next(&mut events).await.is_none());
 
-    let mut events = watch_x(&world, v).await;
-    world.link.reset_watches();
+    let mut events = watch_x(&fixture, v).await;
+    fixture.link.reset_watches();
     assert!(next(&mut events).await.unwrap().starts_with("broken"));
     assert!(next(&mut events).await.is_none());
 
-    let mut events = watch_x(&world, v).await;
-    world.link.mute_watches();
-    hold(&world, "b");
-    assert!(timeout(LONG, events.next()).await.is_err());
-    let mut fresh = watch_x(&world, v).await;
+    let mut events = watch_x(&fixture, v).await;
+    fixture.link.mute_watches();
+    hold(&fixture, "b");
+    assert!(timeout(ONE_DAY, events.next()).await.is_err());
+    let mut fresh = watch_x(&fixture, v).await;
     assert_eq!(next(&mut fresh).await.unwrap(), format!("MODIFIED x@{}", v + 1));
-    world.link.reset_watches();
+    fixture.link.reset_watches();
     assert!(next(&mut events).await.unwrap().starts_with("broken"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_get_lost_or_late() {
-    let world = World::with_lease();
-    let v = world.server.revision();
-    let mut events = watch_x(&world, v).await;
-    world.link.inject(Fault::drop_events().skip(1).times(1));
-    world.link.inject(Fault::delay_events(Duration::from_secs(7)).skip(1));
+async fn events_can_be_lost_or_late() {
+    let fixture = Fixture::with_lease();
+    let v = fixture.server.revision();
+    let mut events = watch_x(&fixture, v).await;
+    fixture.link.inject(Fault::drop_events().skip(1).times(1));
+    fixture.link.inject(Fault::delay_events(Duration::from_secs(7)).skip(1));
     for holder in ["b", "c", "d"] {
-        hold(&world, holder);
+        hold(&fixture, holder);
     }
     let start = Instant::now();
     assert_eq!(next(&mut events).await.unwrap(), format!("MODIFIED x@{}", v + 1));
@@ -210,16 +210,16 @@ async fn events_get_lost_or_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restored_server_repeats_numbers() {
-    let world = World::with_lease();
-    let v = world.server.revision();
-    hold(&world, "b");
-    hold(&world, "c");
-    let mut events = watch_x(&world, v + 2).await;
-    world.server.restore(v);
+async fn a_restored_server_repeats_revisions() {
+    let fixture = Fixture::with_lease();
+    let v = fixture.server.revision();
+    hold(&fixture, "b");
+    hold(&fixture, "c");
+    let mut events = watch_x(&fixture, v + 2).await;
+    fixture.server.restore(v);
     assert!(next(&mut events).await.is_none());
-    assert_eq!(world.holder().as_deref(), Some("a"));
-    let mut events = watch_x(&world, v + 2).await;
-    assert_eq!(hold(&world, "d"), v + 1);
+    assert_eq!(fixture.holder().as_deref(), Some("a"));
+    let mut events = watch_x(&fixture, v + 2).await;
+    assert_eq!(hold(&fixture, "d"), v + 1);
     assert!(is_silent(&mut events).await);
 }

@@ -1,4 +1,4 @@
-//! Which write succeeds when: every row of the table that the lock relies on.
+//! The conditions under which each write succeeds. The lock relies on every row of this table.
 
 use kube::api::{DeleteParams, Preconditions};
 
@@ -7,7 +7,7 @@ use super::*;
 const MODIFIED: &str = "Operation cannot be fulfilled on leases.coordination.k8s.io \"x\": the object has been \
     modified; please apply your changes to the latest version and try again";
 
-/// "x", held by "b", at version and uid of what is stored, as far as asked for.
+/// "x", held by "b", with the version and the uid of the stored Lease if asked for.
 fn claim(stored: &Lease, version: bool, uid: bool) -> Value {
     let mut metadata = json!({ "name": "x" });
     if version {
@@ -23,41 +23,41 @@ fn as_lease(value: Value) -> Lease {
     serde_json::from_value(value).unwrap()
 }
 
-/// A world in which "x" is there, was changed since it was seen, or is gone; and "x" as it was seen.
-fn matching() -> (World, Lease) {
-    let world = World::with_lease();
-    let seen = world.x();
-    (world, seen)
+/// A fixture with "x", and "x" as it was read. In the fixture "x" is the same, changed, or deleted since.
+fn matching() -> (Fixture, Lease) {
+    let fixture = Fixture::with_lease();
+    let seen = fixture.x();
+    (fixture, seen)
 }
 
-fn stale() -> (World, Lease) {
-    let (world, seen) = matching();
-    world.server.edit("default", "x", |lease| {
+fn stale() -> (Fixture, Lease) {
+    let (fixture, seen) = matching();
+    fixture.server.edit("default", "x", |lease| {
         lease.metadata.labels = Some([("by".to_owned(), "other".to_owned())].into());
     });
-    (world, seen)
+    (fixture, seen)
 }
 
-fn missing() -> (World, Lease) {
-    let (world, seen) = matching();
-    world.server.delete("default", "x");
-    (world, seen)
+fn missing() -> (Fixture, Lease) {
+    let (fixture, seen) = matching();
+    fixture.server.delete("default", "x");
+    (fixture, seen)
 }
 
 #[tokio::test(start_paused = true)]
 async fn put_with_version_and_uid() {
-    let (world, seen) = matching();
-    let stored = world.put(&as_lease(claim(&seen, true, true))).await.unwrap();
-    assert_eq!(world.last_status(), Some(200));
-    assert_eq!(stored, world.x());
+    let (fixture, seen) = matching();
+    let stored = fixture.put(&as_lease(claim(&seen, true, true))).await.unwrap();
+    assert_eq!(fixture.last_status(), Some(200));
+    assert_eq!(stored, fixture.x());
     assert_eq!(version(&stored), version(&seen) + 1);
 
-    let (world, seen) = stale();
-    let status = refusal(world.put(&as_lease(claim(&seen, true, true))).await);
+    let (fixture, seen) = stale();
+    let status = refusal(fixture.put(&as_lease(claim(&seen, true, true))).await);
     assert_eq!((status.code, &*status.reason, &*status.message), (409, "Conflict", MODIFIED));
 
-    let (world, seen) = missing();
-    let status = refusal(world.put(&as_lease(claim(&seen, true, true))).await);
+    let (fixture, seen) = missing();
+    let status = refusal(fixture.put(&as_lease(claim(&seen, true, true))).await);
     assert_eq!((status.code, &*status.reason), (409, "Conflict"));
     let uid = seen.metadata.uid.unwrap();
     let told = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
@@ -66,23 +66,23 @@ async fn put_with_version_and_uid() {
 
 #[tokio::test(start_paused = true)]
 async fn put_with_version_alone_recreates() {
-    let (world, seen) = matching();
-    world.put(&as_lease(claim(&seen, true, false))).await.unwrap();
-    assert_eq!(world.last_status(), Some(200));
+    let (fixture, seen) = matching();
+    fixture.put(&as_lease(claim(&seen, true, false))).await.unwrap();
+    assert_eq!(fixture.last_status(), Some(200));
 
-    let (world, seen) = stale();
-    assert_eq!(refusal(world.put(&as_lease(claim(&seen, true, false))).await).code, 409);
+    let (fixture, seen) = stale();
+    assert_eq!(refusal(fixture.put(&as_lease(claim(&seen, true, false))).await).code, 409);
 
-    let (world, seen) = missing();
-    let created = world.put(&as_lease(claim(&seen, true, false))).await.unwrap();
-    assert_eq!(world.last_status(), Some(201));
+    let (fixture, seen) = missing();
+    let created = fixture.put(&as_lease(claim(&seen, true, false))).await.unwrap();
+    assert_eq!(fixture.last_status(), Some(201));
     assert_ne!(created.metadata.uid, seen.metadata.uid);
 }
 
 #[tokio::test(start_paused = true)]
 async fn put_with_neither_creates_only() {
-    let (world, seen) = matching();
-    let status = refusal(world.put(&as_lease(claim(&seen, false, false))).await);
+    let (fixture, seen) = matching();
+    let status = refusal(fixture.put(&as_lease(claim(&seen, false, false))).await);
     assert_eq!((status.code, &*status.reason), (422, "Invalid"));
     assert_eq!(
         status.message,
@@ -90,26 +90,26 @@ async fn put_with_neither_creates_only() {
          for an update"
     );
 
-    let (world, seen) = missing();
-    world.put(&as_lease(claim(&seen, false, false))).await.unwrap();
-    assert_eq!(world.last_status(), Some(201));
+    let (fixture, seen) = missing();
+    fixture.put(&as_lease(claim(&seen, false, false))).await.unwrap();
+    assert_eq!(fixture.last_status(), Some(201));
 }
 
 #[tokio::test(start_paused = true)]
 async fn apply_with_version_and_uid() {
-    let (world, seen) = matching();
-    let stored = world.apply(&claim(&seen, true, true)).await.unwrap();
-    assert_eq!(world.last_status(), Some(200));
-    assert_eq!(stored, world.x());
-    assert_eq!(world.holder().as_deref(), Some("b"));
+    let (fixture, seen) = matching();
+    let stored = fixture.apply(&claim(&seen, true, true)).await.unwrap();
+    assert_eq!(fixture.last_status(), Some(200));
+    assert_eq!(stored, fixture.x());
+    assert_eq!(fixture.holder().as_deref(), Some("b"));
 
-    let (world, seen) = stale();
-    let status = refusal(world.apply(&claim(&seen, true, true)).await);
+    let (fixture, seen) = stale();
+    let status = refusal(fixture.apply(&claim(&seen, true, true)).await);
     assert_eq!((status.code, &*status.message), (409, MODIFIED));
-    assert_eq!(world.holder().as_deref(), Some("a"));
+    assert_eq!(fixture.holder().as_deref(), Some("a"));
 
-    let (world, seen) = missing();
-    let status = refusal(world.apply(&claim(&seen, true, true)).await);
+    let (fixture, seen) = missing();
+    let status = refusal(fixture.apply(&claim(&seen, true, true)).await);
     assert_eq!((status.code, &*status.reason), (409, "Conflict"));
     let uid = seen.metadata.uid.unwrap();
     assert_eq!(
@@ -123,144 +123,144 @@ async fn apply_with_version_and_uid() {
 
 #[tokio::test(start_paused = true)]
 async fn apply_with_version_alone_recreates() {
-    let (world, seen) = matching();
-    world.apply(&claim(&seen, true, false)).await.unwrap();
-    assert_eq!(world.last_status(), Some(200));
+    let (fixture, seen) = matching();
+    fixture.apply(&claim(&seen, true, false)).await.unwrap();
+    assert_eq!(fixture.last_status(), Some(200));
 
-    let (world, seen) = stale();
-    assert_eq!(refusal(world.apply(&claim(&seen, true, false)).await).code, 409);
+    let (fixture, seen) = stale();
+    assert_eq!(refusal(fixture.apply(&claim(&seen, true, false)).await).code, 409);
 
-    let (world, seen) = missing();
-    world.apply(&claim(&seen, true, false)).await.unwrap();
-    assert_eq!(world.last_status(), Some(201));
+    let (fixture, seen) = missing();
+    fixture.apply(&claim(&seen, true, false)).await.unwrap();
+    assert_eq!(fixture.last_status(), Some(201));
 }
 
 #[tokio::test(start_paused = true)]
 async fn apply_of_another_incarnation_is_refused() {
-    let (world, seen) = missing();
-    let again = world.server.put(lease("x", json!({ "holderIdentity": "c" })));
-    let status = refusal(world.apply(&claim(&seen, true, true)).await);
+    let (fixture, seen) = missing();
+    let again = fixture.server.put(lease("x", json!({ "holderIdentity": "c" })));
+    let status = refusal(fixture.apply(&claim(&seen, true, true)).await);
     assert_eq!((status.code, &*status.message), (409, MODIFIED));
-    // Should the version match by chance, as after a restore, the uid still does not.
+    // If the version matches by chance, as after a restore, the uid still does not.
     let mut claim = claim(&again, true, false);
     claim["metadata"]["uid"] = seen.metadata.uid.into();
-    let status = refusal(world.apply(&claim).await);
+    let status = refusal(fixture.apply(&claim).await);
     assert_eq!((status.code, &*status.reason), (422, "Invalid"));
     assert!(status.message.contains("metadata.uid: Invalid value: "), "{}", status.message);
 }
 
 #[tokio::test(start_paused = true)]
 async fn merge_patch_with_version() {
-    let (world, seen) = matching();
-    world.merge(&claim(&seen, true, false)).await.unwrap();
-    assert_eq!(world.last_status(), Some(200));
+    let (fixture, seen) = matching();
+    fixture.merge(&claim(&seen, true, false)).await.unwrap();
+    assert_eq!(fixture.last_status(), Some(200));
 
-    let (world, seen) = stale();
-    assert_eq!(refusal(world.merge(&claim(&seen, true, false)).await).code, 409);
+    let (fixture, seen) = stale();
+    assert_eq!(refusal(fixture.merge(&claim(&seen, true, false)).await).code, 409);
     let spec = json!({ "spec": { "holderIdentity": null } });
-    world.merge(&spec).await.unwrap();
-    assert_eq!(world.holder(), None);
+    fixture.merge(&spec).await.unwrap();
+    assert_eq!(fixture.holder(), None);
 
-    let (world, seen) = missing();
-    let status = refusal(world.merge(&claim(&seen, true, false)).await);
+    let (fixture, seen) = missing();
+    let status = refusal(fixture.merge(&claim(&seen, true, false)).await);
     assert_eq!((status.code, &*status.reason), (404, "NotFound"));
     assert_eq!(status.message, "leases.coordination.k8s.io \"x\" not found");
 }
 
 #[tokio::test(start_paused = true)]
 async fn post_creates_only() {
-    let (world, seen) = matching();
-    let status = refusal(world.post(&as_lease(claim(&seen, false, false))).await);
+    let (fixture, seen) = matching();
+    let status = refusal(fixture.post(&as_lease(claim(&seen, false, false))).await);
     assert_eq!((status.code, &*status.reason), (409, "AlreadyExists"));
     assert_eq!(status.message, "leases.coordination.k8s.io \"x\" already exists");
 
-    let (world, seen) = missing();
-    let status = refusal(world.post(&as_lease(claim(&seen, true, false))).await);
+    let (fixture, seen) = missing();
+    let status = refusal(fixture.post(&as_lease(claim(&seen, true, false))).await);
     assert_eq!(status.code, 500);
     assert_eq!(status.message, "resourceVersion should not be set on objects to be created");
-    world.post(&as_lease(claim(&seen, false, false))).await.unwrap();
-    assert_eq!(world.last_status(), Some(201));
+    fixture.post(&as_lease(claim(&seen, false, false))).await.unwrap();
+    assert_eq!(fixture.last_status(), Some(201));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_revision_rises_across_deletion() {
-    let world = World::with_lease();
-    let first = version(&world.x());
-    world.leases.delete("x", &DeleteParams::default()).await.unwrap();
-    assert_eq!(world.server.revision(), first + 1);
-    let again = world.post(&lease("x", json!({}))).await.unwrap();
+    let fixture = Fixture::with_lease();
+    let first = version(&fixture.x());
+    fixture.leases.delete("x", &DeleteParams::default()).await.unwrap();
+    assert_eq!(fixture.server.revision(), first + 1);
+    let again = fixture.post(&lease("x", json!({}))).await.unwrap();
     assert_eq!(version(&again), first + 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_without_a_change_is_none() {
-    let (world, seen) = matching();
-    let renewed = world.apply(&claim(&seen, true, true)).await.unwrap();
+async fn a_write_without_a_change_makes_no_version() {
+    let (fixture, seen) = matching();
+    let renewed = fixture.apply(&claim(&seen, true, true)).await.unwrap();
     tokio::time::advance(std::time::Duration::from_secs(5)).await;
-    assert_eq!(world.apply(&claim(&renewed, true, true)).await.unwrap(), renewed);
-    assert_eq!(world.put(&renewed).await.unwrap(), renewed);
-    assert_eq!(world.merge(&json!({ "spec": { "holderIdentity": "b" } })).await.unwrap(), renewed);
-    assert_eq!(world.server.edit("default", "x", |_| {}), Some(renewed));
+    assert_eq!(fixture.apply(&claim(&renewed, true, true)).await.unwrap(), renewed);
+    assert_eq!(fixture.put(&renewed).await.unwrap(), renewed);
+    assert_eq!(fixture.merge(&json!({ "spec": { "holderIdentity": "b" } })).await.unwrap(), renewed);
+    assert_eq!(fixture.server.edit("default", "x", |_| {}), Some(renewed));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_changes_nothing() {
-    let (world, seen) = matching();
+    let (fixture, seen) = matching();
     let params = PatchParams::apply("lock").force().dry_run();
     let patch = Patch::Apply(claim(&seen, true, true));
-    let told = world.leases.patch("x", &params, &patch).await.unwrap();
+    let told = fixture.leases.patch("x", &params, &patch).await.unwrap();
     assert_eq!(told.spec.unwrap().holder_identity.as_deref(), Some("b"));
-    world.leases.delete("x", &DeleteParams::default().dry_run()).await.unwrap();
-    assert_eq!(world.x(), seen);
-    assert!(world.link.requests().iter().all(|request| request.dry_run));
+    fixture.leases.delete("x", &DeleteParams::default().dry_run()).await.unwrap();
+    assert_eq!(fixture.x(), seen);
+    assert!(fixture.link.requests().iter().all(|request| request.dry_run));
 
     let created =
-        world.leases.patch("y", &params, &Patch::Apply(config(json!({ "name": "y" }), json!({})))).await;
+        fixture.leases.patch("y", &params, &Patch::Apply(config(json!({ "name": "y" }), json!({})))).await;
     assert_eq!(created.unwrap().metadata.resource_version, None);
-    assert_eq!(world.server.lease("default", "y"), None);
+    assert_eq!(fixture.server.lease("default", "y"), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_keeps_to_its_preconditions() {
-    let world = World::with_lease();
+async fn a_delete_obeys_its_preconditions() {
+    let fixture = Fixture::with_lease();
     let preconditions = Preconditions { uid: Some("other".to_owned()), resource_version: None };
     let params = DeleteParams::default().preconditions(preconditions);
-    let status = refusal(world.leases.delete("x", &params).await);
+    let status = refusal(fixture.leases.delete("x", &params).await);
     assert_eq!((status.code, &*status.reason), (409, "Conflict"));
-    let preconditions = Preconditions { uid: world.x().metadata.uid, resource_version: None };
+    let preconditions = Preconditions { uid: fixture.x().metadata.uid, resource_version: None };
     let params = DeleteParams::default().preconditions(preconditions);
-    let done = world.leases.delete("x", &params).await.unwrap();
+    let done = fixture.leases.delete("x", &params).await.unwrap();
     assert!(done.is_right(), "a status, not an object");
-    assert_eq!(refusal(world.leases.delete("x", &params).await).code, 404);
+    assert_eq!(refusal(fixture.leases.delete("x", &params).await).code, 404);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_finalizer_takes_the_object_along() {
-    let world = World::with_lease();
+async fn an_object_goes_with_its_last_finalizer() {
+    let fixture = Fixture::with_lease();
     let finalizers = |list: Value| json!({ "metadata": { "finalizers": list } });
-    world.merge(&finalizers(json!(["example.com/wait"]))).await.unwrap();
-    let marked = world.leases.delete("x", &DeleteParams::default()).await.unwrap();
+    fixture.merge(&finalizers(json!(["example.com/wait"]))).await.unwrap();
+    let marked = fixture.leases.delete("x", &DeleteParams::default()).await.unwrap();
     assert!(marked.left().unwrap().metadata.deletion_timestamp.is_some());
-    world.merge(&finalizers(Value::Null)).await.unwrap();
-    assert_eq!(world.server.lease("default", "x"), None);
+    fixture.merge(&finalizers(Value::Null)).await.unwrap();
+    assert_eq!(fixture.server.lease("default", "x"), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_name_is_taken_until_the_last_finalizer_is_gone() {
-    let world = World::with_lease();
+    let fixture = Fixture::with_lease();
     let finalizers = |list: Value| json!({ "metadata": { "finalizers": list } });
-    world.merge(&finalizers(json!(["a.b/c"]))).await.unwrap();
-    world.leases.delete("x", &DeleteParams::default()).await.unwrap();
-    let status = refusal(world.post(&lease("x", json!({}))).await);
+    fixture.merge(&finalizers(json!(["a.b/c"]))).await.unwrap();
+    fixture.leases.delete("x", &DeleteParams::default()).await.unwrap();
+    let status = refusal(fixture.post(&lease("x", json!({}))).await);
     assert_eq!(status.message, "object is being deleted: leases.coordination.k8s.io \"x\" already exists");
-    let more = refusal(world.merge(&finalizers(json!(["a.b/c", "d.e/f"]))).await);
+    let more = refusal(fixture.merge(&finalizers(json!(["a.b/c", "d.e/f"]))).await);
     assert_eq!((more.code, &*more.reason), (422, "Invalid"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn invalid_objects_are_refused() {
-    let world = World::new();
-    let status = refusal(world.post(&lease("x", json!({ "leaseDurationSeconds": 0 }))).await);
+    let fixture = Fixture::new();
+    let status = refusal(fixture.post(&lease("x", json!({ "leaseDurationSeconds": 0 }))).await);
     assert_eq!((status.code, &*status.reason), (422, "Invalid"));
     assert_eq!(
         status.message,
@@ -271,17 +271,17 @@ async fn invalid_objects_are_refused() {
     assert_eq!((&*details.group, &*details.kind, &*details.name), ("coordination.k8s.io", "Lease", "x"));
     let cause = &details.causes[0];
     assert_eq!((&*cause.field, &*cause.reason), ("spec.leaseDurationSeconds", "FieldValueInvalid"));
-    assert_eq!(refusal(world.post(&lease("X", json!({}))).await).code, 422);
+    assert_eq!(refusal(fixture.post(&lease("X", json!({}))).await).code, 422);
 }
 
 #[tokio::test(start_paused = true)]
 async fn requests_must_agree_with_their_path() {
-    let world = World::new();
-    let status = refusal(world.put(&lease("y", json!({}))).await);
+    let fixture = Fixture::new();
+    let status = refusal(fixture.put(&lease("y", json!({}))).await);
     assert_eq!(status.message, "the name of the object (y) does not match the name on the URL (x)");
     let mut elsewhere = lease("x", json!({}));
     elsewhere.metadata.namespace = Some("elsewhere".to_owned());
-    let status = refusal(world.put(&elsewhere).await);
+    let status = refusal(fixture.put(&elsewhere).await);
     assert_eq!((status.code, &*status.reason), (400, "BadRequest"));
     assert_eq!(
         status.message,
@@ -292,8 +292,8 @@ async fn requests_must_agree_with_their_path() {
 #[tokio::test(start_paused = true)]
 async fn malformed_requests_are_refused() {
     const X: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases/x";
-    let world = World::new();
-    let client = world.link.client();
+    let fixture = Fixture::new();
+    let client = fixture.link.client();
     for (method, path, media_type, body, code) in [
         ("PUT", X, "application/json", "{", 400),
         ("PUT", X, "application/json", r#"{"metadata":{"name":"x"},"spec":{"holderIdentity":5}}"#, 400),
@@ -313,7 +313,7 @@ async fn malformed_requests_are_refused() {
 #[tokio::test(start_paused = true)]
 async fn odd_options_are_refused() {
     const X: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases/x";
-    let world = World::with_lease();
+    let fixture = Fixture::with_lease();
     for (method, query, body, field) in [
         ("PUT", "dryRun=Some", "{}", "dryRun"),
         ("PUT", "dryRun=", "{}", "dryRun"),
@@ -324,31 +324,31 @@ async fn odd_options_are_refused() {
     ] {
         let request = http::Request::builder().method(method).uri(format!("{X}?{query}"));
         let request = request.body(body.as_bytes().to_vec()).unwrap();
-        let status = refusal(world.link.client().request_text(request).await);
+        let status = refusal(fixture.link.client().request_text(request).await);
         assert_eq!(status.code, 422, "{method} {query} {body}: {status:?}");
         assert_eq!(status.details.unwrap().causes[0].field, field);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_body_of_a_delete_outweighs_its_query() {
+async fn the_body_of_a_delete_overrides_its_query() {
     const X: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases/x?dryRun=All";
-    let world = World::with_lease();
+    let fixture = Fixture::with_lease();
     for (body, survives) in [("", true), ("{}", false)] {
         let request = http::Request::delete(X).body(body.as_bytes().to_vec()).unwrap();
-        world.link.client().request_text(request).await.unwrap();
-        assert_eq!(world.server.lease("default", "x").is_some(), survives, "{body:?}");
+        fixture.link.client().request_text(request).await.unwrap();
+        assert_eq!(fixture.server.lease("default", "x").is_some(), survives, "{body:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn unknown_fields_are_dropped() {
-    let world = World::with_lease();
+    let fixture = Fixture::with_lease();
     let unknown = json!({ "spec": { "colour": "red" } });
-    let before = world.x();
-    assert_eq!(world.merge(&unknown).await.unwrap(), before);
+    let before = fixture.x();
+    assert_eq!(fixture.merge(&unknown).await.unwrap(), before);
     let params = PatchParams::default().validation_strict();
-    assert!(world.leases.patch("x", &params, &Patch::Merge(&unknown)).await.is_err());
-    let status = refusal(world.apply_as("lock", json!({ "colour": "red" })).await);
+    assert!(fixture.leases.patch("x", &params, &Patch::Merge(&unknown)).await.is_err());
+    let status = refusal(fixture.apply_as("lock", json!({ "colour": "red" })).await);
     assert!(status.message.ends_with(".spec.colour: field not declared in schema"), "{}", status.message);
 }

@@ -1,54 +1,50 @@
-//! The server's answers, on their way to HTTP.
+//! The responses of the server, and their form in HTTP.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use futures::{
-    StreamExt,
-    stream::{self, BoxStream},
-};
-use http::{HeaderName, HeaderValue, Response, header};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use http::{HeaderName, HeaderValue, header};
 use http_body::{Body, Frame};
 use serde_json::Value;
 
 use super::status::Failure;
 
-/// One answer.
-pub(crate) struct Answer {
-    pub(crate) code: u16,
+/// One response.
+pub(crate) struct Response {
+    pub code: u16,
     headers: Vec<(HeaderName, String)>,
     body: BoxStream<'static, io::Result<Vec<u8>>>,
 }
 
-/// The body of an answer, whole or a stream of events.
-pub(crate) struct ReplyBody(BoxStream<'static, io::Result<Vec<u8>>>);
+/// The body of a response: one object or a stream of events.
+pub(crate) struct ResponseBody(BoxStream<'static, io::Result<Vec<u8>>>);
 
-impl Answer {
-    /// An object.
+impl Response {
+    /// A response with one object.
     pub(crate) fn json(code: u16, object: &Value) -> Self {
         Self::text(code, "application/json", object.to_string())
     }
 
-    /// Events, until the stream ends.
+    /// A response with events, until the stream ends.
     pub(crate) fn stream(events: impl futures::Stream<Item = io::Result<Vec<u8>>> + Send + 'static) -> Self {
         let kind = (header::CONTENT_TYPE, "application/json".to_owned());
         Self { code: 200, headers: vec![kind], body: events.boxed() }
     }
 
-    /// What any path outside the API gets.
+    /// The response to any path outside the API.
     pub(crate) fn no_such_page() -> Self {
         Self::text(404, "text/plain; charset=utf-8", "404 page not found\n".to_owned())
     }
 
-    /// A success that makes no sense: some proxy answered.
+    /// A success without JSON, as a proxy may send it.
     pub(crate) fn garbage() -> Self {
         Self::text(200, "text/html", "<html><body>Welcome!</body></html>\n".to_owned())
     }
 
-    /// Warns of what the request got away with.
+    /// Adds warning headers.
     pub(crate) fn warn(mut self, warnings: &[String]) -> Self {
         let warnings = warnings.iter().map(|w| (header::WARNING, format!("299 - {w:?}")));
         self.headers.extend(warnings);
@@ -64,31 +60,31 @@ impl Answer {
     }
 }
 
-impl From<Failure> for Answer {
+impl From<Failure> for Response {
     fn from(failure: Failure) -> Self {
-        let mut answer = Self::json(failure.code, &failure.to_value());
+        let mut response = Self::json(failure.code, &failure.to_value());
         if let Some(seconds) = failure.details["retryAfterSeconds"].as_u64() {
-            answer.headers.push((header::RETRY_AFTER, seconds.to_string()));
-        }
-        answer
-    }
-}
-
-impl From<Answer> for Response<ReplyBody> {
-    fn from(answer: Answer) -> Self {
-        let mut response = Response::new(ReplyBody(answer.body));
-        *response.status_mut() = http::StatusCode::from_u16(answer.code).unwrap_or_default();
-        for (name, value) in answer.headers {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                response.headers_mut().append(name, value);
-            }
+            response.headers.push((header::RETRY_AFTER, seconds.to_string()));
         }
         response
     }
 }
 
-impl Body for ReplyBody {
-    /// `bytes::Bytes`, by the only name it has here.
+impl From<Response> for http::Response<ResponseBody> {
+    fn from(response: Response) -> Self {
+        let mut http = http::Response::new(ResponseBody(response.body));
+        *http.status_mut() = http::StatusCode::from_u16(response.code).unwrap_or_default();
+        for (name, value) in response.headers {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                http.headers_mut().append(name, value);
+            }
+        }
+        http
+    }
+}
+
+impl Body for ResponseBody {
+    /// `bytes::Bytes`. The crate does not depend on `bytes`, so the type has no other name here.
     type Data = <kube::client::Body as Body>::Data;
     type Error = io::Error;
 

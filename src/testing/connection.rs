@@ -1,0 +1,54 @@
+//! The state of one link: its faults, its log and its open watches.
+
+use tokio::sync::watch;
+
+use super::fault::Faults;
+use super::log::Log;
+
+/// The state of one link. The link, the API and the open watches of the link share it.
+#[derive(Debug, Default)]
+pub(crate) struct Connection {
+    pub faults: Faults,
+    pub log: Log,
+    watches: Vec<watch::Sender<WatchState>>,
+}
+
+/// The state of a watch: the kind of things that it delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WatchState {
+    /// Events.
+    Live,
+    /// Nothing, not even its end.
+    Muted,
+    /// A clean end.
+    Ended,
+    /// An I/O error.
+    Reset,
+}
+
+impl Connection {
+    /// Registers a new watch, and returns the channel on which the watch learns its state.
+    pub(crate) fn register_watch(&mut self) -> watch::Receiver<WatchState> {
+        let (sender, receiver) = watch::channel(WatchState::Live);
+        self.watches.retain(|watch| !watch.is_closed());
+        self.watches.push(sender);
+        receiver
+    }
+
+    /// Changes the state of all open watches. A watch that has ended stays as it is.
+    pub(crate) fn set_watches(&self, state: WatchState) {
+        for watch in &self.watches {
+            watch.send_if_modified(|old| {
+                let is_open = matches!(old, WatchState::Live | WatchState::Muted);
+                if is_open {
+                    *old = state;
+                }
+                is_open
+            });
+        }
+    }
+
+    pub(crate) fn open_watches(&self) -> usize {
+        self.watches.iter().filter(|watch| !watch.is_closed()).count()
+    }
+}
