@@ -31,7 +31,7 @@ pub(crate) struct LockCore {
     random: Random,
     fifo: Fifo<Memory>,
     progress: Arc<Progress>,
-    /// What `shutdown` waits for: acquisitions, and releases.
+    /// The acquisitions and releases for which `shutdown` waits.
     pending: TaskTracker,
     closing: CancellationToken,
 }

@@ -9,7 +9,7 @@ pub(crate) struct Random {
     nonces: Nonces,
 }
 
-/// Where nonces come from.
+/// The source of the nonces.
 enum Nonces {
     /// From the operating system, one by one. A fork, or a machine that was restored from a snapshot, copies the state of a
     /// generator; two processes that draw from copies would draw the same holder identity, and both hold.

@@ -17,7 +17,7 @@ use crate::lease::LeaseHolder;
 use crate::protocol::{AcquireState, AcquireStep, Claim, Instant, Outcome, Snapshot, Write, identity};
 use crate::settings::CreateMode;
 
-/// What to do if the Lease is held.
+/// The reaction to a held Lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Wait until it can be claimed.

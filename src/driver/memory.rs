@@ -1,4 +1,4 @@
-//! What a process remembers about the Lease from one acquisition to the next.
+//! The memory of a process about the Lease, from one acquisition to the next.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::kubernetes::LeaseClient;
 use crate::protocol::{Carryover, ContentionWindow, ExpiryTracker, Instant, QueuePolicy, Ticket};
 use crate::settings::Settings;
 
-/// What a process remembers about the Lease. The task that has it is the one task of this process that acquires or holds
+/// The memory of a process about the Lease. The task that has it is the one task of this process that acquires or holds
 /// the Lease.
 pub(crate) struct Memory {
     pub expiry: ExpiryTracker,

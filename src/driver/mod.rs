@@ -40,7 +40,7 @@ use stop::StopRequest;
 /// How long an idle watch stays open: a task that acquires again within this time finds it.
 const IDLE_WATCH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where the outcome of the acquisition goes.
+/// The channel for the outcome of the acquisition.
 type Acquired = oneshot::Sender<Result<Hold, NotAcquired>>;
 
 /// How an acquisition ended: the stop request, if there was one, and the outcome of the release that it asked for.

@@ -1,4 +1,4 @@
-//! What a caller who waits, or has stopped waiting, can be told.
+//! The state of an acquisition for callers that wait, or have stopped waiting.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! What the driver of one acquisition works with.
+//! The context and the memory with which the driver of one acquisition works.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::kubernetes::LeaseClient;
 use crate::protocol::{AcquireState, Instant, Timings};
 use crate::settings::CreateMode;
 
-/// What is known when the acquisition starts.
+/// The values that are known when the acquisition starts.
 pub(crate) struct Context {
     pub client: Arc<LeaseClient>,
     pub clock: Clock,

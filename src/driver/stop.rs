@@ -6,7 +6,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::error::ReleaseError;
 
-/// Where the background task reports the outcome of a release.
+/// The channel on which the background task reports the outcome of a release.
 pub(crate) type ReportRelease = oneshot::Sender<Result<(), ReleaseError>>;
 
 /// The request to stop: to give up acquiring, or to release.

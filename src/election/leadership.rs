@@ -1,4 +1,4 @@
-//! What an election shares with its background task: the guard while this process leads, and why it cannot lead.
+//! The state that an election shares with its background task: the guard while this process leads, and why it cannot lead.
 
 use std::mem::replace;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use crate::guard::LeaseGuard;
 use crate::hold::Hold;
 use crate::lock_core::LockCore;
 
-/// What an election shares with its background task.
+/// The state that an election shares with its background task.
 #[derive(Debug)]
 pub(super) struct Leadership {
     core: Arc<LockCore>,

@@ -1,4 +1,4 @@
-//! What a failed request means to the lock.
+//! The meaning of a failed request to the lock.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! What one acquisition of a process leaves to the next.
+//! The state that one acquisition of a process leaves to the next.
 
 use super::record::Snapshot;
 
-/// What one acquisition of a process leaves to the next.
+/// The state that one acquisition of a process leaves to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Carryover {
     /// Nothing is known: the next acquisition reads first.

@@ -1,4 +1,4 @@
-//! What a Lease says about its holder, and what identifies one version of it.
+//! The holder of a Lease as the Lease records it, and the identity of one version of the Lease.
 
 use std::time::Duration;
 

@@ -37,7 +37,7 @@ pub(crate) struct ReleaseState {
     end: Option<ReleaseOutcome>,
 }
 
-/// What is released.
+/// The claim or the hold that is released.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Origin {
     Hold,

@@ -1,4 +1,4 @@
-//! What a machine sends to the API server, and the outcome that its driver reports.
+//! The writes that a machine sends to the API server, and the outcomes that its driver reports.
 
 use std::time::Duration;
 

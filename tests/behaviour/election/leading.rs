@@ -133,7 +133,7 @@ async fn a_leader_whose_lease_is_taken_becomes_a_candidate_again() {
     delete_lease(&server);
     assert_eq!(next.ended().await, EndReason::Lost(LossReason::Deleted));
     sleep(AT_ONCE).await;
-    // Nobody is in its way, so it leads again before it could tell that it did not.
+    // No other process waits, so this process leads again before `changed` can tell that it did not lead.
     let again = leads(&mut election).await;
     assert!(again.fencing_token() > next.fencing_token());
 }

@@ -1,4 +1,4 @@
-//! What the lock does when requests and watches fail: in-process, in virtual time.
+//! The lock with requests and watches that fail, in-process and in virtual time.
 
 mod requests;
 mod token_deadline;
