@@ -13,7 +13,7 @@ pub(crate) struct Connection {
     watches: Vec<watch::Sender<WatchState>>,
 }
 
-/// The state of a watch: the kind of things that it delivers.
+/// The state of a watch, which says what the watch delivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WatchState {
     /// Events.

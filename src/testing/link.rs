@@ -91,8 +91,8 @@ impl Link {
         lock(&self.connection).set_watches(WatchState::Reset);
     }
 
-    /// Mutes the open watches: they stay open but deliver nothing, not even their end. So behaves a connection that is
-    /// half open.
+    /// Mutes the open watches: they stay open but deliver nothing, not even their end. A half-open connection behaves
+    /// like this.
     pub fn mute_watches(&self) {
         lock(&self.connection).set_watches(WatchState::Muted);
     }

@@ -53,8 +53,8 @@ impl LeaseServer {
         serde_json::from_value(Value::clone(&stored)).ok()
     }
 
-    /// Creates the Lease or replaces it, whatever its version. Creates a missing namespace too. The uid and the creation
-    /// time of an existing Lease stay. Returns the stored Lease.
+    /// Creates the Lease or replaces it, whatever its version. Creates a missing namespace too. The uid and the
+    /// creation time of an existing Lease stay. Returns the stored Lease.
     ///
     /// Nothing is validated, so that tests can create invalid Leases. A Lease without a namespace goes to `default`.
     #[expect(clippy::must_use_candidate, reason = "called for what it does")]

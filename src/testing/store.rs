@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The most changes that the history keeps, as in the watch cache of the real server.
+/// The maximum length of the history, as in the watch cache of the real server.
 const MAX_HISTORY: usize = 10_000;
 
 /// Namespace and name of a Lease.

@@ -23,7 +23,7 @@ use super::status::{self, API_VERSION, Failure};
 use super::store::{Change, Head, State, Store, TooOld, lock};
 
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
-/// The real server picks at random between 30 and 60 minutes.
+/// The time that a watch lasts by default. The real server picks one at random between 30 and 60 minutes.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45 * 60);
 
 /// One open watch.
@@ -122,7 +122,7 @@ impl Watch {
         }
     }
 
-    /// Delivers events until the time is up. A muted watch never ends.
+    /// Delivers events until the time is up. A muted watch does not end then.
     async fn deliver_until_timeout(&mut self) {
         tokio::select! {
             biased;
@@ -208,7 +208,7 @@ fn current(state: &State, selector: &Selector) -> Vec<Vec<u8>> {
     leases.map(|(_, lease)| line("ADDED", lease.as_ref())).collect()
 }
 
-/// A change as an event for a selector. An object that stops matching is deleted for it; one that starts is added.
+/// A change as an event for a selector. An object that starts to match is added, one that stops is deleted.
 fn event(change: &Change, selector: &Selector) -> Option<Vec<u8>> {
     let matching = |lease: &&Arc<Value>| selector.matches(&change.key, lease);
     let before = change.before.as_ref().filter(matching);

@@ -176,7 +176,7 @@ async fn writes_with_odd_options() {
                 pair.send(apply("x", "one", held("x", "a")).query(option)).await;
             }
         }
-        pair.case("an apply by nobody");
+        pair.case("an apply without a manager");
         let nobody = merge("x", named("x", json!({}))).content_type(APPLY);
         pair.send(nobody.clone()).await;
         pair.send(nobody.clone().query("fieldManager=")).await;

@@ -36,7 +36,7 @@ async fn deletions_with_preconditions() {
             pair.send(get("x")).await;
             pair.send(delete("x")).await;
         }
-        pair.case("of nothing");
+        pair.case("of a missing Lease");
         pair.send(delete("x")).await;
         pair.send(delete("x").json(json!({ "preconditions": { "uid": UID } }))).await;
         pair.send(delete("x").dry()).await;
@@ -103,14 +103,14 @@ async fn deletions_that_wait_for_finalizers() {
         pair.send_as("deleted", delete("x")).await;
         pair.send(delete("x")).await;
         pair.send(get("x")).await;
-        pair.case("while it goes");
+        pair.case("while finalizers remain");
         pair.send(post(held("x", "a"))).await;
         pair.send(put("x", held("x", "a"))).await;
         pair.send(put("x", lease(json!({ "name": "x", "uid": "<x.uid>", "resourceVersion": "<deleted.rv>", "finalizers": ["d.e/f", "g.h/i"] }), json!({})))).await;
         pair.send(apply("x", "one", named("x", json!({ "leaseTransitions": 1 })))).await;
         pair.send(merge("x", json!({ "metadata": { "finalizers": ["d.e/f"] } }))).await;
         pair.send(merge("x", json!({ "metadata": { "deletionTimestamp": null }, "spec": { "holderIdentity": "a" } }))).await;
-        pair.case("the last one goes");
+        pair.case("the last finalizer is removed");
         pair.send(merge("x", json!({ "metadata": { "finalizers": null }, "spec": { "holderIdentity": "b" } })).dry()).await;
         pair.send(merge("x", json!({ "metadata": { "finalizers": null }, "spec": { "holderIdentity": "b" } }))).await;
         pair.send(get("x")).await;

@@ -245,7 +245,7 @@ async fn unknown_fields() {
             // Only one field, because the real server lists several in random order.
             let body = named(&name, json!({ "colour": "red" }));
             pair.send(apply(&name, "one", body).query(&query)).await;
-            pair.case("another case");
+            pair.case("a field in another case");
             pair.send(post(named("case", json!({ "HolderIdentity": "a" }))).query(&query).dry()).await;
         }
     })

@@ -36,12 +36,12 @@ async fn applies_by_several_managers() {
         pair.send(apply("x", "two", held("x", "c")).query("force=false")).await;
         pair.case("another manager, the same value");
         pair.send(apply("x", "two", held("x", "b"))).await;
-        pair.case("now owned by both");
+        pair.case("now both own it");
         pair.send(apply("x", "one", named("x", json!({ "holderIdentity": "c", "leaseTransitions": 1 }))))
             .await;
         pair.send(apply("x", "two", held("x", "c"))).await;
         pair.send(apply("x", "three", held("x", "c"))).await;
-        pair.case("one lets go");
+        pair.case("one drops the field");
         pair.send(apply("x", "one", named("x", json!({ "leaseTransitions": 1 })))).await;
         pair.send(apply("x", "two", held("x", "c"))).await;
         pair.case("force");
@@ -50,7 +50,7 @@ async fn applies_by_several_managers() {
         )
         .await;
         pair.send(get("x")).await;
-        pair.case("the last one lets go");
+        pair.case("the last owner drops the field");
         pair.send(apply("x", "three", named("x", json!({ "leaseTransitions": 3 })))).await;
         pair.send(apply("x", "three", named("x", json!({})))).await;
         pair.send(apply("x", "three", lease(json!({ "name": "x" }), Value::Null))).await;
@@ -85,7 +85,7 @@ async fn updates_take_over_fields() {
         pair.send(apply("x", "one", named("x", json!({ "holderIdentity": "c", "leaseTransitions": 1 }))))
             .await;
         pair.send(apply("x", "one", named("x", json!({ "holderIdentity": "d" }))).force()).await;
-        pair.case("a merge patch that says nothing new");
+        pair.case("a merge patch without a change");
         pair.send(merge("x", json!({ "spec": { "holderIdentity": "d" } })).by("four")).await;
         pair.case("a merge patch that removes");
         pair.send(
@@ -95,7 +95,7 @@ async fn updates_take_over_fields() {
         .await;
         pair.send(merge("x", json!({ "spec": null })).by("four")).await;
         pair.send(get("x")).await;
-        pair.case("nobody says who they are");
+        pair.case("writes without a manager");
         pair.send(post(held("y", "a"))).await;
         pair.send(post(held("z", "a")).header("user-agent", "")).await;
         pair.send(
@@ -120,23 +120,23 @@ async fn each_item_of_metadata_has_its_own_owner() {
         let two = json!({ "labels": { "b": "1", "d": "1" }, "annotations": { "e": "1" }, "ownerReferences": [owned_by("2")], "finalizers": ["a.b/c"] });
         pair.send(apply("x", "one", with(one))).await;
         pair.send(apply("x", "two", with(two.clone()))).await;
-        pair.case("conflicts in pieces");
+        pair.case("conflicts of single items");
         pair.send(apply("x", "one", with(json!({ "labels": { "d": "2", "b": "2" }, "annotations": { "e": "2" } })))).await;
         let mut renamed = owned_by("2");
         renamed["name"] = "q".into();
         pair.send(apply("x", "one", with(json!({ "ownerReferences": [renamed] })))).await;
-        pair.case("letting go");
+        pair.case("dropping items");
         pair.send(apply("x", "one", with(json!({ "labels": { "a": "1" } })))).await;
         pair.send(apply("x", "one", with(json!({ "labels": {} })))).await;
         pair.send(apply("x", "one", with(json!({ "labels": null, "annotations": null })))).await;
         pair.send(apply("x", "one", with(json!({})))).await;
-        pair.case("updates of pieces");
+        pair.case("updates of single items");
         pair.send(merge("x", json!({ "metadata": { "labels": { "d": "3", "f": "3" } } })).by("three")).await;
         pair.send(apply("x", "two", with(two))).await;
         pair.send(merge("x", json!({ "metadata": { "finalizers": null, "ownerReferences": [owned_by("3")] } })).by("three")).await;
         pair.send(apply("x", "two", with(json!({})))).await;
         pair.send(get("x")).await;
-        pair.case("everything at once, by an update");
+        pair.case("all fields in one update");
         let all = json!({ "name": "y", "labels": { "a": "1" }, "annotations": { "c": "1" }, "ownerReferences": [owned_by(UID)], "finalizers": ["a.b/c", "d.e/f"] });
         let spec = json!({ "acquireTime": "2026-01-01T00:00:00.000001Z", "renewTime": "2026-01-01T00:00:00.000001Z", "holderIdentity": "a", "leaseDurationSeconds": 1, "leaseTransitions": 0 });
         pair.send(post(lease(all.clone(), spec.clone()))).await;
@@ -183,7 +183,7 @@ async fn resets_of_tracking() {
         pair.case("by an apply");
         pair.send(apply("x", "three", lease(json!({ "name": "x", "managedFields": [] }), json!({})))).await;
         pair.send(apply("x", "three", lease(json!({ "name": "x", "managedFields": null }), json!({})))).await;
-        pair.case("nonsense");
+        pair.case("an invalid entry");
         pair.send(merge(
             "x",
             json!({ "metadata": { "managedFields": [{ "manager": "m", "operation": "Eat" }] } }),
@@ -217,7 +217,7 @@ async fn writes_without_a_change() {
         pair.send(merge("x", json!({ "spec": spec })).by("two")).await;
         pair.send(merge("x", json!({}))).await;
         pair.send(get("x")).await;
-        pair.case("the same moment in another zone");
+        pair.case("the same time in another zone");
         pair.send(merge("x", json!({ "spec": { "renewTime": "2026-01-01T01:00:00.000001+01:00" } }))).await;
         pair.send(apply(
             "x",

@@ -96,7 +96,7 @@ async fn lists_with_selectors() {
             pair.case(selector.clone());
             pair.send(list().query(&format!("labelSelector={selector}"))).await;
         }
-        pair.case("both");
+        pair.case("both selectors");
         pair.send(list().query("labelSelector=a&fieldSelector=metadata.name%3Dy")).await;
         pair.case("of all namespaces");
         pair.send(list().within("").query("fieldSelector=metadata.namespace%3D<ns>")).await;

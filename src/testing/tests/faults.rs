@@ -140,7 +140,7 @@ async fn retry_after_is_in_the_header_and_in_the_details() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_with_a_late_error_is_committed() {
+async fn a_request_with_an_error_after_the_commit_is_committed() {
     let fixture = fixture(Fault::commit_then_status(504));
     assert_eq!(super::refusal(claim(&fixture).await).code, 504);
     assert!(is_committed(&fixture));
