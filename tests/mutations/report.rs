@@ -50,19 +50,19 @@ impl Display for Report {
         writeln!(f, "{HEADING}")?;
         writeln!(
             f,
-            "| mutation | why it breaks | model: failed search | simulation: broken law | worlds | bound |"
+            "| mutation | why it breaks | model: failed search | simulation: violated invariant | worlds | bound |"
         )?;
         writeln!(f, "|---|---|---|---|---|---|")?;
         for (Mutation { name, breaks, worlds, equivalent, .. }, trial) in &self.0 {
             let searched = if trial.endless.contains(&"model") { "not searched to the end" } else { "" };
             let model = trial.model.as_deref().unwrap_or(searched);
-            let (lived, law) = trial
+            let (lived, invariant) = trial
                 .simulation
                 .as_ref()
-                .map_or((String::new(), ""), |(n, law)| (n.to_string(), law.as_str()));
+                .map_or((String::new(), ""), |(n, invariant)| (n.to_string(), invariant.as_str()));
             let bound = worlds.map_or(String::new(), |worlds| worlds.to_string());
             let why = equivalent.as_ref().map_or_else(|| breaks.clone(), |why| format!("Equivalent: {why}"));
-            writeln!(f, "| {name} | {why} | {model} | {law} | {lived} | {bound} |")?;
+            writeln!(f, "| {name} | {why} | {model} | {invariant} | {lived} | {bound} |")?;
         }
         Ok(())
     }

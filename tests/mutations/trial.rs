@@ -12,7 +12,7 @@ use crate::table::Mutation;
 pub(crate) struct Trial {
     /// The search that failed.
     pub(crate) model: Option<String>,
-    /// How many worlds it took, and the law that was broken in the last of them.
+    /// How many worlds it took, and the invariant that the last of them violated.
     pub(crate) simulation: Option<(u64, String)>,
     /// What was stopped on the way, and so proves nothing.
     pub(crate) endless: Vec<&'static str>,
@@ -30,7 +30,7 @@ impl Copy {
     pub(crate) fn try_sound(&self, mutations: &[Mutation]) -> Option<String> {
         let worlds = mutations.iter().filter_map(|mutation| mutation.worlds).max().unwrap_or(SOME);
         let Trial { model, simulation, endless } = self.run("", worlds, true);
-        let broken = simulation.map(|(worlds, law)| format!("world {worlds}: {law}"));
+        let broken = simulation.map(|(worlds, invariant)| format!("world {worlds}: {invariant}"));
         model.or(broken).or_else(|| endless.first().map(|which| format!("the {which} does not end")))
     }
 
@@ -46,7 +46,7 @@ impl Copy {
         model.args(["protocol::model", "--skip", "flaw"]).env("MUTATION", name);
         let mut simulation = Command::new(&self.simulation);
         simulation
-            .args(["every_law_holds_in_every_world", "--nocapture"])
+            .args(["every_invariant_holds_in_every_world", "--nocapture"])
             .env("MUTATION", name)
             .env("SIMULATION_STOP", "1")
             .env("SIMULATION_WORLDS", worlds.to_string());
@@ -102,10 +102,10 @@ fn first_failure(Output { status, stdout, .. }: Output) -> Option<String> {
     failed.map(|test| test.rsplit("::").next().unwrap().replace('_', " "))
 }
 
-/// From the line `broken after 17 worlds: some law: what happened`.
+/// From the line `violated after 17 worlds: some_invariant: what happened`.
 fn first_world(Output { status, stderr, .. }: Output) -> Option<(u64, String)> {
     let told = String::from_utf8_lossy(&stderr);
-    let broken = told.lines().find_map(|line| line.strip_prefix("broken after "));
+    let broken = told.lines().find_map(|line| line.strip_prefix("violated after "));
     assert_eq!(broken.is_none(), status.success(), "{told}");
     let (worlds, what) = broken?.split_once(" worlds: ").unwrap();
     Some((worlds.parse().unwrap(), what.split(':').next().unwrap().to_owned()))

@@ -10,7 +10,7 @@ use kube::api::{Api, WatchEvent, WatchParams};
 use kube_lease_lock::testing::LeaseServer;
 use tokio::time::Instant;
 
-use crate::story::Story;
+use crate::trace::Trace;
 
 /// One state, from `at` on.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Record {
 pub(crate) struct History(Arc<Mutex<Vec<State>>>);
 
 impl History {
-    pub(crate) fn follow(server: &LeaseServer, story: Story) -> Self {
+    pub(crate) fn follow(server: &LeaseServer, trace: Trace) -> Self {
         let history = Self::default();
         let (kept, leases) = (history.0.clone(), Api::default_namespaced(server.connect().client()));
         let (mut revision, mut replaced) = (server.revision(), None);
@@ -51,8 +51,8 @@ impl History {
                     leases.watch(&WatchParams::default().disable_bookmarks(), &revision.to_string()).await;
                 let mut events = watch.unwrap().boxed();
                 while let Some(event) = events.next().await {
-                    let state = State::told(&event.unwrap(), replaced);
-                    story.note("Lease", || state.to_string());
+                    let state = State::from_event(&event.unwrap(), replaced);
+                    trace.log("Lease", || state.to_string());
                     revision = state.revision;
                     replaced = state.lease.as_ref().map(|_| revision);
                     kept.lock().unwrap().push(state);
@@ -68,7 +68,7 @@ impl History {
 }
 
 impl State {
-    fn told(event: &WatchEvent<Lease>, replaced: Option<u64>) -> Self {
+    fn from_event(event: &WatchEvent<Lease>, replaced: Option<u64>) -> Self {
         let (lease, exists) = match event {
             WatchEvent::Added(lease) | WatchEvent::Modified(lease) => (lease, true),
             WatchEvent::Deleted(lease) => (lease, false),
@@ -78,7 +78,7 @@ impl State {
             at: Instant::now(),
             revision: lease.metadata.resource_version.as_deref().unwrap().parse().unwrap(),
             replaced,
-            lease: exists.then(|| Record::of(lease)),
+            lease: exists.then(|| Record::from_lease(lease)),
             labels: lease.metadata.labels.clone().unwrap_or_default(),
         }
     }
@@ -89,7 +89,7 @@ impl State {
 }
 
 impl Record {
-    fn of(lease: &Lease) -> Self {
+    fn from_lease(lease: &Lease) -> Self {
         let spec = lease.spec.clone().unwrap_or_default();
         let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         Self {

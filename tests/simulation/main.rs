@@ -11,25 +11,23 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 
-mod admin;
 mod campaign;
-mod chance;
 mod client_go;
-mod drizzle;
+mod faults;
 mod history;
-mod laws;
+mod invariants;
 mod meter;
 mod node;
-mod plan;
-mod storm;
-mod story;
-mod user;
+mod rng;
+mod scenario;
+mod trace;
+mod workload;
 mod world;
 
 use campaign::Campaign;
-use chance::Seed;
-use story::Telling;
-use world::live;
+use rng::Seed;
+use trace::TraceMode;
+use world::run;
 
 /// A third of the time of a world would be spent in glibc's allocator.
 #[global_allocator]
@@ -42,48 +40,48 @@ const REGRESSIONS: &str = include_str!("regressions.txt");
 const SOME: u64 = if cfg!(debug_assertions) { 500 } else { 5_000 };
 
 #[test]
-fn every_law_holds_in_every_world() {
+fn every_invariant_holds_in_every_world() {
     if let Ok(seed) = std::env::var("SIMULATION_SEED") {
-        return tell(seed.parse().unwrap());
+        return replay(seed.parse().unwrap());
     }
     let worlds = variable("SIMULATION_WORLDS").unwrap_or(SOME);
     let first = variable("SIMULATION_FIRST").unwrap_or(1);
     if variable("SIMULATION_STOP").is_some() {
-        return stop_at_the_first(first..first + worlds);
+        return stop_at_first_violation(first..first + worlds);
     }
     let regressions =
         REGRESSIONS.lines().filter(|line| !line.starts_with('#')).map(|seed| seed.parse().unwrap());
     let seeds = (first..first + worlds).map(Seed::from);
-    let campaign = Campaign::run(regressions.chain(seeds), Campaign::ENOUGH);
+    let campaign = Campaign::run(regressions.chain(seeds), Campaign::MAX_FAILURES);
     eprintln!("{campaign}");
     if let Some(seed) = campaign.failed.keys().next() {
-        tell(*seed);
+        replay(*seed);
     }
 }
 
 #[test]
-fn a_world_is_the_same_each_time() {
+fn a_seed_gives_the_same_world_each_time() {
     for seed in (1..=20).map(Seed::from) {
-        let (once, again) = (live(seed, Telling::Kept).lines, live(seed, Telling::Kept).lines);
+        let (once, again) = (run(seed, TraceMode::Keep).lines, run(seed, TraceMode::Keep).lines);
         let parted = once.iter().zip(&again).find(|(one, other)| one != other);
         assert_eq!(parted, None, "SIMULATION_SEED={seed}");
     }
 }
 
 /// Tells how many worlds it takes until a law is broken. Worlds known to be hard do not count.
-fn stop_at_the_first(seeds: std::ops::Range<u64>) {
+fn stop_at_first_violation(seeds: std::ops::Range<u64>) {
     let first = seeds.start;
     // All before the first one that failed were lived to the end.
-    if let Some((seed, broken)) = Campaign::run(seeds.map(Seed::from), 1).failed.pop_first() {
-        eprintln!("broken after {} worlds: {}", seed.number + 1 - first, broken.join("; "));
+    if let Some((seed, violations)) = Campaign::run(seeds.map(Seed::from), 1).failed.pop_first() {
+        eprintln!("violated after {} worlds: {}", seed.number + 1 - first, violations.join("; "));
         panic!("SIMULATION_SEED={seed} tells");
     }
 }
 
 /// Tells one world to the end, and fails if a law was broken.
-fn tell(seed: Seed) {
-    let outcome = live(seed, Telling::Aloud);
-    assert!(outcome.broken.is_empty(), "SIMULATION_SEED={seed}: {}", outcome.broken.join("\n"));
+fn replay(seed: Seed) {
+    let outcome = run(seed, TraceMode::Print);
+    assert!(outcome.violations.is_empty(), "SIMULATION_SEED={seed}: {}", outcome.violations.join("\n"));
 }
 
 fn variable(name: &str) -> Option<u64> {

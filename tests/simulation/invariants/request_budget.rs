@@ -2,24 +2,27 @@
 
 use kube_lease_lock::testing::Verb;
 
-use super::Case;
+use super::Run;
 use crate::history::State;
-use crate::plan::Weather;
+use crate::scenario::FaultProfile;
 
 /// Until they have spread out.
 const COLLISIONS: usize = 16;
 
-pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
-    if case.plan.weather != Weather::Calm || case.plan.client_go > 0 || case.plan.labelled.is_some() {
+pub(super) fn check(run: &Run<'_>) -> Vec<String> {
+    if run.scenario.profile != FaultProfile::CrashesOnly
+        || run.scenario.client_go > 0
+        || run.scenario.max_label_interval_ms.is_some()
+    {
         return Vec::new();
     }
-    let all = case.nodes.iter().flat_map(|node| node.link.requests());
+    let all = run.nodes.iter().flat_map(|node| node.link.requests());
     let claims = all.filter(|request| {
         [Verb::Apply, Verb::Update].contains(&request.verb) && request.body["spec"]["holderIdentity"] != ""
     });
     let refused = claims.filter(|claim| matches!(claim.status, Some(409 | 422))).count();
     let taken_over = |pair: &&[State]| pair[0].holder() != pair[1].holder() && !pair[1].holder().is_empty();
-    let granted = case.states.windows(2).filter(taken_over).count();
+    let granted = run.states.windows(2).filter(taken_over).count();
     let wasteful = refused > granted * 3 / 2 + COLLISIONS;
     wasteful.then(|| format!("{refused} claims were refused, and {granted} granted")).into_iter().collect()
 }

@@ -10,50 +10,50 @@ use tokio_util::sync::CancellationToken;
 
 use crate::node::Node;
 
-/// Shared by all who have something to tell.
+/// Shared by all actor have something to tell.
 #[derive(Clone)]
-pub(crate) struct Story(Arc<Mutex<Told>>);
+pub(crate) struct Trace(Arc<Mutex<TraceData>>);
 
-pub(crate) struct Told {
-    begun: Instant,
-    pub(crate) holds: Vec<HoldTrace>,
+pub(crate) struct TraceData {
+    started: Instant,
+    pub(crate) holds: Vec<HoldRecord>,
     /// Two believed to hold at once: the earlier, the later, and when.
     pub(crate) overlaps: Vec<(usize, usize, Instant)>,
-    pub(crate) tampered: Vec<Tampering>,
+    pub(crate) admin_edits: Vec<AdminEdit>,
     pub(crate) waits: Vec<Wait>,
     /// Laws that were seen broken on the spot.
-    pub(crate) broken: Vec<String>,
+    pub(crate) violations: Vec<String>,
     pub(crate) counts: Counts,
     /// Only kept when somebody is going to read them.
     pub(crate) lines: Option<Vec<String>>,
-    aloud: bool,
+    print: bool,
 }
 
 /// What becomes of the lines.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Telling {
-    Silent,
-    Kept,
+pub(crate) enum TraceMode {
+    Off,
+    Keep,
     /// At once, so that a world that never ends tells where it hangs.
-    Aloud,
+    Print,
 }
 
 pub(crate) type Counts = BTreeMap<(&'static str, &'static str), u64>;
 
 /// One holding of the lock, from the grant on.
-pub(crate) struct HoldTrace {
+pub(crate) struct HoldRecord {
     /// `None`: a contender that behaves as client-go does.
     pub(crate) node: Option<Arc<Node>>,
     pub(crate) identity: String,
     pub(crate) fencing_token: u64,
     pub(crate) token: CancellationToken,
     /// A machine that stood still between the claim and its answer may be granted what has expired.
-    pub(crate) live_at_first: bool,
+    pub(crate) live_when_granted: bool,
     held: Option<Hold>,
-    pub(crate) fired: Option<Instant>,
+    pub(crate) cancelled_at: Option<Instant>,
     pub(crate) reason: Option<EndReason>,
     /// When its release was confirmed.
-    pub(crate) released: Option<Instant>,
+    pub(crate) released_at: Option<Instant>,
 }
 
 /// Somebody waited for the lock.
@@ -64,114 +64,114 @@ pub(crate) struct Wait {
 }
 
 /// The administrator wrote this revision.
-pub(crate) struct Tampering {
+pub(crate) struct AdminEdit {
     pub(crate) revision: u64,
     /// Whether contenders now wait less than its holder was promised.
     pub(crate) weakens: bool,
 }
 
-impl Story {
-    pub(crate) fn new(telling: Telling) -> Self {
-        Self(Arc::new(Mutex::new(Told {
-            begun: Instant::now(),
+impl Trace {
+    pub(crate) fn new(mode: TraceMode) -> Self {
+        Self(Arc::new(Mutex::new(TraceData {
+            started: Instant::now(),
             holds: Vec::new(),
             overlaps: Vec::new(),
-            tampered: Vec::new(),
+            admin_edits: Vec::new(),
             waits: Vec::new(),
-            broken: Vec::new(),
+            violations: Vec::new(),
             counts: Counts::new(),
-            lines: (telling != Telling::Silent).then(Vec::new),
-            aloud: telling == Telling::Aloud,
+            lines: (mode != TraceMode::Off).then(Vec::new),
+            print: mode == TraceMode::Print,
         })))
     }
 
-    pub(crate) fn told(&self) -> MutexGuard<'_, Told> {
+    pub(crate) fn data(&self) -> MutexGuard<'_, TraceData> {
         self.0.lock().unwrap()
     }
 
-    pub(crate) fn note(&self, who: &str, what: impl FnOnce() -> String) {
-        self.told().note(who, what);
+    pub(crate) fn log(&self, actor: &str, what: impl FnOnce() -> String) {
+        self.data().log(actor, what);
     }
 
     pub(crate) fn count(&self, kind: &'static str, what: &'static str) {
-        self.told().count(kind, what);
+        self.data().count(kind, what);
     }
 
     /// A guard was handed out. From now on nobody else may have a live one.
-    pub(crate) fn granted(&self, node: &Arc<Node>, held: &Hold) -> usize {
-        let number = self.told().begin(HoldTrace {
+    pub(crate) fn granted(&self, node: &Arc<Node>, hold: &Hold) -> usize {
+        let number = self.data().begin(HoldRecord {
             node: Some(node.clone()),
-            identity: held.holder_identity().to_owned(),
-            fencing_token: held.fencing_token().into(),
-            token: held.token(),
-            live_at_first: held.is_held(),
-            held: Some(held.clone()),
-            fired: None,
+            identity: hold.holder_identity().to_owned(),
+            fencing_token: hold.fencing_token().into(),
+            token: hold.token(),
+            live_when_granted: hold.is_held(),
+            held: Some(hold.clone()),
+            cancelled_at: None,
             reason: None,
-            released: None,
+            released_at: None,
         });
-        let (story, held) = (self.clone(), held.clone());
+        let (trace, hold) = (self.clone(), hold.clone());
         tokio::spawn(async move {
-            held.token().cancelled().await;
-            story.told().holds[number].fired = Some(Instant::now());
-            let reason = held.ended().await;
-            story.told().lost(number, reason);
+            hold.token().cancelled().await;
+            trace.data().holds[number].cancelled_at = Some(Instant::now());
+            let reason = hold.ended().await;
+            trace.data().hold_ended(number, reason);
         });
         number
     }
 
     /// A contender like client-go believes to lead, until `token` fires.
     pub(crate) fn leads(&self, identity: &str, fencing_token: u64, token: &CancellationToken) {
-        self.told().begin(HoldTrace {
+        self.data().begin(HoldRecord {
             node: None,
             identity: identity.to_owned(),
             fencing_token,
             token: token.clone(),
-            live_at_first: true,
+            live_when_granted: true,
             held: None,
-            fired: None,
+            cancelled_at: None,
             reason: None,
-            released: None,
+            released_at: None,
         });
     }
 
-    /// Somebody begins to wait. The number is for [`waited`](Self::waited).
-    pub(crate) fn waits(&self, by: &Arc<Node>) -> usize {
-        let waits = &mut self.told().waits;
+    /// Somebody begins to wait. The number is for [`wait_ends`](Self::wait_ends).
+    pub(crate) fn wait_begins(&self, by: &Arc<Node>) -> usize {
+        let waits = &mut self.data().waits;
         waits.push(Wait { by: by.clone(), from: Instant::now(), to: None });
         waits.len() - 1
     }
 
     /// The wait is over. One that never ends is that of a node that crashed.
-    pub(crate) fn waited(&self, wait: usize) {
-        self.told().waits[wait].to = Some(Instant::now());
+    pub(crate) fn wait_ends(&self, wait: usize) {
+        self.data().waits[wait].to = Some(Instant::now());
     }
 
     pub(crate) fn released(&self, hold: usize) {
-        self.told().holds[hold].released = Some(Instant::now());
+        self.data().holds[hold].released_at = Some(Instant::now());
     }
 
-    pub(crate) fn broken(&self, law: String) {
-        let mut told = self.told();
-        told.note("LAW", || law.clone());
-        told.broken.push(law);
+    pub(crate) fn violation(&self, what: String) {
+        let mut data = self.data();
+        data.log("VIOLATION", || what.clone());
+        data.violations.push(what);
     }
 
-    pub(crate) fn tampered(&self, revision: u64, weakens: bool) {
-        self.told().tampered.push(Tampering { revision, weakens });
+    pub(crate) fn admin_edited(&self, revision: u64, weakens: bool) {
+        self.data().admin_edits.push(AdminEdit { revision, weakens });
     }
 }
 
-impl Told {
-    pub(crate) fn since_begin(&self, at: Instant) -> Duration {
-        at - self.begun
+impl TraceData {
+    pub(crate) fn since_start(&self, at: Instant) -> Duration {
+        at - self.started
     }
 
-    pub(crate) fn note(&mut self, who: &str, what: impl FnOnce() -> String) {
-        let at = self.begun.elapsed().as_secs_f64();
+    pub(crate) fn log(&mut self, actor: &str, what: impl FnOnce() -> String) {
+        let at = self.started.elapsed().as_secs_f64();
         if let Some(lines) = &mut self.lines {
-            let line = format!("{at:9.3} s  {who:<11} {}", what());
-            if self.aloud {
+            let line = format!("{at:9.3} s  {actor:<11} {}", what());
+            if self.print {
                 eprintln!("{line}");
             }
             lines.push(line);
@@ -182,19 +182,19 @@ impl Told {
         *self.counts.entry((kind, what)).or_default() += 1;
     }
 
-    fn begin(&mut self, hold: HoldTrace) -> usize {
+    fn begin(&mut self, hold: HoldRecord) -> usize {
         let (new, now) = (self.holds.len(), Instant::now());
         self.count("grants", if hold.node.is_some() { "kube-lease-lock" } else { "client-go" });
-        self.note(&hold.identity, || format!("GRANTED, fencing token {}", hold.fencing_token));
+        self.log(&hold.identity, || format!("GRANTED, fencing token {}", hold.fencing_token));
         if hold.is_live() {
-            let live = |(old, other): (usize, &HoldTrace)| other.is_live().then_some((old, new, now));
+            let live = |(old, other): (usize, &HoldRecord)| other.is_live().then_some((old, new, now));
             self.overlaps.extend(self.holds.iter().enumerate().filter_map(live));
         }
         self.holds.push(hold);
         new
     }
 
-    fn lost(&mut self, hold: usize, reason: EndReason) {
+    fn hold_ended(&mut self, hold: usize, reason: EndReason) {
         let what = match &reason {
             EndReason::Released => "released",
             EndReason::Lost(LossReason::DeadlinePassed { .. }) => "deadline passed",
@@ -204,16 +204,16 @@ impl Told {
             EndReason::Lost(LossReason::Deleted) => "deleted",
             EndReason::Lost(LossReason::NamespaceGone) => "namespace gone",
             EndReason::Lost(LossReason::TaskEnded) => "task ended",
-            _ => "unheard of",
+            _ => "unknown",
         };
         self.count("ends of holds", what);
-        let who = self.holds[hold].identity.clone();
-        self.note(&who, || format!("over: {reason}"));
+        let actor = self.holds[hold].identity.clone();
+        self.log(&actor, || format!("over: {reason}"));
         self.holds[hold].reason = Some(reason);
     }
 }
 
-impl HoldTrace {
+impl HoldRecord {
     /// Whether its owner may still believe to hold the lock.
     ///
     /// Nobody can fire a token on a machine that stands still; but its clock knows.
@@ -222,7 +222,7 @@ impl HoldTrace {
             return false;
         }
         match (&self.node, &self.held) {
-            (Some(node), Some(held)) if node.stands_still() => held.is_held(),
+            (Some(node), Some(held)) if node.is_frozen() => held.is_held(),
             _ => true,
         }
     }

@@ -2,26 +2,26 @@
 
 use std::collections::HashMap;
 
-use super::Case;
+use super::Run;
 
-pub(super) fn judge(case: &Case<'_>) -> Vec<String> {
+pub(super) fn check(run: &Run<'_>) -> Vec<String> {
     // In each object: a creation that was given up may be made after all when the object has been deleted.
     let mut last: HashMap<(&str, &str), i64> = HashMap::new();
-    let mut broken = Vec::new();
-    for state in case.states.iter().filter(|state| case.request_of(state).is_some()) {
+    let mut violations = Vec::new();
+    for state in run.states.iter().filter(|state| run.request_for(state).is_some()) {
         let Some(record) = state.lease.as_ref().filter(|record| !record.holder.is_empty()) else {
             continue;
         };
         // What was edited and edited back was not written again.
-        if case.is_the_administrators(state) {
+        if run.is_admin_edit(state) {
             continue;
         }
         let second = record.second.unwrap_or_default();
         if let Some(earlier) = last.insert((&record.uid, &record.holder), second)
             && earlier >= second
         {
-            broken.push(format!("{}: {} renewed no later than before", state.revision, record.holder));
+            violations.push(format!("{}: {} renewed no later than before", state.revision, record.holder));
         }
     }
-    broken
+    violations
 }

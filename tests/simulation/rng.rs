@@ -1,4 +1,4 @@
-//! All that is left to chance, from one seed. Its own generator, so that a seed means the same world for ever.
+//! All that is left to rng, from one seed. Its own generator, so that a seed means the same world for ever.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -45,18 +45,18 @@ impl std::fmt::Display for Seed {
 
 /// `SplitMix64`, after Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators* (2014).
 #[derive(Debug)]
-pub(crate) struct Chance {
+pub(crate) struct Rng {
     state: u64,
     edition: u64,
 }
 
-impl Chance {
+impl Rng {
     pub(crate) fn new(seed: Seed) -> Self {
         Self { state: seed.number, edition: seed.edition }
     }
 
     /// Whether what came with `edition` is in this world.
-    pub(crate) fn knows(&self, edition: u64) -> bool {
+    pub(crate) fn includes(&self, edition: u64) -> bool {
         self.edition >= edition
     }
 
@@ -81,7 +81,7 @@ impl Chance {
     }
 
     /// Lets some time pass; `false` where that would last until `until`.
-    pub(crate) async fn rest(&mut self, millis: RangeInclusive<u64>, until: Instant) -> bool {
+    pub(crate) async fn sleep(&mut self, millis: RangeInclusive<u64>, until: Instant) -> bool {
         let next = Instant::now() + self.millis(millis);
         let in_time = next < until;
         if in_time {
