@@ -15,7 +15,7 @@ pub(crate) struct Campaign {
     pub(crate) worlds: u64,
     virtual_time: Duration,
     counts: Counts,
-    /// Of those worlds where a law was broken.
+    /// The worlds in which an invariant was violated.
     pub(crate) failed: BTreeMap<Seed, Vec<String>>,
 }
 
@@ -23,7 +23,7 @@ impl Campaign {
     /// After so many failures there is nothing more to learn.
     pub(crate) const MAX_FAILURES: usize = 100;
 
-    /// Lives through the worlds of all these seeds in turn, until `max_failures` of them have failed.
+    /// Runs the worlds of all these seeds, until `max_failures` of them have failed.
     pub(crate) fn run(seeds: impl Iterator<Item = Seed> + Send, max_failures: usize) -> Self {
         let (seeds, total) = (Mutex::new(seeds), Mutex::new(Self::default()));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -1,7 +1,7 @@
 //! A contender that behaves as client-go's leader election does, with its default timings.
 //!
-//! Its requests are answered within a bounded time, and its machine never stands still: it stops from a timer
-//! that starts with a response, and relies on that.
+//! Its requests are answered within a bounded time, and its machine is never frozen. It relies on that: it stops
+//! leading by a timer that starts with a response.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ impl ClientGo {
         }
     }
 
-    /// Leads until a renewal takes too long or there is no more to do.
+    /// Leads until a renewal takes too long or the work is done.
     async fn lead(&mut self) {
         let token = CancellationToken::new();
         self.trace.leads(&self.identity, self.revision(), &token);
@@ -121,7 +121,7 @@ impl ClientGo {
         self.write(Some(lease)).await
     }
 
-    /// Writes its record over that of `lease`, if that is still the version there.
+    /// Writes its record over that of `lease`, if that version is still the current one.
     async fn write(&mut self, lease: Option<Lease>) -> bool {
         let now = MicroTime(self.now());
         let mut lease = lease.unwrap_or_default();
@@ -168,7 +168,7 @@ impl ClientGo {
         }
     }
 
-    /// Its requests fail now and then, but within a bounded time.
+    /// A request fails now and then, but within a bounded time.
     fn inject_fault(&mut self) {
         self.link.heal();
         if self.reliable || !self.rng.one_in(3) {
@@ -204,7 +204,7 @@ impl ClientGo {
         version.unwrap().parse().unwrap()
     }
 
-    /// Whole seconds, as `metav1.Time` has them.
+    /// In whole seconds, as in `metav1.Time`.
     fn now(&self) -> Timestamp {
         let seconds = 1_700_086_400 + self.started.elapsed().as_secs();
         Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap()
@@ -215,7 +215,7 @@ fn holder(lease: &Lease) -> &str {
     lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
 }
 
-/// All that client-go compares: times in whole seconds.
+/// What client-go compares, with times in whole seconds.
 fn record(lease: &Lease) -> (String, Option<i32>, Option<i64>, Option<i64>, Option<i32>) {
     let spec = lease.spec.clone().unwrap_or_default();
     let seconds = |time: Option<MicroTime>| time.map(|time| time.0.as_second());

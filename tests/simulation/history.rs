@@ -1,4 +1,4 @@
-//! Every state that the Lease was ever in, by way of a watch that nothing disturbs.
+//! Every state that the Lease ever had, recorded by a watch without faults.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use crate::trace::Trace;
 pub(crate) struct State {
     pub(crate) at: Instant,
     pub(crate) revision: u64,
-    /// The revision that it replaced; `None` where there was no Lease.
+    /// The revision that it replaced; `None` if there was no Lease.
     pub(crate) replaced: Option<u64>,
     /// `None`: deleted.
     pub(crate) lease: Option<Record>,
@@ -27,11 +27,11 @@ pub(crate) struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) uid: String,
-    /// Empty: nobody.
+    /// Empty if nobody holds it.
     pub(crate) holder: String,
-    /// `None`: not told.
+    /// `None` if the Lease does not say.
     pub(crate) duration: Option<Duration>,
-    /// As it is on the wire.
+    /// In the format of the API.
     pub(crate) renewed: String,
     /// In whole seconds.
     pub(crate) second: Option<i64>,
@@ -72,7 +72,7 @@ impl State {
         let (lease, exists) = match event {
             WatchEvent::Added(lease) | WatchEvent::Modified(lease) => (lease, true),
             WatchEvent::Deleted(lease) => (lease, false),
-            other => panic!("the historian was told {other:?}"),
+            other => panic!("the history got an unexpected event: {other:?}"),
         };
         Self {
             at: Instant::now(),

@@ -1,13 +1,13 @@
-//! The whole crate in simulated worlds: real locks and clients on an in-process API server, in virtual time, with
-//! everything that can go wrong going wrong. One seed is one world, the same each time.
+//! The whole crate in simulated worlds: real locks and clients on an in-process API server, in virtual time, under
+//! every fault. One seed gives one world, the same each time.
 //!
 //! ```text
 //! cargo test --test simulation                                                     some worlds
-//! SIMULATION_SEED=42 cargo test --test simulation -- --nocapture                   the world of one seed, told
+//! SIMULATION_SEED=42 cargo test --test simulation -- --nocapture                   the trace of one seed's world
 //! SIMULATION_WORLDS=1000000 cargo test --release --test simulation -- --nocapture  a campaign
 //! ```
 //!
-//! `SIMULATION_FIRST` sets the first seed of a campaign, and `SIMULATION_STOP=1` ends it with the first broken law.
+//! `SIMULATION_FIRST` sets the first seed of a campaign, and `SIMULATION_STOP=1` ends it with the first violation.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 
@@ -29,14 +29,14 @@ use rng::Seed;
 use trace::TraceMode;
 use world::run;
 
-/// A third of the time of a world would be spent in glibc's allocator.
+/// With the allocator of glibc, a world would spend a third of its time there.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Worlds in which a law was once broken, one seed a line, with its edition.
+/// Worlds that once violated an invariant, one seed a line, with its edition.
 const REGRESSIONS: &str = include_str!("regressions.txt");
 
-/// As many as fit into half a minute.
+/// As many worlds as fit into half a minute.
 const SOME: u64 = if cfg!(debug_assertions) { 500 } else { 5_000 };
 
 #[test]
@@ -68,17 +68,17 @@ fn a_seed_gives_the_same_world_each_time() {
     }
 }
 
-/// Tells how many worlds it takes until a law is broken. Worlds known to be hard do not count.
+/// Prints how many worlds it takes until an invariant is violated. The worlds of `regressions.txt` do not count.
 fn stop_at_first_violation(seeds: std::ops::Range<u64>) {
     let first = seeds.start;
-    // All before the first one that failed were lived to the end.
+    // All worlds before the first failed one ran to the end.
     if let Some((seed, violations)) = Campaign::run(seeds.map(Seed::from), 1).failed.pop_first() {
         eprintln!("violated after {} worlds: {}", seed.number + 1 - first, violations.join("; "));
-        panic!("SIMULATION_SEED={seed} tells");
+        panic!("SIMULATION_SEED={seed} prints its trace");
     }
 }
 
-/// Tells one world to the end, and fails if a law was broken.
+/// Runs one world, prints its trace, and fails if it violates an invariant.
 fn replay(seed: Seed) {
     let outcome = run(seed, TraceMode::Print);
     assert!(outcome.violations.is_empty(), "SIMULATION_SEED={seed}: {}", outcome.violations.join("\n"));

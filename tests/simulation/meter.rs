@@ -1,5 +1,5 @@
-//! Counts the requests of one node, and stops a node that asks without end: in virtual time it would ask for ever.
-//! And lets a write panic, as a client with a bug may.
+//! Counts the requests of one node, and stops a node that sends requests without end: virtual time would stand still.
+//! It also makes a write panic, as a client with a bug can.
 
 use std::future::pending;
 use std::panic::resume_unwind;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::trace::Trace;
 
-/// More requests within one second than any sane client makes.
+/// More requests within one second than a correct client makes.
 const TOO_MANY: u32 = 1_000;
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,7 +24,7 @@ struct Meter {
     requests: u32,
 }
 
-/// A client that does as `inner` does, within reason. Where it is `panic_next_write`, its next write panics.
+/// Passes requests to `inner` until there are too many. If `panic_next_write` is set, the next write panics.
 pub(crate) fn metered(inner: Client, name: &str, trace: &Trace, panic_next_write: Arc<AtomicBool>) -> Client {
     let namespace = inner.default_namespace().to_owned();
     let meter = Meter { name: name.to_owned(), trace: trace.clone(), second: Instant::now(), requests: 0 };

@@ -1,4 +1,4 @@
-//! One machine: its network, its clock, the one lock on it, and the tasks that use it.
+//! One machine: its network, its clock, its one lock, and the tasks that use the lock.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,16 +20,16 @@ pub(crate) struct Node {
     pub(crate) config: NodeConfig,
     pub(crate) link: Link,
     pub(crate) lock: LeaseLock,
-    /// What the lock runs on.
+    /// Runs the tasks of the lock.
     machine: Machine,
-    /// The same machine, as far as it runs the tasks that use the lock: after a suspend they may be first.
+    /// Runs the tasks that use the lock. It is the same machine, but after a suspend these tasks can run first.
     pub(crate) workload_machine: Machine,
-    /// From when to when the lock's tasks stood still; `None`: to this day.
+    /// The times in which the lock's tasks were frozen. The end is `None` if they still are.
     frozen: Mutex<Vec<(Instant, Option<Instant>)>>,
     crashed: AtomicBool,
-    /// The next write panics.
+    /// Whether the next write panics.
     panic_next_write: Arc<AtomicBool>,
-    /// Whether some task of the lock may have panicked.
+    /// Whether a task of the lock may have panicked.
     pub(crate) may_have_panicked: AtomicBool,
     /// When its watches fell silent.
     watch_silences: Mutex<Vec<Instant>>,
@@ -78,7 +78,7 @@ impl Node {
         node
     }
 
-    /// Faults happen to this node's requests, in place of those before.
+    /// Replaces the faults of this node's requests.
     pub(crate) fn set_faults(&self, faults: Vec<Fault>) {
         self.link.heal();
         if self.config.watch_forbidden {
@@ -96,7 +96,7 @@ impl Node {
         self.set_faults(Vec::new());
     }
 
-    /// The task that makes the next write panics.
+    /// Makes the task panic that sends the next write.
     pub(crate) fn make_next_write_panic(&self) {
         self.may_have_panicked.store(true, Ordering::Relaxed);
         self.panic_next_write.store(true, Ordering::Relaxed);
@@ -111,7 +111,7 @@ impl Node {
         self.watch_silences.lock().unwrap().push(Instant::now());
     }
 
-    /// When its watches last fell silent, before `at`.
+    /// When its watches last fell silent before `at`.
     pub(crate) fn last_watch_silence(&self, at: Instant) -> Option<Instant> {
         self.watch_silences().into_iter().rfind(|mute| *mute <= at)
     }
@@ -120,7 +120,7 @@ impl Node {
         self.watch_silences.lock().unwrap().clone()
     }
 
-    /// Whether its lock's tasks ever stood still.
+    /// Whether its lock's tasks were ever frozen.
     pub(crate) fn was_frozen(&self) -> bool {
         !self.frozen.lock().unwrap().is_empty()
     }
@@ -131,7 +131,7 @@ impl Node {
         self.frozen.lock().unwrap().push((Instant::now(), None));
     }
 
-    /// Stands still for good.
+    /// Freezes it for good.
     pub(crate) fn crash(&self) {
         self.crashed.store(true, Ordering::Relaxed);
         self.freeze();
@@ -158,7 +158,7 @@ impl Node {
         self.frozen.lock().unwrap().last().is_some_and(|(_, thawed)| thawed.is_none())
     }
 
-    /// The first moment from `due` on at which the lock's tasks ran; `None`: never again.
+    /// The first moment from `due` on at which the lock's tasks ran; `None` if they never ran again.
     pub(crate) fn first_awake_from(&self, due: Instant) -> Option<Instant> {
         let frozen = self.frozen.lock().unwrap();
         let over = |(from, to): &(Instant, Option<Instant>)| *from <= due && to.is_none_or(|to| due <= to);

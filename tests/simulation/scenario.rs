@@ -1,4 +1,4 @@
-//! What the world of one seed is like.
+//! The scenario of one seed: the nodes, how they are set up, and the faults that happen to them.
 
 use std::time::Duration;
 
@@ -6,37 +6,37 @@ use crate::rng::Rng;
 
 pub(crate) struct Scenario {
     pub(crate) profile: FaultProfile,
-    /// How long there is weather; afterwards everything is healed.
+    /// How long faults are injected. Afterwards everything is healed.
     pub(crate) fault_period: Duration,
     pub(crate) nodes: Vec<NodeConfig>,
     /// How many contenders behave as client-go does.
     pub(crate) client_go: u64,
-    /// The longest that users do without the lock, in milliseconds.
+    /// The longest pause between two operations of a task, in milliseconds.
     pub(crate) max_idle_ms: u64,
-    /// All trust wall clocks this far.
+    /// If set, all nodes trust wall clocks up to this skew.
     pub(crate) max_clock_skew: Option<Duration>,
-    /// All go by one name.
+    /// Whether all nodes have the same name.
     pub(crate) shared_name: bool,
-    /// Clocks are set back.
+    /// Whether wall clocks are set back.
     pub(crate) clock_steps: bool,
-    /// Somebody labels the Lease time and again, this often at the most, in milliseconds.
+    /// If set, the administrator labels the Lease, with pauses up to this many milliseconds.
     pub(crate) max_label_interval_ms: Option<u64>,
 }
 
-/// What goes wrong.
+/// The kinds of faults in one world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FaultProfile {
-    /// Nothing, except that nodes crash.
+    /// Nodes crash. Nodes can crash in all other profiles too.
     CrashesOnly,
     /// An administrator edits and deletes the Lease.
     LeaseEdits,
-    /// Networks fail, and machines stand still.
+    /// Networks fail, and machines freeze.
     Severe,
-    /// All of that.
+    /// `Severe` and `LeaseEdits` together.
     SevereAndEdits,
-    /// One request fails now and then, never so often that a hold may be lost.
+    /// Single requests fail, so rarely that no hold may be lost.
     RareFailures,
-    /// Watches fall silent without an end.
+    /// Watches fall silent, and do not end.
     SilentWatches,
 }
 
@@ -48,13 +48,13 @@ pub(crate) struct NodeConfig {
     pub(crate) renew_interval: Duration,
     pub(crate) rate: f64,
     pub(crate) wall: Duration,
-    /// From request to answer.
+    /// From the request to its answer.
     pub(crate) latency: Duration,
     /// How many tasks share the lock.
     pub(crate) tasks: u64,
-    /// It may not watch.
+    /// Whether the API server forbids it to watch.
     pub(crate) watch_forbidden: bool,
-    /// A claim that is given up arrives late.
+    /// Whether a claim that is given up arrives late.
     pub(crate) late_claims: bool,
 }
 
@@ -67,7 +67,7 @@ impl FaultProfile {
         matches!(self, Self::LeaseEdits | Self::SevereAndEdits)
     }
 
-    /// Whether no hold may be lost, and nothing be left behind.
+    /// Whether no hold may be lost, and no claim be left over.
     pub(crate) fn preserves_holds(self) -> bool {
         matches!(self, Self::CrashesOnly | Self::RareFailures)
     }
@@ -115,14 +115,14 @@ impl Scenario {
         self.max_label_interval_ms = rng.one_in(6).then(|| rng.pick(&[1_000, 5_000]));
         for node in &mut self.nodes {
             node.late_claims = self.profile == RareFailures && rng.one_in(2);
-            // A watch that works tells what became of a write.
+            // A watch that works reveals the outcome of a write.
             node.watch_forbidden =
                 self.profile != SilentWatches && rng.one_in(if self.profile == RareFailures { 2 } else { 8 });
         }
         if self.profile == SilentWatches {
             (self.fault_period, self.client_go) = (Duration::from_secs(120), 0);
             if rng.one_in(2) {
-                // Longer than any watch is believed without a word.
+                // Longer than a silent watch is believed.
                 self.nodes.iter_mut().for_each(|node| node.lease_for(rng.number(70..=100)));
             }
         }

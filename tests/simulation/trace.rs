@@ -1,4 +1,4 @@
-//! What happened in one world, told by everybody in it as it happens.
+//! What happened in one world, recorded as it happens.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,63 +10,63 @@ use tokio_util::sync::CancellationToken;
 
 use crate::node::Node;
 
-/// Shared by all actor have something to tell.
+/// Shared by all that record something.
 #[derive(Clone)]
 pub(crate) struct Trace(Arc<Mutex<TraceData>>);
 
 pub(crate) struct TraceData {
     started: Instant,
     pub(crate) holds: Vec<HoldRecord>,
-    /// Two believed to hold at once: the earlier, the later, and when.
+    /// Two owners that believed to hold the lock at once: the earlier hold, the later one, and when.
     pub(crate) overlaps: Vec<(usize, usize, Instant)>,
     pub(crate) admin_edits: Vec<AdminEdit>,
     pub(crate) waits: Vec<Wait>,
-    /// Laws that were seen broken on the spot.
+    /// The violations so far.
     pub(crate) violations: Vec<String>,
     pub(crate) counts: Counts,
-    /// Only kept when somebody is going to read them.
+    /// Kept only if somebody is going to read them.
     pub(crate) lines: Option<Vec<String>>,
     print: bool,
 }
 
-/// What becomes of the lines.
+/// What happens to the lines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TraceMode {
     Off,
     Keep,
-    /// At once, so that a world that never ends tells where it hangs.
+    /// Prints each line at once, so that a world that never ends shows where it hangs.
     Print,
 }
 
 pub(crate) type Counts = BTreeMap<(&'static str, &'static str), u64>;
 
-/// One holding of the lock, from the grant on.
+/// One hold, from the grant on.
 pub(crate) struct HoldRecord {
     /// `None`: a contender that behaves as client-go does.
     pub(crate) node: Option<Arc<Node>>,
     pub(crate) identity: String,
     pub(crate) fencing_token: u64,
     pub(crate) token: CancellationToken,
-    /// A machine that stood still between the claim and its answer may be granted what has expired.
+    /// A hold can have expired when it is granted, if the machine was frozen between the claim and its answer.
     pub(crate) live_when_granted: bool,
-    held: Option<Hold>,
+    view: Option<Hold>,
     pub(crate) cancelled_at: Option<Instant>,
     pub(crate) reason: Option<EndReason>,
     /// When its release was confirmed.
     pub(crate) released_at: Option<Instant>,
 }
 
-/// Somebody waited for the lock.
+/// One wait for the lock.
 pub(crate) struct Wait {
     pub(crate) by: Arc<Node>,
     pub(crate) from: Instant,
     pub(crate) to: Option<Instant>,
 }
 
-/// The administrator wrote this revision.
+/// A revision that the administrator wrote.
 pub(crate) struct AdminEdit {
     pub(crate) revision: u64,
-    /// Whether contenders now wait less than its holder was promised.
+    /// Whether contenders now wait for less time than the holder was promised.
     pub(crate) weakens: bool,
 }
 
@@ -97,7 +97,7 @@ impl Trace {
         self.data().count(kind, what);
     }
 
-    /// A guard was handed out. From now on nobody else may have a live one.
+    /// Records that a task got a guard. From now on no other task may have a live one.
     pub(crate) fn granted(&self, node: &Arc<Node>, hold: &Hold) -> usize {
         let number = self.data().begin(HoldRecord {
             node: Some(node.clone()),
@@ -105,7 +105,7 @@ impl Trace {
             fencing_token: hold.fencing_token().into(),
             token: hold.token(),
             live_when_granted: hold.is_held(),
-            held: Some(hold.clone()),
+            view: Some(hold.clone()),
             cancelled_at: None,
             reason: None,
             released_at: None,
@@ -120,7 +120,7 @@ impl Trace {
         number
     }
 
-    /// A contender like client-go believes to lead, until `token` fires.
+    /// Records that a contender like client-go believes to lead, until `token` is cancelled.
     pub(crate) fn leads(&self, identity: &str, fencing_token: u64, token: &CancellationToken) {
         self.data().begin(HoldRecord {
             node: None,
@@ -128,21 +128,21 @@ impl Trace {
             fencing_token,
             token: token.clone(),
             live_when_granted: true,
-            held: None,
+            view: None,
             cancelled_at: None,
             reason: None,
             released_at: None,
         });
     }
 
-    /// Somebody begins to wait. The number is for [`wait_ends`](Self::wait_ends).
+    /// Records that a wait begins. The number is for [`wait_ends`](Self::wait_ends).
     pub(crate) fn wait_begins(&self, by: &Arc<Node>) -> usize {
         let waits = &mut self.data().waits;
         waits.push(Wait { by: by.clone(), from: Instant::now(), to: None });
         waits.len() - 1
     }
 
-    /// The wait is over. One that never ends is that of a node that crashed.
+    /// Records that a wait is over. A wait on a node that crashes never ends.
     pub(crate) fn wait_ends(&self, wait: usize) {
         self.data().waits[wait].to = Some(Instant::now());
     }
@@ -208,7 +208,7 @@ impl TraceData {
         };
         self.count("ends of holds", what);
         let actor = self.holds[hold].identity.clone();
-        self.log(&actor, || format!("over: {reason}"));
+        self.log(&actor, || format!("ended: {reason}"));
         self.holds[hold].reason = Some(reason);
     }
 }
@@ -216,13 +216,13 @@ impl TraceData {
 impl HoldRecord {
     /// Whether its owner may still believe to hold the lock.
     ///
-    /// Nobody can fire a token on a machine that stands still; but its clock knows.
+    /// On a frozen machine nothing can cancel a token, but the clock goes on.
     fn is_live(&self) -> bool {
         if self.token.is_cancelled() {
             return false;
         }
-        match (&self.node, &self.held) {
-            (Some(node), Some(held)) if node.is_frozen() => held.is_held(),
+        match (&self.node, &self.view) {
+            (Some(node), Some(view)) if node.is_frozen() => view.is_held(),
             _ => true,
         }
     }

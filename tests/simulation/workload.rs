@@ -1,4 +1,4 @@
-//! A task that uses a lock: acquires, works, releases, and gives up now and then.
+//! A task that uses a lock: it acquires, works and releases, and sometimes gives up.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::node::Node;
 use crate::rng::Rng;
 use crate::trace::Trace;
 
-/// Longer than anything may take once nothing is wrong any more.
+/// Longer than any operation may take after the faults have ended.
 const STUCK_AFTER: Duration = Duration::from_secs(600);
 
 pub(crate) struct Workload {
@@ -23,7 +23,7 @@ pub(crate) struct Workload {
     pub(crate) trace: Trace,
     pub(crate) rng: Rng,
     pub(crate) until: Instant,
-    /// The longest that it does without the lock, in milliseconds.
+    /// The longest pause between two operations, in milliseconds.
     pub(crate) max_idle_ms: u64,
 }
 
@@ -48,7 +48,7 @@ impl Workload {
                 _ => self.acquire().await,
             }
         }
-        // Everything is healed by now: nobody may be stuck.
+        // The faults have ended, so every waiter has to succeed.
         match timeout(STUCK_AFTER, self.node.lock.acquire()).await {
             Err(_) => self.trace.violation(format!("progress: a waiter on {}", self.node.name)),
             Ok(Err(error)) => self.acquire_failed(&error).await,
@@ -81,7 +81,7 @@ impl Workload {
         self.give_up_after(limit).await;
     }
 
-    /// If the Lease is free: the read takes as long as the claim.
+    /// Gives up after the read, when the claim is in flight if the Lease is free.
     async fn give_up_while_claiming(&mut self) {
         let latency = self.node.config.latency;
         if self.node.config.late_claims {
@@ -104,13 +104,13 @@ impl Workload {
         let polls = self.rng.number(1..=6);
         let node = self.node.clone();
         match at_most(polls, node.lock.acquire()).await {
-            None => self.trace.count("given up", "at some poll"),
+            None => self.trace.count("given up", "by a drop after some polls"),
             Some(Ok(guard)) => self.hold_for_a_while(guard).await,
             Some(Err(error)) => self.acquire_failed(&error).await,
         }
     }
 
-    /// Some give up while their claim is on its way.
+    /// A short limit can end while the claim is in flight.
     fn draw_limit(&mut self) -> Duration {
         let longest = self.rng.pick(&[100, 8_000, 15_000]);
         self.rng.millis(0..=longest)
@@ -119,17 +119,17 @@ impl Workload {
     async fn use_with(&mut self) {
         let (node, limit) = (self.node.clone(), self.draw_limit() + self.draw_limit());
         let work = self.rng.millis(0..=4_000);
-        let outcome = timeout(limit, node.lock.with(|held| self.use_hold(held, work))).await;
+        let outcome = timeout(limit, node.lock.with(|hold| self.use_hold(hold, work))).await;
         match outcome {
-            Err(_) => self.trace.count("given up", "using `with`"),
+            Err(_) => self.trace.count("given up", "by a drop of `with`"),
             Ok(Err(WithError::Acquire(error))) => self.acquire_failed(&error).await,
             Ok(_) => {}
         }
     }
 
-    async fn use_hold(&mut self, held: Hold, work: Duration) -> Result<(), ()> {
-        self.trace.granted(&self.node, &held);
-        self.check_while_holding(&held, work).await;
+    async fn use_hold(&mut self, hold: Hold, work: Duration) -> Result<(), ()> {
+        self.trace.granted(&self.node, &hold);
+        self.check_while_holding(&hold, work).await;
         Ok(())
     }
 
@@ -146,7 +146,7 @@ impl Workload {
         let hold = self.trace.granted(&self.node, guard.hold());
         self.check_while_holding(guard.hold(), work).await;
         if self.rng.includes(2) && self.rng.one_in(8) {
-            // On a thread that knows no runtime.
+            // On a thread without a runtime.
             return std::thread::spawn(|| drop(guard)).join().unwrap();
         }
         if self.rng.includes(3) && self.rng.one_in(8) {
@@ -163,7 +163,7 @@ impl Workload {
         }
     }
 
-    /// Somebody is in line behind it, and goes away just when it lets go.
+    /// Releases while another task of the process waits, and aborts that task at the same time.
     async fn release_to_an_aborted_waiter(&mut self, guard: LeaseGuard) {
         let lock = self.node.lock.clone();
         let waiting = tokio::spawn(async move { lock.acquire().await });
@@ -178,9 +178,9 @@ impl Workload {
         }
     }
 
-    /// Works, and looks at the hold from time to time, as a careful owner does.
-    async fn check_while_holding(&mut self, held: &Hold, work: Duration) {
-        let (token, end) = (held.token(), Instant::now() + work);
+    /// Works, and checks the hold from time to time.
+    async fn check_while_holding(&mut self, hold: &Hold, work: Duration) {
+        let (token, end) = (hold.token(), Instant::now() + work);
         let mut over = false;
         while Instant::now() < end && !token.is_cancelled() {
             let nap = self.rng.millis(1..=3_000).min(end - Instant::now());
@@ -189,28 +189,27 @@ impl Workload {
                 () = token.cancelled() => {}
                 () = sleep(nap) => {}
             }
-            over = self.check_hold(held, over);
+            over = self.check_hold(hold, over);
         }
-        self.check_hold(held, over);
+        self.check_hold(hold, over);
     }
 
-    fn check_hold(&self, held: &Hold, over: bool) -> bool {
-        let (cancelled_at, is_held, remaining) =
-            (held.token().is_cancelled(), held.is_held(), held.remaining());
-        if is_held && (cancelled_at || over) {
+    fn check_hold(&self, hold: &Hold, was_over: bool) -> bool {
+        let (cancelled, is_held, remaining) = (hold.token().is_cancelled(), hold.is_held(), hold.remaining());
+        if is_held && (cancelled || was_over) {
             self.trace
-                .violation(format!("no_hold_after_end: {} is held after its end", held.holder_identity()));
+                .violation(format!("no_hold_after_end: {} is held after its end", hold.holder_identity()));
         }
         if remaining > self.node.config.renew_deadline {
             self.trace.violation(format!(
                 "no_hold_after_end: {} remains for {remaining:?}",
-                held.holder_identity()
+                hold.holder_identity()
             ));
         }
-        if !is_held && !held.token().is_cancelled() {
+        if !is_held && !hold.token().is_cancelled() {
             self.trace.violation(format!(
-                "no_hold_after_end: {} is not held, and its token did not fire",
-                held.holder_identity()
+                "no_hold_after_end: {} is not held, and its token is not cancelled",
+                hold.holder_identity()
             ));
         }
         !is_held
@@ -236,7 +235,7 @@ impl Workload {
     }
 }
 
-/// Polls so many times, then drops the future wherever it is.
+/// Polls a future at most `polls` times, then drops it.
 async fn at_most<F: Future>(polls: u64, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;

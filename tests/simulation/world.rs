@@ -1,4 +1,4 @@
-//! One world: begins, lives, is healed, and is judged.
+//! One world: it starts, runs, is healed, and its trace is checked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,25 +18,25 @@ use crate::scenario::{FaultProfile, Scenario};
 use crate::trace::{Counts, Trace, TraceMode};
 use crate::workload::Workload;
 
-/// What became of it.
+/// The result of one world.
 pub(crate) struct Outcome {
-    /// The laws that were broken.
+    /// The invariants that were violated, and how.
     pub(crate) violations: Vec<String>,
     pub(crate) counts: Counts,
     pub(crate) virtual_time: Duration,
     pub(crate) lines: Vec<String>,
 }
 
-/// Lives through the world of `seed`: the same one each time.
+/// Runs the world of `seed`, which is the same each time.
 pub(crate) fn run(seed: Seed, mode: TraceMode) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async { World::new(seed, mode).run().await })
 }
 
-/// How late the last request may arrive.
+/// The longest delay until the server makes a write.
 const MAX_COMMIT_DELAY: Duration = Duration::from_secs(41);
 
-/// All users have come to an end so long after the weather has.
+/// The longest that a task takes to end after the faults have ended.
 const MAX_TIME_TO_END: Duration = Duration::from_secs(2 * 60 * 60);
 
 struct World {
@@ -60,7 +60,7 @@ impl World {
         for node in &nodes {
             trace.log(&node.name, || format!("{:?}", node.config));
         }
-        trace.log("profile", || format!("{:?} for {:?}", scenario.profile, scenario.fault_period));
+        trace.log("faults", || format!("{:?} for {:?}", scenario.profile, scenario.fault_period));
         Self { scenario, server, trace, history, nodes, rng, started: Instant::now() }
     }
 
@@ -75,7 +75,7 @@ impl World {
                 continue;
             }
             match timeout_at(self.started + self.scenario.fault_period + MAX_TIME_TO_END, task).await {
-                // A task of the simulation that panics is a bug of the simulation.
+                // A panic in a task of the simulation is a bug of the simulation.
                 Ok(ended) => ended.unwrap(),
                 Err(_) => self.trace.violation("progress: a task never ended".into()),
             }
@@ -86,7 +86,7 @@ impl World {
         assert_eq!(
             states.last().map(|state| state.revision),
             Some(self.server.revision()),
-            "history is lost"
+            "the history is incomplete"
         );
         invariants::check(&self.scenario, &self.nodes, &states, &self.trace);
         let mut trace = self.trace.data();
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// Sends everybody in. Returns those who have to come to an end.
+    /// Starts all tasks that use the lock. Returns those tasks that have to end.
     fn start_workloads(&mut self) -> Vec<(usize, JoinHandle<()>)> {
         let until = self.started + self.scenario.fault_period + Duration::from_millis(1);
         let max_idle_ms = self.scenario.max_idle_ms;
@@ -161,7 +161,7 @@ impl World {
         }
     }
 
-    /// The first few nodes never come back. Returns how many.
+    /// The first few nodes crash for good. Returns how many.
     fn schedule_crashes(&mut self) -> usize {
         let count = self.rng.pick(&[0, 0, 1, 1, 2]).min(self.nodes.len() - 1);
         let span = u64::try_from(self.scenario.fault_period.as_millis()).unwrap();
@@ -179,32 +179,32 @@ impl World {
     }
 
     fn heal(&self, crashed: usize) {
-        self.trace.log("profile", || "all is healed".into());
+        self.trace.log("faults", || "all is healed".into());
         for node in &self.nodes[crashed..] {
             node.heal();
             node.thaw();
         }
     }
 
-    /// Whatever happened, a newcomer gets the Lease in the end.
+    /// In the end a new contender acquires the Lease, whatever happened before.
     async fn check_a_newcomer_acquires(&mut self) {
         let lock = LeaseLock::builder(self.server.connect().client(), LEASE_NAME)
             .identity("newcomer")
             .machine(&Machine::new())
             .rng_seed(self.rng.u64())
             .build();
-        // Commits that are still under way may each begin the wait anew.
+        // Each write that is still in flight can start the wait again.
         let longest = self.nodes.iter().map(|node| node.config.lease_duration).max().unwrap_or_default();
         let limit = MAX_COMMIT_DELAY + longest + Duration::from_secs(2);
         let acquired = timeout(limit, lock.unwrap().acquire()).await;
         match acquired {
-            Err(_) => self.trace.violation(format!("progress: a newcomer waited for {limit:?} in vain")),
+            Err(_) => self.trace.violation(format!("progress: a newcomer did not acquire within {limit:?}")),
             Ok(Err(error)) => {
-                self.trace.violation(format!("no_unexpected_error: a newcomer was not let in: {error}"))
+                self.trace.violation(format!("no_unexpected_error: a newcomer could not acquire: {error}"))
             }
             Ok(Ok(guard)) => drop(guard.release().await),
         }
-        // Lets the historian take note.
+        // Lets the history record the release.
         sleep(Duration::from_millis(1)).await;
     }
 }

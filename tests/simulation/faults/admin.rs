@@ -14,7 +14,7 @@ pub(crate) struct Admin {
     pub(crate) trace: Trace,
     pub(crate) rng: Rng,
     pub(crate) until: Instant,
-    /// Where wall clocks are trusted, setting `renewTime` back takes the Lease away.
+    /// If contenders trust wall clocks, setting `renewTime` back takes the Lease away.
     pub(crate) wall_clocks_trusted: bool,
 }
 
@@ -25,7 +25,7 @@ impl Admin {
         }
     }
 
-    /// Labels the Lease, and nothing else, again and again.
+    /// Labels the Lease again and again, and changes nothing else.
     pub(crate) async fn label_repeatedly(mut self, rest: u64) {
         while self.rng.sleep(300..=rest, self.until).await {
             let serial = self.rng.u64();
@@ -33,7 +33,7 @@ impl Admin {
         }
     }
 
-    /// Takes the Lease from its holder, now and then.
+    /// Takes the Lease from its holder now and then.
     pub(crate) async fn overwrite_repeatedly(mut self) {
         while self.rng.sleep(10_000..=60_000, self.until).await {
             self.overwrite_holder();
@@ -51,7 +51,7 @@ impl Admin {
         self.edit_spec("holder overwritten", false, |spec| spec.holder_identity = Some("intruder".into()));
     }
 
-    /// As some tools leave it. Each contender goes by a duration of its own then.
+    /// Some tools leave such a Lease. Each contender then waits for its own lease duration.
     fn hold_without_times(&self) {
         self.edit_spec("held without times", true, |spec| {
             *spec = LeaseSpec { holder_identity: Some("a tool".into()), ..LeaseSpec::default() };

@@ -1,4 +1,4 @@
-//! Bad weather that promises can be kept in: one request fails now and then, watches fall silent, clocks are set back.
+//! Mild faults: single requests fail, watches fall silent, clocks are set back.
 
 use std::sync::Arc;
 
@@ -31,18 +31,18 @@ impl FaultInjector {
         }
     }
 
-    /// The time of day is set back now and then.
+    /// Sets the wall clock back now and then.
     pub(crate) async fn step_clock_back(mut self) {
         while self.rng.sleep(500..=20_000, self.until).await {
             let span = self.rng.millis(1..=10_000);
             self.trace.count("faults", "clock set back");
-            self.trace.log(&self.node.name, || format!("its time of day is set back by {span:?}"));
+            self.trace.log(&self.node.name, || format!("its wall clock is set back by {span:?}"));
             self.node.step_clock_back(span);
         }
     }
 }
 
-/// The watches that are open fall silent, and stay open: those of all nodes at the same time.
+/// Silences the open watches of all nodes at the same time. They stay open.
 pub(crate) async fn silence_watches(nodes: Vec<Arc<Node>>, trace: Trace, mut rng: Rng) {
     for _ in 0..rng.number(1..=2) {
         sleep(rng.millis(1_000..=30_000)).await;

@@ -1,4 +1,4 @@
-//! What happens to one node: its network fails, it stands still, it crashes.
+//! Severe faults, which can cost a hold: requests and watches fail, machines freeze, tasks panic.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl FaultInjector {
         self.node.set_faults(faults.collect());
     }
 
-    /// One request may fail in some other way before.
+    /// Before that, one write may fail in another way.
     async fn all_requests_fail(&mut self) {
         let (name, fault) = any_fault(&mut self.rng);
         let (verbs, span) = (some_verbs(&mut self.rng), self.rng.millis(100..=30_000));
@@ -87,16 +87,16 @@ impl FaultInjector {
     async fn freeze_node(&mut self) {
         let span = self.rng.millis(50..=25_000);
         self.trace.count("faults", "node frozen");
-        self.trace.log(&self.node.name, || format!("stands still for {span:?}"));
+        self.trace.log(&self.node.name, || format!("frozen for {span:?}"));
         self.node.freeze();
         self.sleep_for(span).await;
         if self.rng.one_in(3) {
-            // As after a suspend: the timers of the lock's tasks are late.
-            self.trace.log(&self.node.name, || "its users run".into());
+            // As after a suspend, the timers of the lock's tasks are late.
+            self.trace.log(&self.node.name, || "its workload is thawed".into());
             self.node.thaw_workload();
             sleep(self.rng.millis(0..=1_000)).await;
         }
-        self.trace.log(&self.node.name, || "runs".into());
+        self.trace.log(&self.node.name, || "thawed".into());
         self.node.thaw();
     }
 

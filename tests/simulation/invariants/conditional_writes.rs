@@ -1,11 +1,11 @@
-//! What a node writes replaces the very state that it was decided on, or nothing.
+//! A write of a node replaces the state that it was based on, or nothing.
 
 use std::collections::HashSet;
 
 use super::Run;
 
 pub(super) fn check(run: &Run<'_>) -> Vec<String> {
-    // Some of what client-go writes looks like the release of a node.
+    // Some writes of client-go look like the release of a node.
     if run.scenario.client_go > 0 {
         return Vec::new();
     }
@@ -16,6 +16,6 @@ pub(super) fn check(run: &Run<'_>) -> Vec<String> {
         sent && !run.is_admin_edit(state) && run.request_for(state).is_none()
     });
     unconditional
-        .map(|state| format!("{} was written over what it was not decided on", state.revision))
+        .map(|state| format!("{} replaced a state that it was not based on", state.revision))
         .collect()
 }

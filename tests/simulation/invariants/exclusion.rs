@@ -1,14 +1,14 @@
-//! No two hold at once.
+//! No two processes hold the lock at once.
 //!
-//! What the administrator takes away and gives to somebody else may be held by both, until the first one learns
-//! of it; by his deadline at the latest, which is another law.
+//! If the administrator gives the Lease to another process, both may believe to hold it until the first one learns of
+//! it. It does so by its deadline, which is another invariant.
 
 use super::Run;
 
 pub(super) fn check(run: &Run<'_>) -> Vec<String> {
     let unexcused = run.trace.overlaps.iter().filter_map(|(one, other, at)| {
         let (one, other) = (&run.trace.holds[*one], &run.trace.holds[*other]);
-        // A claim may be the older one, and its answer the later one.
+        // The answer to an older claim can be the later one.
         let in_order = one.fencing_token < other.fencing_token;
         let (old, new) = if in_order { (one, other) } else { (other, one) };
         let last = run.writes_of(old).rfind(|state| state.revision < new.fencing_token);

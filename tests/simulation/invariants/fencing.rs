@@ -1,6 +1,6 @@
 //! Fencing tokens rise, and each is a revision in which its owner is the holder.
 //!
-//! Holds that were over when they were granted may be late.
+//! A hold that was over when it was granted may have an older token.
 
 use super::Run;
 use crate::trace::HoldRecord;

@@ -1,4 +1,4 @@
-//! What others wrote stays as it is: beside the record always, and all of it while client-go holds the Lease.
+//! A node never changes the fields of others, and writes nothing at all while client-go holds the Lease.
 
 use super::Run;
 use crate::client_go::ClientGo;

@@ -1,18 +1,19 @@
-//! Every write of a holder falls into a second of its own, later than those before: others compare whole seconds.
+//! Every write of a holder has a later second in `renewTime` than the write before, because others compare whole
+//! seconds.
 
 use std::collections::HashMap;
 
 use super::Run;
 
 pub(super) fn check(run: &Run<'_>) -> Vec<String> {
-    // In each object: a creation that was given up may be made after all when the object has been deleted.
+    // For each object, because after a deletion the server may still make a creation that was given up.
     let mut last: HashMap<(&str, &str), i64> = HashMap::new();
     let mut violations = Vec::new();
     for state in run.states.iter().filter(|state| run.request_for(state).is_some()) {
         let Some(record) = state.lease.as_ref().filter(|record| !record.holder.is_empty()) else {
             continue;
         };
-        // What was edited and edited back was not written again.
+        // The administrator's state keeps the time of the write before.
         if run.is_admin_edit(state) {
             continue;
         }

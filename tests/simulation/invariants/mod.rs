@@ -1,4 +1,4 @@
-//! What has to be true of every world, judged when it is over.
+//! What has to be true of every world, checked when it is over.
 
 mod bounded_watch_silence;
 mod conditional_writes;
@@ -28,12 +28,12 @@ use crate::node::Node;
 use crate::scenario::Scenario;
 use crate::trace::{HoldRecord, Trace, TraceData};
 
-/// Everything there is to judge by.
+/// Everything that an invariant is checked against.
 pub(crate) struct Run<'a> {
     scenario: &'a Scenario,
     trace: &'a TraceData,
     nodes: &'a [Arc<Node>],
-    /// Every state of the Lease, and which of them the administrator wrote.
+    /// Every state of the Lease.
     states: &'a [State],
     requests: HashMap<WriteKey, SentWrite>,
 }
@@ -59,7 +59,7 @@ const INVARIANTS: [(&str, Invariant); 16] = [
     ("foreign_fields_untouched", foreign_fields_untouched::check),
 ];
 
-/// By what a write is recognised: its holder, its `renewTime`, and the revision that it is conditional on.
+/// Identifies a write: its holder, its `renewTime`, and the revision that it is conditional on.
 type WriteKey = (String, String, Option<u64>);
 
 /// A write of some node.
@@ -94,7 +94,7 @@ fn requests(nodes: &[Arc<Node>]) -> HashMap<WriteKey, SentWrite> {
                 let on = on.and_then(|revision| revision.parse().ok());
                 let key = (holder.to_owned(), spec["renewTime"].to_string(), on);
                 let sent = SentWrite { at: request.received, by: node.clone(), verb: request.verb };
-                // The first of them, where a request was repeated.
+                // Of a request that was repeated, the first.
                 requests.entry(key).or_insert(sent);
             }
         }
@@ -107,13 +107,13 @@ impl Run<'_> {
         self.trace.admin_edits.iter().any(|edit| edit.revision == state.revision)
     }
 
-    /// What the owner of `hold` itself wrote, and stands.
+    /// The states that the owner of `hold` itself wrote.
     fn writes_of<'a>(&'a self, hold: &'a HoldRecord) -> impl DoubleEndedIterator<Item = &'a State> {
         let own = |state: &&State| state.holder() == hold.identity && !self.is_admin_edit(state);
         self.record_changes().filter(own)
     }
 
-    /// The states that differ from what they replaced: a place in the queue leaves the record as it was.
+    /// The states that differ from the state before. A ticket in the queue does not change the record.
     fn record_changes(&self) -> impl DoubleEndedIterator<Item = &State> {
         let changed =
             |number: &usize| *number == 0 || self.states[number - 1].lease != self.states[*number].lease;
@@ -126,19 +126,19 @@ impl Run<'_> {
         self.requests.get(&(lease.holder.clone(), lease.renewed.clone(), state.replaced))
     }
 
-    /// Whether this node ever sent a write that names this holder.
+    /// Whether this node ever sent a write with this holder.
     fn has_claimed(&self, node: &Arc<Node>, holder: &str) -> bool {
         let mut claims = self.requests.iter().filter(|((named, ..), _)| named == holder);
         claims.any(|(_, sent)| Arc::ptr_eq(&sent.by, node))
     }
 
-    /// When the Lease was first as it is in `state`: what was edited and edited back has not changed.
+    /// When the Lease was first as it is in `state`. An edit that was undone is no change.
     fn unchanged_since(&self, state: &State) -> Instant {
         let first = self.states.iter().find(|earlier| earlier.lease == state.lease);
         first.map_or(state.at, |first| first.at)
     }
 
-    /// Whether the administrator took from the holder what he was promised, between two revisions.
+    /// Whether the administrator shortened what the holder was promised, between two revisions.
     fn weakened_between(&self, after: u64, before: u64) -> bool {
         let between = |revision| after < revision && revision < before;
         self.trace.admin_edits.iter().any(|edit| edit.weakens && between(edit.revision))

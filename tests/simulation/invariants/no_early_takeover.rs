@@ -1,4 +1,4 @@
-//! Nobody writes over what is somebody else's before it has expired.
+//! No process overwrites the hold of another process before it has expired.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,21 +32,21 @@ fn early_write(
         let recreated = sent.verb != Verb::Update;
         return recreated.then(|| format!("{} was created by an apply", new.revision));
     };
-    // Where a holder does not say how long, everybody goes by his own duration.
+    // If the record does not say how long, each contender waits for its own lease duration.
     let promised = before.duration.unwrap_or(sent.by.config.lease_duration);
     let expired = before.holder.is_empty() || waited >= promised || run.scenario.max_clock_skew.is_some();
-    // An unanswered claim on what has expired is taken back by freeing it.
+    // A process withdraws a claim without an answer by clearing the holder.
     let own = match new.holder() {
         "" => run.has_claimed(&sent.by, &before.holder),
         holder => before.holder == holder || handed_off(run, &before.holder, sent),
     };
     (!own && !expired).then(|| {
         let SentWrite { by, .. } = sent;
-        format!("{}: {} wrote over what is {}'s after {waited:?}", new.revision, by.name, before.holder)
+        format!("{}: {} overwrote the hold of {} after {waited:?}", new.revision, by.name, before.holder)
     })
 }
 
-/// A hold of the same node that was over when this was sent.
+/// Whether `holder` is a hold of the same node that had ended when this was sent.
 fn handed_off(run: &Run<'_>, holder: &str, sent: &SentWrite) -> bool {
     let hold = run.trace.holds.iter().find(|hold| hold.identity == holder);
     let own = hold.filter(|hold| hold.node.as_ref().is_some_and(|node| Arc::ptr_eq(node, &sent.by)));

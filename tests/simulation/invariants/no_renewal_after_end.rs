@@ -1,5 +1,4 @@
-//! Once over, a hold is over: its owner sends no further renewal, and after a confirmed release it never
-//! comes back.
+//! After the end of a hold its owner sends no further renewal. After a confirmed release the hold never comes back.
 
 use super::Run;
 use crate::history::State;
@@ -24,7 +23,7 @@ pub(super) fn check(run: &Run<'_>) -> Vec<String> {
     violations
 }
 
-/// A creation that was given up may be made after all when the object has been deleted. No hold comes of it.
+/// After a deletion the server may still make a creation that was given up. It does not become a hold.
 fn is_created(state: &State) -> bool {
     state.replaced.is_none()
 }

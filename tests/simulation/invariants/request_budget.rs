@@ -1,4 +1,4 @@
-//! Waiters that collide spread out: of five claims, two are granted.
+//! Colliding waiters spread out: of five claims, two are granted.
 
 use kube_lease_lock::testing::Verb;
 
@@ -6,8 +6,8 @@ use super::Run;
 use crate::history::State;
 use crate::scenario::FaultProfile;
 
-/// Until they have spread out.
-const COLLISIONS: usize = 16;
+/// How many claims may be refused before the waiters have spread out.
+const MAX_REFUSED: usize = 16;
 
 pub(super) fn check(run: &Run<'_>) -> Vec<String> {
     if run.scenario.profile != FaultProfile::CrashesOnly
@@ -23,6 +23,6 @@ pub(super) fn check(run: &Run<'_>) -> Vec<String> {
     let refused = claims.filter(|claim| matches!(claim.status, Some(409 | 422))).count();
     let taken_over = |pair: &&[State]| pair[0].holder() != pair[1].holder() && !pair[1].holder().is_empty();
     let granted = run.states.windows(2).filter(taken_over).count();
-    let wasteful = refused > granted * 3 / 2 + COLLISIONS;
+    let wasteful = refused > granted * 3 / 2 + MAX_REFUSED;
     wasteful.then(|| format!("{refused} claims were refused, and {granted} granted")).into_iter().collect()
 }

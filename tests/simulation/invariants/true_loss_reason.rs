@@ -1,4 +1,4 @@
-//! The reason of a loss is one that happened, and nothing is granted that is lost by itself.
+//! The reason of each loss is true, and no hold is over when it is granted.
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,7 @@ pub(super) fn check(run: &Run<'_>) -> Vec<String> {
     let ours = run.trace.holds.iter().filter(|hold| hold.node.is_some());
     let violations = ours.filter_map(|hold| match &hold.reason {
         reason if !is_true(run, hold) => Some(format!("{} got a false reason: {reason:?}", hold.identity)),
-        // What the watch tells first may be that the hold is over.
+        // The first event of the watch can be the loss.
         Some(EndReason::Lost(LossReason::TakenOver { .. } | LossReason::Cleared | LossReason::Deleted)) => {
             None
         }
