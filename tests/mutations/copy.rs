@@ -9,11 +9,11 @@ use serde_json::Value;
 use crate::table::Mutation;
 use crate::weave::{self, SWITCH};
 
-/// All that the model and the simulation need, and what the manifest names.
+/// All files that the model and the simulation need, and those that the manifest names.
 const PARTS: [&str; 6] =
     ["Cargo.toml", "Cargo.lock", ".cargo", "src", "tests/simulation", "tests/suspend.rs"];
 
-/// Where the crate is.
+/// The folder of the crate.
 pub(crate) fn origin() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -30,7 +30,7 @@ impl Copy {
         let mut woven = weave::woven(mutations, |file| fs::read_to_string(origin().join(file)).unwrap());
         let original = |file: &str| fs::read_to_string(origin().join(file)).unwrap();
         woven.insert("src/lib.rs".into(), format!("#![allow(warnings)]\n{}{SWITCH}", original("src/lib.rs")));
-        // Another package to cargo, or what is built of the one would pass for the other.
+        // With another version, cargo does not mistake the build of one package for that of the other.
         let version = concat!("version = \"", env!("CARGO_PKG_VERSION"), "\"");
         let manifest = original("Cargo.toml").replacen(version, "version = \"0.0.0-mutated\"", 1);
         woven.insert("Cargo.toml".into(), manifest);
@@ -47,7 +47,7 @@ impl Copy {
     }
 }
 
-/// Leaves files alone that would not change, so that they are not built again.
+/// Does not write files that would not change, so that they are not built again.
 fn copy(part: &Path, folder: &Path, woven: &impl Fn(&str) -> Option<String>) {
     let from = origin().join(part);
     if from.is_dir() {
@@ -65,11 +65,11 @@ fn copy(part: &Path, folder: &Path, woven: &impl Fn(&str) -> Option<String>) {
     fs::write(to, content).unwrap();
 }
 
-/// Builds in the target folder of the crate itself, whose dependencies are built already. Returns what cargo tells.
+/// Builds in the target folder of the crate itself, whose dependencies are built already. Returns cargo's messages.
 fn build(folder: &Path) -> Vec<Value> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let mut cargo = Command::new(env!("CARGO"));
-    // What the cargo that runs this test has set would have some dependencies built again.
+    // The variables that cargo has set for this test would make it build some dependencies again.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_")) {
         cargo.env_remove(name);
     }
@@ -81,13 +81,14 @@ fn build(folder: &Path) -> Vec<Value> {
         .stderr(Stdio::inherit())
         .output()
         .unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
-    let told: Vec<Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let errors: Vec<_> = told
+    let output_text = String::from_utf8(output.stdout).unwrap();
+    let messages: Vec<Value> =
+        output_text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let errors: Vec<_> = messages
         .iter()
-        .filter(|told| told["message"]["level"] == "error")
-        .filter_map(|told| told["message"]["rendered"].as_str())
+        .filter(|message| message["message"]["level"] == "error")
+        .filter_map(|message| message["message"]["rendered"].as_str())
         .collect();
     assert!(output.status.success(), "some mutation does not compile:\n{}", errors.join("\n"));
-    told
+    messages
 }

@@ -6,9 +6,8 @@
 //! MUTATION="release not sent" cargo test --test mutations -- --nocapture   one of them
 //! ```
 //!
-//! All of them are built into one copy of the crate, where a variable of the environment chooses which one is
-//! active (after Untch, Offutt and Harrold, *Mutation Analysis Using Mutant Schemata*, 1993): building is slow, and
-//! trying is quick.
+//! All of them are built into one copy of the crate, because a build is slow. An environment variable chooses the active one (after
+//! Untch, Offutt and Harrold, *Mutation Analysis Using Mutant Schemata*, 1993).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 
@@ -26,10 +25,13 @@ fn each_mutation_applies() {
     weave::woven(&table::mutations(), |file| std::fs::read_to_string(copy::origin().join(file)).unwrap());
 }
 
-/// Minutes, for it builds the crate once more and lives through thousands of worlds: asked for by `MUTATION`.
+/// Runs only if `MUTATION` is set: it builds the crate once more and runs thousands of worlds, which takes minutes.
 #[test]
 fn each_mutation_is_caught() {
-    let Ok(name) = std::env::var("MUTATION") else { return };
+    let Ok(name) = std::env::var("MUTATION") else {
+        eprintln!("SKIPPED: set MUTATION=all");
+        return;
+    };
     let mut mutations = table::mutations();
     let copy = Copy::build(&mutations);
     if name != "all" {
@@ -43,7 +45,8 @@ fn each_mutation_is_caught() {
         let trial = copy.try_one(&mutation);
         report.add(mutation, trial);
     }
-    print!("{report}");
+    // libtest may have begun a line of its own.
+    print!("\n{report}");
     let wrong = report.wrong();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

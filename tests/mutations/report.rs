@@ -1,4 +1,4 @@
-//! What caught what, as the `README.md` beside this file has it.
+//! The table of what caught each mutation, as in `README.md` beside this file.
 
 use std::fmt::{Display, Formatter, Result};
 
@@ -13,7 +13,7 @@ impl Report {
         self.0.push((mutation, trial));
     }
 
-    /// What did not go as the list of mutations says.
+    /// The mutations that were not caught as `mutations.yaml` says.
     pub(crate) fn wrong(&self) -> Vec<String> {
         self.0.iter().filter_map(|(mutation, trial)| wrong(mutation, trial)).collect()
     }
@@ -33,36 +33,23 @@ fn wrong(mutation: &Mutation, trial: &Trial) -> Option<String> {
     Some(format!("{} {what}", mutation.name))
 }
 
-const HEADING: &str = "\
-# Deliberate faults
-
-Each is built into a copy of the crate, and has to be caught: by the simulation within a bound of worlds, or by the model, which
-is asked where it has to catch it, or where the simulation did not. Worlds known to be hard are left out; those counted
-here are the first ones, seed after seed.
-
-```sh
-MUTATION=all cargo test --test mutations -- --nocapture
-```
-";
-
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        writeln!(f, "{HEADING}")?;
         writeln!(
             f,
-            "| mutation | why it breaks | model: failed search | simulation: broken law | worlds | bound |"
+            "| mutation | why it breaks | model: failed search | simulation: violated invariant | worlds | bound |"
         )?;
         writeln!(f, "|---|---|---|---|---|---|")?;
         for (Mutation { name, breaks, worlds, equivalent, .. }, trial) in &self.0 {
             let searched = if trial.endless.contains(&"model") { "not searched to the end" } else { "" };
             let model = trial.model.as_deref().unwrap_or(searched);
-            let (lived, law) = trial
+            let (lived, invariant) = trial
                 .simulation
                 .as_ref()
-                .map_or((String::new(), ""), |(n, law)| (n.to_string(), law.as_str()));
+                .map_or((String::new(), ""), |(n, invariant)| (n.to_string(), invariant.as_str()));
             let bound = worlds.map_or(String::new(), |worlds| worlds.to_string());
             let why = equivalent.as_ref().map_or_else(|| breaks.clone(), |why| format!("Equivalent: {why}"));
-            writeln!(f, "| {name} | {why} | {model} | {law} | {lived} | {bound} |")?;
+            writeln!(f, "| {name} | {why} | {model} | {invariant} | {lived} | {bound} |")?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ pub(crate) struct Mutation {
     pub(crate) breaks: String,
     /// Whether the model has to catch it.
     pub(crate) model: bool,
-    /// Within how many worlds the simulation has to catch it; `None`: it does not have to.
+    /// Within how many worlds the simulation has to catch it; `None` if it does not have to.
     pub(crate) worlds: Option<u64>,
     /// Why nothing has to catch it.
     pub(crate) equivalent: Option<String>,

@@ -1,11 +1,11 @@
-//! Weaves all mutations into the source, to be switched on one at a time.
+//! Weaves all mutations into the source. At run time one of them is switched on.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::table::{Edit, Mutation};
 
-/// What the switch is.
+/// The code that reads which mutation is active.
 pub(crate) const SWITCH: &str = r#"
 mod mutation {
     pub(crate) fn active() -> &'static str {
@@ -46,7 +46,7 @@ pub(crate) fn woven(mutations: &[Mutation], read: impl Fn(&str) -> String) -> BT
     sources
 }
 
-/// A place in a file, and what else may be there.
+/// A place in a file, and the code that can replace it.
 struct Site<'a> {
     range: Range<usize>,
     /// Each with the name of its mutation.
@@ -65,7 +65,7 @@ impl Site<'_> {
     }
 }
 
-/// Where the edit applies, or how many places it fits. Runs of white space are all alike.
+/// Where the edit applies, or how many places it fits. White space does not count.
 fn find(source: &str, edit: &Edit) -> Result<Range<usize>, usize> {
     let (before, rest) = edit.find.split_once("[[").unwrap_or(("", &edit.find));
     let (target, after) = rest.split_once("]]").unwrap_or((rest, ""));

@@ -1,7 +1,7 @@
 //! A contender that behaves as client-go's leader election does, with its default timings.
 //!
-//! Its requests are answered within a bounded time, and its machine never stands still: it stops from a timer
-//! that starts with a response, and relies on that.
+//! Its requests are answered within a bounded time, and its machine is never frozen. It relies on that: it stops
+//! leading by a timer that starts with a response.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use kube_lease_lock::testing::{Fault, LeaseServer, Link, Verb};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::chance::Chance;
-use crate::node::NAME;
-use crate::story::Story;
+use crate::node::LEASE_NAME;
+use crate::rng::Rng;
+use crate::trace::Trace;
 
 const LEASE_DURATION: i32 = 15;
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
@@ -25,11 +25,11 @@ pub(crate) struct ClientGo {
     identity: String,
     link: Link,
     leases: Api<Lease>,
-    story: Story,
-    chance: Chance,
+    trace: Trace,
+    rng: Rng,
     until: Instant,
-    fair: bool,
-    begun: Instant,
+    reliable: bool,
+    started: Instant,
     observed: Option<Observed>,
 }
 
@@ -49,45 +49,45 @@ impl ClientGo {
     pub(crate) fn new(
         index: u64,
         server: &LeaseServer,
-        story: Story,
-        chance: Chance,
+        trace: Trace,
+        rng: Rng,
         until: Instant,
-        fair: bool,
+        reliable: bool,
     ) -> Self {
         let link = server.connect();
         let leases = Api::default_namespaced(link.client());
-        let (identity, begun) = (format!("{}{index}", Self::IDENTITY), Instant::now());
-        Self { identity, link, leases, story, chance, until, fair, begun, observed: None }
+        let (identity, started) = (format!("{}{index}", Self::IDENTITY), Instant::now());
+        Self { identity, link, leases, trace, rng, until, reliable, started, observed: None }
     }
 
-    pub(crate) async fn live(mut self) {
-        sleep(self.chance.millis(0..=5_000)).await;
+    pub(crate) async fn run(mut self) {
+        sleep(self.rng.millis(0..=5_000)).await;
         while Instant::now() < self.until {
-            self.trouble();
+            self.inject_fault();
             if timeout(RENEW_DEADLINE, self.acquire_or_renew()).await == Ok(true) {
                 self.lead().await;
             }
-            sleep(RETRY_PERIOD + self.chance.millis(0..=2_400)).await;
+            sleep(RETRY_PERIOD + self.rng.millis(0..=2_400)).await;
         }
     }
 
-    /// Leads until a renewal takes too long or there is no more to do.
+    /// Leads until a renewal takes too long or the work is done.
     async fn lead(&mut self) {
         let token = CancellationToken::new();
-        self.story.leads(&self.identity, self.revision(), &token);
-        let enough = self.until.min(Instant::now() + self.chance.millis(0..=20_000));
+        self.trace.leads(&self.identity, self.revision(), &token);
+        let stop_at = self.until.min(Instant::now() + self.rng.millis(0..=20_000));
         loop {
-            self.trouble();
+            self.inject_fault();
             if timeout(RENEW_DEADLINE, self.renew()).await.is_err() {
-                self.story.note(&self.identity, || "stops leading: no renewal in time".into());
+                self.trace.log(&self.identity, || "stops leading: no renewal in time".into());
                 return token.cancel();
             }
-            if Instant::now() >= enough {
+            if Instant::now() >= stop_at {
                 break;
             }
             sleep(RETRY_PERIOD).await;
         }
-        self.story.note(&self.identity, || "stops leading, and releases".into());
+        self.trace.log(&self.identity, || "stops leading, and releases".into());
         token.cancel();
         drop(timeout(RENEW_DEADLINE, self.release()).await);
     }
@@ -106,7 +106,7 @@ impl ClientGo {
                 return true;
             }
         }
-        let Ok(read) = self.leases.get_opt(NAME).await else {
+        let Ok(read) = self.leases.get_opt(LEASE_NAME).await else {
             return false;
         };
         let Some(lease) = read else {
@@ -121,11 +121,11 @@ impl ClientGo {
         self.write(Some(lease)).await
     }
 
-    /// Writes its record over that of `lease`, if that is still the version there.
+    /// Writes its record over that of `lease`, if that version is still the current one.
     async fn write(&mut self, lease: Option<Lease>) -> bool {
         let now = MicroTime(self.now());
         let mut lease = lease.unwrap_or_default();
-        lease.metadata.name = Some(NAME.into());
+        lease.metadata.name = Some(LEASE_NAME.into());
         let mine = holder(&lease) == self.identity;
         let old = lease.spec.take().unwrap_or_default();
         let transitions = old.lease_transitions.unwrap_or(0);
@@ -139,7 +139,7 @@ impl ClientGo {
         });
         let params = PostParams::default();
         let written = if lease.metadata.resource_version.is_some() {
-            self.leases.replace(NAME, &params, &lease).await
+            self.leases.replace(LEASE_NAME, &params, &lease).await
         } else {
             self.leases.create(&params, &lease).await
         };
@@ -151,7 +151,7 @@ impl ClientGo {
     }
 
     async fn release(&mut self) {
-        let Ok(Some(mut lease)) = self.leases.get_opt(NAME).await else {
+        let Ok(Some(mut lease)) = self.leases.get_opt(LEASE_NAME).await else {
             return;
         };
         if holder(&lease) != self.identity {
@@ -163,27 +163,27 @@ impl ClientGo {
         spec.lease_duration_seconds = Some(1);
         spec.acquire_time = Some(now.clone());
         spec.renew_time = Some(now);
-        if let Ok(lease) = self.leases.replace(NAME, &PostParams::default(), &lease).await {
+        if let Ok(lease) = self.leases.replace(LEASE_NAME, &PostParams::default(), &lease).await {
             self.observed = Some(Observed { lease, at: Instant::now() });
         }
     }
 
-    /// Its requests fail now and then, but within a bounded time.
-    fn trouble(&mut self) {
+    /// A request fails now and then, but within a bounded time.
+    fn inject_fault(&mut self) {
         self.link.heal();
-        if self.fair || !self.chance.one_in(3) {
+        if self.reliable || !self.rng.one_in(3) {
             return;
         }
-        let fault = match self.chance.number(0..=6) {
+        let fault = match self.rng.number(0..=6) {
             0 => Fault::status(500),
             1 => Fault::reset(),
             2 => Fault::lose_reply(),
-            3 => Fault::delay_before(self.chance.millis(1..=1_000)),
-            4 => Fault::delay_after(self.chance.millis(1..=1_000)),
+            3 => Fault::delay_before(self.rng.millis(1..=1_000)),
+            4 => Fault::delay_after(self.rng.millis(1..=1_000)),
             5 => Fault::replay(),
             _ => Fault::hang(),
         };
-        self.story.count("faults", "on client-go");
+        self.trace.count("faults", "on client-go");
         self.link.inject(fault.on_any(&[Verb::Get, Verb::Update, Verb::Create]).times(1));
     }
 
@@ -204,9 +204,9 @@ impl ClientGo {
         version.unwrap().parse().unwrap()
     }
 
-    /// Whole seconds, as `metav1.Time` has them.
+    /// In whole seconds, as in `metav1.Time`.
     fn now(&self) -> Timestamp {
-        let seconds = 1_700_086_400 + self.begun.elapsed().as_secs();
+        let seconds = 1_700_086_400 + self.started.elapsed().as_secs();
         Timestamp::from_second(i64::try_from(seconds).unwrap()).unwrap()
     }
 }
@@ -215,7 +215,7 @@ fn holder(lease: &Lease) -> &str {
     lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
 }
 
-/// All that client-go compares: times in whole seconds.
+/// What client-go compares, with times in whole seconds.
 fn record(lease: &Lease) -> (String, Option<i32>, Option<i64>, Option<i64>, Option<i32>) {
     let spec = lease.spec.clone().unwrap_or_default();
     let seconds = |time: Option<MicroTime>| time.map(|time| time.0.as_second());

@@ -1,4 +1,4 @@
-//! Every state that the Lease was ever in, by way of a watch that nothing disturbs.
+//! Every state that the Lease ever had, recorded by a watch without faults.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,14 +10,14 @@ use kube::api::{Api, WatchEvent, WatchParams};
 use kube_lease_lock::testing::LeaseServer;
 use tokio::time::Instant;
 
-use crate::story::Story;
+use crate::trace::Trace;
 
 /// One state, from `at` on.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     pub(crate) at: Instant,
     pub(crate) revision: u64,
-    /// The revision that it replaced; `None` where there was no Lease.
+    /// The revision that it replaced; `None` if there was no Lease.
     pub(crate) replaced: Option<u64>,
     /// `None`: deleted.
     pub(crate) lease: Option<Record>,
@@ -27,11 +27,11 @@ pub(crate) struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) uid: String,
-    /// Empty: nobody.
+    /// Empty if nobody holds it.
     pub(crate) holder: String,
-    /// `None`: not told.
+    /// `None` if the Lease does not say.
     pub(crate) duration: Option<Duration>,
-    /// As it is on the wire.
+    /// In the format of the API.
     pub(crate) renewed: String,
     /// In whole seconds.
     pub(crate) second: Option<i64>,
@@ -41,7 +41,7 @@ pub(crate) struct Record {
 pub(crate) struct History(Arc<Mutex<Vec<State>>>);
 
 impl History {
-    pub(crate) fn follow(server: &LeaseServer, story: Story) -> Self {
+    pub(crate) fn follow(server: &LeaseServer, trace: Trace) -> Self {
         let history = Self::default();
         let (kept, leases) = (history.0.clone(), Api::default_namespaced(server.connect().client()));
         let (mut revision, mut replaced) = (server.revision(), None);
@@ -51,8 +51,8 @@ impl History {
                     leases.watch(&WatchParams::default().disable_bookmarks(), &revision.to_string()).await;
                 let mut events = watch.unwrap().boxed();
                 while let Some(event) = events.next().await {
-                    let state = State::told(&event.unwrap(), replaced);
-                    story.note("Lease", || state.to_string());
+                    let state = State::from_event(&event.unwrap(), replaced);
+                    trace.log("Lease", || state.to_string());
                     revision = state.revision;
                     replaced = state.lease.as_ref().map(|_| revision);
                     kept.lock().unwrap().push(state);
@@ -68,17 +68,17 @@ impl History {
 }
 
 impl State {
-    fn told(event: &WatchEvent<Lease>, replaced: Option<u64>) -> Self {
+    fn from_event(event: &WatchEvent<Lease>, replaced: Option<u64>) -> Self {
         let (lease, exists) = match event {
             WatchEvent::Added(lease) | WatchEvent::Modified(lease) => (lease, true),
             WatchEvent::Deleted(lease) => (lease, false),
-            other => panic!("the historian was told {other:?}"),
+            other => panic!("the history got an unexpected event: {other:?}"),
         };
         Self {
             at: Instant::now(),
             revision: lease.metadata.resource_version.as_deref().unwrap().parse().unwrap(),
             replaced,
-            lease: exists.then(|| Record::of(lease)),
+            lease: exists.then(|| Record::from_lease(lease)),
             labels: lease.metadata.labels.clone().unwrap_or_default(),
         }
     }
@@ -89,7 +89,7 @@ impl State {
 }
 
 impl Record {
-    fn of(lease: &Lease) -> Self {
+    fn from_lease(lease: &Lease) -> Self {
         let spec = lease.spec.clone().unwrap_or_default();
         let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         Self {

@@ -1,5 +1,5 @@
-//! Counts the requests of one node, and stops a node that asks without end: in virtual time it would ask for ever.
-//! And lets a write panic, as a client with a bug may.
+//! Counts the requests of one node, and stops a node that sends requests without end: virtual time would stand still.
+//! It also makes a write panic, as a client with a bug can.
 
 use std::future::pending;
 use std::panic::resume_unwind;
@@ -11,27 +11,27 @@ use kube::Client;
 use kube::client::Body;
 use tokio::time::Instant;
 
-use crate::story::Story;
+use crate::trace::Trace;
 
-/// More requests within one second than any sane client makes.
+/// More requests within one second than a correct client makes.
 const TOO_MANY: u32 = 1_000;
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Meter {
     name: String,
-    story: Story,
+    trace: Trace,
     second: Instant,
     requests: u32,
 }
 
-/// A client that does as `inner` does, within reason. Where it is `poisoned`, its next write panics.
-pub(crate) fn metered(inner: Client, name: &str, story: &Story, poisoned: Arc<AtomicBool>) -> Client {
+/// Passes requests to `inner` until there are too many. If `panic_next_write` is set, the next write panics.
+pub(crate) fn metered(inner: Client, name: &str, trace: &Trace, panic_next_write: Arc<AtomicBool>) -> Client {
     let namespace = inner.default_namespace().to_owned();
-    let meter = Meter { name: name.to_owned(), story: story.clone(), second: Instant::now(), requests: 0 };
+    let meter = Meter { name: name.to_owned(), trace: trace.clone(), second: Instant::now(), requests: 0 };
     let meter = Arc::new(Mutex::new(meter));
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let (inner, sane) = (inner.clone(), meter.lock().unwrap().count());
-        let panics = request.method() != http::Method::GET && poisoned.swap(false, Ordering::Relaxed);
+        let panics = request.method() != http::Method::GET && panic_next_write.swap(false, Ordering::Relaxed);
         async move {
             if panics {
                 // Without a message on the terminal.
@@ -50,7 +50,8 @@ impl Meter {
         }
         self.requests += 1;
         if self.requests == TOO_MANY {
-            self.story.broken(format!("frugal: {} made {TOO_MANY} requests within a second", self.name));
+            self.trace
+                .violation(format!("request_budget: {} made {TOO_MANY} requests within a second", self.name));
         }
         self.requests < TOO_MANY
     }

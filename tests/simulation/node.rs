@@ -1,4 +1,4 @@
-//! One machine: its network, its clock, the one lock on it, and the tasks that use it.
+//! One machine: its network, its clock, its one lock, and the tasks that use the lock.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,137 +8,138 @@ use kube_lease_lock::LeaseLock;
 use kube_lease_lock::testing::{Fault, LeaseServer, Link, Machine, Verb};
 use tokio::time::Instant;
 
-use crate::chance::Chance;
 use crate::meter::metered;
-use crate::plan::{NodePlan, Plan};
-use crate::story::Story;
+use crate::rng::Rng;
+use crate::scenario::{NodeConfig, Scenario};
+use crate::trace::Trace;
 
-pub(crate) const NAME: &str = "a-lock";
+pub(crate) const LEASE_NAME: &str = "a-lock";
 
 pub(crate) struct Node {
     pub(crate) name: String,
-    pub(crate) plan: NodePlan,
+    pub(crate) config: NodeConfig,
     pub(crate) link: Link,
     pub(crate) lock: LeaseLock,
-    /// What the lock runs on.
+    /// Runs the tasks of the lock.
     machine: Machine,
-    /// The same machine, as far as it runs the tasks that use the lock: after a suspend they may be first.
-    pub(crate) users: Machine,
-    /// From when to when the lock's tasks stood still; `None`: to this day.
+    /// Runs the tasks that use the lock. It is the same machine, but after a suspend these tasks can run first.
+    pub(crate) workload_machine: Machine,
+    /// The times in which the lock's tasks were frozen. The end is `None` if they still are.
     frozen: Mutex<Vec<(Instant, Option<Instant>)>>,
     crashed: AtomicBool,
-    /// The next write panics.
-    poisoned: Arc<AtomicBool>,
-    /// Whether some task of the lock may have panicked.
-    pub(crate) ailing: AtomicBool,
+    /// Whether the next write panics.
+    panic_next_write: Arc<AtomicBool>,
+    /// Whether a task of the lock may have panicked.
+    pub(crate) may_have_panicked: AtomicBool,
     /// When its watches fell silent.
-    mutes: Mutex<Vec<Instant>>,
+    watch_silences: Mutex<Vec<Instant>>,
 }
 
 impl Node {
     pub(crate) fn build(
         index: usize,
-        world: &Plan,
+        scenario: &Scenario,
         server: &LeaseServer,
-        story: &Story,
-        chance: &mut Chance,
+        trace: &Trace,
+        rng: &mut Rng,
     ) -> Self {
-        let plan = world.nodes[index].clone();
+        let config = scenario.nodes[index].clone();
         let name = format!("node-{index}");
         let link = server.connect();
-        let machine = Machine::new().rate(plan.rate).wall(plan.wall);
-        let identity = if world.namesakes { "node".to_owned() } else { name.clone() };
-        let poisoned = Arc::new(AtomicBool::new(false));
-        let mut builder = LeaseLock::builder(metered(link.client(), &name, story, poisoned.clone()), NAME)
-            .identity(&identity)
-            .lease_duration(plan.lease_duration)
-            .renew_deadline(plan.renew_deadline)
-            .renew_interval(plan.renew_interval)
-            .machine(&machine)
-            .rng_seed(chance.u64());
-        if let Some(skew) = world.skew {
+        let machine = Machine::new().rate(config.rate).wall(config.wall);
+        let identity = if scenario.shared_name { "node".to_owned() } else { name.clone() };
+        let panic_next_write = Arc::new(AtomicBool::new(false));
+        let mut builder =
+            LeaseLock::builder(metered(link.client(), &name, trace, panic_next_write.clone()), LEASE_NAME)
+                .identity(&identity)
+                .lease_duration(config.lease_duration)
+                .renew_deadline(config.renew_deadline)
+                .renew_interval(config.renew_interval)
+                .machine(&machine)
+                .rng_seed(rng.u64());
+        if let Some(skew) = scenario.max_clock_skew {
             builder = builder.max_clock_skew(skew);
         }
         let lock = builder.build().unwrap();
         let node = Self {
             name,
-            plan,
+            config,
             link,
             lock,
             machine,
-            users: Machine::new(),
+            workload_machine: Machine::new(),
             frozen: Mutex::default(),
             crashed: AtomicBool::new(false),
-            poisoned,
-            ailing: AtomicBool::new(false),
-            mutes: Mutex::default(),
+            panic_next_write,
+            may_have_panicked: AtomicBool::new(false),
+            watch_silences: Mutex::default(),
         };
         node.heal();
         node
     }
 
-    /// Faults happen to this node's requests, in place of those before.
-    pub(crate) fn disturb(&self, faults: Vec<Fault>) {
+    /// Replaces the faults of this node's requests.
+    pub(crate) fn set_faults(&self, faults: Vec<Fault>) {
         self.link.heal();
-        if self.plan.blind {
+        if self.config.watch_forbidden {
             self.link.inject(Fault::status(403).on(Verb::Watch));
         }
         for fault in faults {
             self.link.inject(fault);
         }
-        if !self.plan.latency.is_zero() {
-            self.link.inject(Fault::delay_after(self.plan.latency));
+        if !self.config.latency.is_zero() {
+            self.link.inject(Fault::delay_after(self.config.latency));
         }
     }
 
     pub(crate) fn heal(&self) {
-        self.disturb(Vec::new());
+        self.set_faults(Vec::new());
     }
 
-    /// The task that makes the next write panics.
-    pub(crate) fn poison(&self) {
-        self.ailing.store(true, Ordering::Relaxed);
-        self.poisoned.store(true, Ordering::Relaxed);
+    /// Makes the task panic that sends the next write.
+    pub(crate) fn make_next_write_panic(&self) {
+        self.may_have_panicked.store(true, Ordering::Relaxed);
+        self.panic_next_write.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn turn_back(&self, span: Duration) {
+    pub(crate) fn step_clock_back(&self, span: Duration) {
         self.machine.step_back(span);
     }
 
-    pub(crate) fn mute(&self) {
+    pub(crate) fn silence_watches(&self) {
         self.link.mute_watches();
-        self.mutes.lock().unwrap().push(Instant::now());
+        self.watch_silences.lock().unwrap().push(Instant::now());
     }
 
-    /// When its watches last fell silent, before `at`.
-    pub(crate) fn last_mute(&self, at: Instant) -> Option<Instant> {
-        self.mutes().into_iter().rfind(|mute| *mute <= at)
+    /// When its watches last fell silent before `at`.
+    pub(crate) fn last_watch_silence(&self, at: Instant) -> Option<Instant> {
+        self.watch_silences().into_iter().rfind(|mute| *mute <= at)
     }
 
-    pub(crate) fn mutes(&self) -> Vec<Instant> {
-        self.mutes.lock().unwrap().clone()
+    pub(crate) fn watch_silences(&self) -> Vec<Instant> {
+        self.watch_silences.lock().unwrap().clone()
     }
 
-    /// Whether its lock's tasks ever stood still.
-    pub(crate) fn has_stood_still(&self) -> bool {
+    /// Whether its lock's tasks were ever frozen.
+    pub(crate) fn was_frozen(&self) -> bool {
         !self.frozen.lock().unwrap().is_empty()
     }
 
     pub(crate) fn freeze(&self) {
-        self.users.freeze();
+        self.workload_machine.freeze();
         self.machine.freeze();
         self.frozen.lock().unwrap().push((Instant::now(), None));
     }
 
-    /// Stands still for good.
+    /// Freezes it for good.
     pub(crate) fn crash(&self) {
         self.crashed.store(true, Ordering::Relaxed);
         self.freeze();
     }
 
-    pub(crate) fn thaw_users(&self) {
+    pub(crate) fn thaw_workload(&self) {
         if !self.crashed.load(Ordering::Relaxed) {
-            self.users.thaw();
+            self.workload_machine.thaw();
         }
     }
 
@@ -146,19 +147,19 @@ impl Node {
         if self.crashed.load(Ordering::Relaxed) {
             return;
         }
-        self.users.thaw();
+        self.workload_machine.thaw();
         self.machine.thaw();
         if let Some(last) = self.frozen.lock().unwrap().last_mut() {
             last.1.get_or_insert(Instant::now());
         }
     }
 
-    pub(crate) fn stands_still(&self) -> bool {
+    pub(crate) fn is_frozen(&self) -> bool {
         self.frozen.lock().unwrap().last().is_some_and(|(_, thawed)| thawed.is_none())
     }
 
-    /// The first moment from `due` on at which the lock's tasks ran; `None`: never again.
-    pub(crate) fn awake_from(&self, due: Instant) -> Option<Instant> {
+    /// The first moment from `due` on at which the lock's tasks ran; `None` if they never ran again.
+    pub(crate) fn first_awake_from(&self, due: Instant) -> Option<Instant> {
         let frozen = self.frozen.lock().unwrap();
         let over = |(from, to): &(Instant, Option<Instant>)| *from <= due && to.is_none_or(|to| due <= to);
         match frozen.iter().find(|span| over(span)) {

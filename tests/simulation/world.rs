@@ -1,4 +1,4 @@
-//! One world: begins, lives, is healed, and is judged.
+//! One world: it starts, runs, is healed, and its trace is checked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,172 +8,170 @@ use kube_lease_lock::testing::{LeaseServer, Machine};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use crate::admin::Admin;
-use crate::chance::{Chance, Seed};
 use crate::client_go::ClientGo;
-use crate::drizzle::Drizzle;
+use crate::faults::{Admin, FaultInjector, silence_watches};
 use crate::history::History;
-use crate::laws;
-use crate::node::{NAME, Node};
-use crate::plan::{Plan, Weather};
-use crate::storm::Storm;
-use crate::story::{Counts, Story, Telling};
-use crate::user::User;
+use crate::invariants;
+use crate::node::{LEASE_NAME, Node};
+use crate::rng::{Rng, Seed};
+use crate::scenario::{FaultProfile, Scenario};
+use crate::trace::{Counts, Trace, TraceMode};
+use crate::workload::Workload;
 
-/// What became of it.
+/// The result of one world.
 pub(crate) struct Outcome {
-    /// The laws that were broken.
-    pub(crate) broken: Vec<String>,
+    /// The invariants that were violated, and how.
+    pub(crate) violations: Vec<String>,
     pub(crate) counts: Counts,
-    pub(crate) lasted: Duration,
+    pub(crate) virtual_time: Duration,
     pub(crate) lines: Vec<String>,
 }
 
-/// Lives through the world of `seed`: the same one each time.
-pub(crate) fn live(seed: Seed, telling: Telling) -> Outcome {
+/// Runs the world of `seed`, which is the same each time.
+pub(crate) fn run(seed: Seed, mode: TraceMode) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(async { World::begin(seed, telling).run().await })
+    runtime.unwrap().block_on(async { World::new(seed, mode).run().await })
 }
 
-/// How late the last request may arrive.
-const LATEST_COMMIT: Duration = Duration::from_secs(41);
+/// The longest delay until the server makes a write.
+const MAX_COMMIT_DELAY: Duration = Duration::from_secs(41);
 
-/// All users have come to an end so long after the weather has.
-const END: Duration = Duration::from_secs(2 * 60 * 60);
+/// The longest that a task takes to end after the faults have ended.
+const MAX_TIME_TO_END: Duration = Duration::from_secs(2 * 60 * 60);
 
 struct World {
-    plan: Plan,
+    scenario: Scenario,
     server: LeaseServer,
-    story: Story,
+    trace: Trace,
     history: History,
     nodes: Vec<Arc<Node>>,
-    chance: Chance,
-    begun: Instant,
+    rng: Rng,
+    started: Instant,
 }
 
 impl World {
-    fn begin(seed: Seed, telling: Telling) -> Self {
-        let mut chance = Chance::new(seed);
-        let plan = Plan::draw(&mut chance);
-        let (server, story) = (LeaseServer::new(), Story::new(telling));
-        let history = History::follow(&server, story.clone());
-        let build = |index| Arc::new(Node::build(index, &plan, &server, &story, &mut chance));
-        let nodes: Vec<_> = (0..plan.nodes.len()).map(build).collect();
+    fn new(seed: Seed, mode: TraceMode) -> Self {
+        let mut rng = Rng::new(seed);
+        let scenario = Scenario::draw(&mut rng);
+        let (server, trace) = (LeaseServer::new(), Trace::new(mode));
+        let history = History::follow(&server, trace.clone());
+        let build = |index| Arc::new(Node::build(index, &scenario, &server, &trace, &mut rng));
+        let nodes: Vec<_> = (0..scenario.nodes.len()).map(build).collect();
         for node in &nodes {
-            story.note(&node.name, || format!("{:?}", node.plan));
+            trace.log(&node.name, || format!("{:?}", node.config));
         }
-        story.note("weather", || format!("{:?} for {:?}", plan.weather, plan.span));
-        Self { plan, server, story, history, nodes, chance, begun: Instant::now() }
+        trace.log("faults", || format!("{:?} for {:?}", scenario.profile, scenario.fault_period));
+        Self { scenario, server, trace, history, nodes, rng, started: Instant::now() }
     }
 
     async fn run(mut self) -> Outcome {
-        let tasks = self.populate();
-        self.let_it_rage();
-        let crashed = self.crash_some();
-        sleep_until(self.begun + self.plan.span).await;
+        let tasks = self.start_workloads();
+        self.start_faults();
+        let crashed = self.schedule_crashes();
+        sleep_until(self.started + self.scenario.fault_period).await;
         self.heal(crashed);
         for (node, task) in tasks {
             if node < crashed {
                 continue;
             }
-            match timeout_at(self.begun + self.plan.span + END, task).await {
-                // A task of the simulation that panics is a bug of the simulation.
+            match timeout_at(self.started + self.scenario.fault_period + MAX_TIME_TO_END, task).await {
+                // A panic in a task of the simulation is a bug of the simulation.
                 Ok(ended) => ended.unwrap(),
-                Err(_) => self.story.broken("stuck: a task never ended".into()),
+                Err(_) => self.trace.violation("progress: a task never ended".into()),
             }
         }
-        self.last_one().await;
-        let lasted = self.begun.elapsed();
+        self.check_a_newcomer_acquires().await;
+        let virtual_time = self.started.elapsed();
         let states = self.history.states();
         assert_eq!(
             states.last().map(|state| state.revision),
             Some(self.server.revision()),
-            "history is lost"
+            "the history is incomplete"
         );
-        laws::judge(&self.plan, &self.nodes, &states, &self.story);
-        let mut told = self.story.told();
+        invariants::check(&self.scenario, &self.nodes, &states, &self.trace);
+        let mut trace = self.trace.data();
         Outcome {
-            broken: std::mem::take(&mut told.broken),
-            counts: std::mem::take(&mut told.counts),
-            lasted,
-            lines: told.lines.take().unwrap_or_default(),
+            violations: std::mem::take(&mut trace.violations),
+            counts: std::mem::take(&mut trace.counts),
+            virtual_time,
+            lines: trace.lines.take().unwrap_or_default(),
         }
     }
 
-    /// Sends everybody in. Returns those who have to come to an end.
-    fn populate(&mut self) -> Vec<(usize, JoinHandle<()>)> {
-        let until = self.begun + self.plan.span + Duration::from_millis(1);
-        let leisure = self.plan.leisure;
+    /// Starts all tasks that use the lock. Returns those tasks that have to end.
+    fn start_workloads(&mut self) -> Vec<(usize, JoinHandle<()>)> {
+        let until = self.started + self.scenario.fault_period + Duration::from_millis(1);
+        let max_idle_ms = self.scenario.max_idle_ms;
         let mut tasks = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
-            for _ in 0..node.plan.tasks {
-                let (node, story, chance) = (node.clone(), self.story.clone(), self.chance.fork());
-                tasks.push((index, tokio::spawn(User { node, story, chance, until, leisure }.live())));
+            for _ in 0..node.config.tasks {
+                let (node, trace, rng) = (node.clone(), self.trace.clone(), self.rng.fork());
+                tasks.push((index, tokio::spawn(Workload { node, trace, rng, until, max_idle_ms }.run())));
             }
         }
-        for index in 0..self.plan.client_go {
-            let fair = !self.plan.weather.is_stormy();
+        for index in 0..self.scenario.client_go {
+            let reliable = !self.scenario.profile.is_severe();
             let contender =
-                ClientGo::new(index, &self.server, self.story.clone(), self.chance.fork(), until, fair);
-            tasks.push((usize::MAX, tokio::spawn(contender.live())));
+                ClientGo::new(index, &self.server, self.trace.clone(), self.rng.fork(), until, reliable);
+            tasks.push((usize::MAX, tokio::spawn(contender.run())));
         }
         tasks
     }
 
-    fn let_it_rage(&mut self) {
-        let until = self.begun + self.plan.span;
-        if self.plan.weather.is_stormy() {
+    fn start_faults(&mut self) {
+        let until = self.started + self.scenario.fault_period;
+        if self.scenario.profile.is_severe() {
             for node in &self.nodes {
-                let (node, story, chance) = (node.clone(), self.story.clone(), self.chance.fork());
-                tokio::spawn(Storm { node, story, chance, until }.rage());
+                let (node, trace, rng) = (node.clone(), self.trace.clone(), self.rng.fork());
+                tokio::spawn(FaultInjector { node, trace, rng, until }.severe());
             }
         }
         for node in &self.nodes {
-            let mut drizzle = || {
-                let (node, story, chance) = (node.clone(), self.story.clone(), self.chance.fork());
-                Drizzle { node, story, chance, until }
+            let mut injector = || {
+                let (node, trace, rng) = (node.clone(), self.trace.clone(), self.rng.fork());
+                FaultInjector { node, trace, rng, until }
             };
-            if self.plan.weather == Weather::Drizzle {
-                tokio::spawn(drizzle().fall());
+            if self.scenario.profile == FaultProfile::RareFailures {
+                tokio::spawn(injector().rare_failures());
             }
-            if self.plan.turned_back {
-                tokio::spawn(drizzle().turn_back());
+            if self.scenario.clock_steps {
+                tokio::spawn(injector().step_clock_back());
             }
         }
-        if let Some(rest) = self.plan.labelled {
-            tokio::spawn(self.admin(until).label(rest));
+        if let Some(rest) = self.scenario.max_label_interval_ms {
+            tokio::spawn(self.admin(until).label_repeatedly(rest));
         }
-        if self.plan.weather == Weather::Deaf {
-            let (nodes, story, chance) = (self.nodes.clone(), self.story.clone(), self.chance.fork());
-            tokio::spawn(Drizzle::deafen(nodes, story, chance));
-            tokio::spawn(self.admin(until).take_over());
+        if self.scenario.profile == FaultProfile::SilentWatches {
+            let (nodes, trace, rng) = (self.nodes.clone(), self.trace.clone(), self.rng.fork());
+            tokio::spawn(silence_watches(nodes, trace, rng));
+            tokio::spawn(self.admin(until).overwrite_repeatedly());
         }
-        if self.plan.weather.is_meddled() {
-            tokio::spawn(self.admin(until).meddle());
+        if self.scenario.profile.has_lease_edits() {
+            tokio::spawn(self.admin(until).edit_repeatedly());
         }
     }
 
     fn admin(&mut self, until: Instant) -> Admin {
         Admin {
             server: self.server.clone(),
-            story: self.story.clone(),
-            chance: self.chance.fork(),
+            trace: self.trace.clone(),
+            rng: self.rng.fork(),
             until,
-            walls_are_trusted: self.plan.skew.is_some(),
+            wall_clocks_trusted: self.scenario.max_clock_skew.is_some(),
         }
     }
 
-    /// The first few nodes never come back. Returns how many.
-    fn crash_some(&mut self) -> usize {
-        let count = self.chance.pick(&[0, 0, 1, 1, 2]).min(self.nodes.len() - 1);
-        let span = u64::try_from(self.plan.span.as_millis()).unwrap();
+    /// The first few nodes crash for good. Returns how many.
+    fn schedule_crashes(&mut self) -> usize {
+        let count = self.rng.pick(&[0, 0, 1, 1, 2]).min(self.nodes.len() - 1);
+        let span = u64::try_from(self.scenario.fault_period.as_millis()).unwrap();
         for node in &self.nodes[..count] {
-            let (node, story) = (node.clone(), self.story.clone());
-            let at = self.begun + self.chance.millis(0..=span);
+            let (node, trace) = (node.clone(), self.trace.clone());
+            let at = self.started + self.rng.millis(0..=span);
             tokio::spawn(async move {
                 sleep_until(at).await;
-                story.count("faults", "node crashed");
-                story.note(&node.name, || "crashes".into());
+                trace.count("faults", "node crashed");
+                trace.log(&node.name, || "crashes".into());
                 node.crash();
             });
         }
@@ -181,30 +179,32 @@ impl World {
     }
 
     fn heal(&self, crashed: usize) {
-        self.story.note("weather", || "all is healed".into());
+        self.trace.log("faults", || "all is healed".into());
         for node in &self.nodes[crashed..] {
             node.heal();
             node.thaw();
         }
     }
 
-    /// Whatever happened, a newcomer gets the Lease in the end.
-    async fn last_one(&mut self) {
-        let lock = LeaseLock::builder(self.server.connect().client(), NAME)
+    /// In the end a new contender acquires the Lease, whatever happened before.
+    async fn check_a_newcomer_acquires(&mut self) {
+        let lock = LeaseLock::builder(self.server.connect().client(), LEASE_NAME)
             .identity("newcomer")
             .machine(&Machine::new())
-            .rng_seed(self.chance.u64())
+            .rng_seed(self.rng.u64())
             .build();
-        // Commits that are still under way may each begin the wait anew.
-        let longest = self.nodes.iter().map(|node| node.plan.lease_duration).max().unwrap_or_default();
-        let patience = LATEST_COMMIT + longest + Duration::from_secs(2);
-        let acquired = timeout(patience, lock.unwrap().acquire()).await;
+        // Each write that is still in flight can start the wait again.
+        let longest = self.nodes.iter().map(|node| node.config.lease_duration).max().unwrap_or_default();
+        let limit = MAX_COMMIT_DELAY + longest + Duration::from_secs(2);
+        let acquired = timeout(limit, lock.unwrap().acquire()).await;
         match acquired {
-            Err(_) => self.story.broken(format!("stuck: a newcomer waited for {patience:?} in vain")),
-            Ok(Err(error)) => self.story.broken(format!("refused: a newcomer was not let in: {error}")),
+            Err(_) => self.trace.violation(format!("progress: a newcomer did not acquire within {limit:?}")),
+            Ok(Err(error)) => {
+                self.trace.violation(format!("no_unexpected_error: a newcomer could not acquire: {error}"))
+            }
             Ok(Ok(guard)) => drop(guard.release().await),
         }
-        // Lets the historian take note.
+        // Lets the history record the release.
         sleep(Duration::from_millis(1)).await;
     }
 }

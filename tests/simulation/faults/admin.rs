@@ -5,37 +5,37 @@ use k8s_openapi::jiff::SignedDuration;
 use kube_lease_lock::testing::LeaseServer;
 use tokio::time::Instant;
 
-use crate::chance::Chance;
-use crate::node::NAME;
-use crate::story::Story;
+use crate::node::LEASE_NAME;
+use crate::rng::Rng;
+use crate::trace::Trace;
 
 pub(crate) struct Admin {
     pub(crate) server: LeaseServer,
-    pub(crate) story: Story,
-    pub(crate) chance: Chance,
+    pub(crate) trace: Trace,
+    pub(crate) rng: Rng,
     pub(crate) until: Instant,
-    /// Where wall clocks are trusted, setting `renewTime` back takes the Lease away.
-    pub(crate) walls_are_trusted: bool,
+    /// If contenders trust wall clocks, setting `renewTime` back takes the Lease away.
+    pub(crate) wall_clocks_trusted: bool,
 }
 
 impl Admin {
-    pub(crate) async fn meddle(mut self) {
-        while self.chance.rest(300..=10_000, self.until).await {
-            self.meddle_once();
+    pub(crate) async fn edit_repeatedly(mut self) {
+        while self.rng.sleep(300..=10_000, self.until).await {
+            self.edit_once();
         }
     }
 
-    /// Labels the Lease, and nothing else, again and again.
-    pub(crate) async fn label(mut self, rest: u64) {
-        while self.chance.rest(300..=rest, self.until).await {
-            let serial = self.chance.u64();
+    /// Labels the Lease again and again, and changes nothing else.
+    pub(crate) async fn label_repeatedly(mut self, rest: u64) {
+        while self.rng.sleep(300..=rest, self.until).await {
+            let serial = self.rng.u64();
             self.label_with(serial);
         }
     }
 
-    /// Takes the Lease from its holder, now and then.
-    pub(crate) async fn take_over(mut self) {
-        while self.chance.rest(10_000..=60_000, self.until).await {
+    /// Takes the Lease from its holder now and then.
+    pub(crate) async fn overwrite_repeatedly(mut self) {
+        while self.rng.sleep(10_000..=60_000, self.until).await {
             self.overwrite_holder();
         }
     }
@@ -51,23 +51,23 @@ impl Admin {
         self.edit_spec("holder overwritten", false, |spec| spec.holder_identity = Some("intruder".into()));
     }
 
-    /// As some tools leave it. Each contender goes by a duration of its own then.
+    /// Some tools leave such a Lease. Each contender then waits for its own lease duration.
     fn hold_without_times(&self) {
         self.edit_spec("held without times", true, |spec| {
             *spec = LeaseSpec { holder_identity: Some("a tool".into()), ..LeaseSpec::default() };
         });
     }
 
-    fn meddle_once(&mut self) {
-        if self.chance.knows(2) && self.chance.one_in(12) {
+    fn edit_once(&mut self) {
+        if self.rng.includes(2) && self.rng.one_in(12) {
             return self.hold_without_times();
         }
-        let (serial, seconds) = (self.chance.u64(), self.chance.number(1..=20));
+        let (serial, seconds) = (self.rng.u64(), self.rng.number(1..=20));
         let seconds = i32::try_from(seconds).unwrap();
-        match self.chance.number(0..=11) {
+        match self.rng.number(0..=11) {
             0 => self.delete(),
             1 => {
-                self.story.count("faults", "history compacted");
+                self.trace.count("faults", "history compacted");
                 self.server.compact();
             }
             2..=7 => self.label_with(serial),
@@ -76,7 +76,7 @@ impl Admin {
             10 => {
                 self.edit_spec("duration changed", true, |spec| spec.lease_duration_seconds = Some(seconds));
             }
-            _ => self.edit_spec("renewTime set back", self.walls_are_trusted, |spec| {
+            _ => self.edit_spec("renewTime set back", self.wall_clocks_trusted, |spec| {
                 if let Some(time) = &mut spec.renew_time {
                     time.0 -= SignedDuration::from_secs(100);
                 }
@@ -85,8 +85,8 @@ impl Admin {
     }
 
     fn delete(&self) {
-        if self.server.delete("default", NAME) {
-            self.tell("Lease deleted", true);
+        if self.server.delete("default", LEASE_NAME) {
+            self.record("Lease deleted", true);
         }
     }
 
@@ -96,15 +96,15 @@ impl Admin {
 
     fn edit(&self, what: &'static str, weakens: bool, edit: impl FnOnce(&mut Lease)) {
         let before = self.server.revision();
-        self.server.edit("default", NAME, edit);
+        self.server.edit("default", LEASE_NAME, edit);
         if self.server.revision() > before {
-            self.tell(what, weakens);
+            self.record(what, weakens);
         }
     }
 
-    fn tell(&self, what: &'static str, weakens: bool) {
-        self.story.count("faults", what);
-        self.story.note("admin", || what.into());
-        self.story.tampered(self.server.revision(), weakens);
+    fn record(&self, what: &'static str, weakens: bool) {
+        self.trace.count("faults", what);
+        self.trace.log("admin", || what.into());
+        self.trace.admin_edited(self.server.revision(), weakens);
     }
 }

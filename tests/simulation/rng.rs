@@ -1,12 +1,13 @@
-//! All that is left to chance, from one seed. Its own generator, so that a seed means the same world for ever.
+//! All random numbers of a world, drawn from one seed. The generator is our own, so that a seed means the same world
+//! for ever.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Names one world, as `42` or, in an older edition of the simulation, as `1:42`. What came into the simulation later
-/// is not in it, so that it stays what it was.
+/// Names one world, as `42`, or as `1:42` in an older edition of the simulation. A world does not contain what a later
+/// edition added, so that it never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Seed {
     edition: u64,
@@ -45,22 +46,22 @@ impl std::fmt::Display for Seed {
 
 /// `SplitMix64`, after Steele, Lea and Flood, *Fast Splittable Pseudorandom Number Generators* (2014).
 #[derive(Debug)]
-pub(crate) struct Chance {
+pub(crate) struct Rng {
     state: u64,
     edition: u64,
 }
 
-impl Chance {
+impl Rng {
     pub(crate) fn new(seed: Seed) -> Self {
         Self { state: seed.number, edition: seed.edition }
     }
 
-    /// Whether what came with `edition` is in this world.
-    pub(crate) fn knows(&self, edition: u64) -> bool {
+    /// Whether this world contains what came with `edition`.
+    pub(crate) fn includes(&self, edition: u64) -> bool {
         self.edition >= edition
     }
 
-    /// An independent source: what one task draws does not depend on when others do.
+    /// An independent generator: the numbers that one task draws do not depend on when other tasks draw.
     pub(crate) fn fork(&mut self) -> Self {
         Self { state: self.u64(), edition: self.edition }
     }
@@ -80,8 +81,8 @@ impl Chance {
         Duration::from_millis(self.number(range))
     }
 
-    /// Lets some time pass; `false` where that would last until `until`.
-    pub(crate) async fn rest(&mut self, millis: RangeInclusive<u64>, until: Instant) -> bool {
+    /// Sleeps for a random time. Returns `false`, without sleeping, if that would end at `until` or later.
+    pub(crate) async fn sleep(&mut self, millis: RangeInclusive<u64>, until: Instant) -> bool {
         let next = Instant::now() + self.millis(millis);
         let in_time = next < until;
         if in_time {

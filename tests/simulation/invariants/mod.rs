@@ -1,0 +1,150 @@
+//! What has to be true of every world, checked when it is over.
+
+mod bounded_watch_silence;
+mod conditional_writes;
+mod exclusion;
+mod fencing;
+mod foreign_fields_untouched;
+mod increasing_renew_times;
+mod no_early_takeover;
+mod no_leftover_claim;
+mod no_needless_loss;
+mod no_renewal_after_end;
+mod prompt_handover;
+mod prompt_loss_notice;
+mod prompt_release;
+mod request_budget;
+mod token_deadline;
+mod true_loss_reason;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kube_lease_lock::testing::Verb;
+use tokio::time::Instant;
+
+use crate::history::State;
+use crate::node::Node;
+use crate::scenario::Scenario;
+use crate::trace::{HoldRecord, Trace, TraceData};
+
+/// Everything that an invariant is checked against.
+pub(crate) struct Run<'a> {
+    scenario: &'a Scenario,
+    trace: &'a TraceData,
+    nodes: &'a [Arc<Node>],
+    /// Every state of the Lease.
+    states: &'a [State],
+    requests: HashMap<WriteKey, SentWrite>,
+}
+
+type Invariant = fn(&Run<'_>) -> Vec<String>;
+
+const INVARIANTS: [(&str, Invariant); 16] = [
+    ("exclusion", exclusion::check),
+    ("token_deadline", token_deadline::check),
+    ("fencing", fencing::check),
+    ("true_loss_reason", true_loss_reason::check),
+    ("prompt_loss_notice", prompt_loss_notice::check),
+    ("no_early_takeover", no_early_takeover::check),
+    ("no_renewal_after_end", no_renewal_after_end::check),
+    ("no_needless_loss", no_needless_loss::check),
+    ("no_leftover_claim", no_leftover_claim::check),
+    ("prompt_handover", prompt_handover::check),
+    ("conditional_writes", conditional_writes::check),
+    ("bounded_watch_silence", bounded_watch_silence::check),
+    ("request_budget", request_budget::check),
+    ("prompt_release", prompt_release::check),
+    ("increasing_renew_times", increasing_renew_times::check),
+    ("foreign_fields_untouched", foreign_fields_untouched::check),
+];
+
+/// Identifies a write: its holder, its `renewTime`, and the revision that it is conditional on.
+type WriteKey = (String, String, Option<u64>);
+
+/// A write of some node.
+struct SentWrite {
+    at: Instant,
+    by: Arc<Node>,
+    verb: Verb,
+}
+
+/// Checks all invariants, and adds the violations to the trace.
+pub(crate) fn check(scenario: &Scenario, nodes: &[Arc<Node>], states: &[State], trace: &Trace) {
+    let violations: Vec<_> = {
+        let data = trace.data();
+        let run = Run { scenario, trace: &data, nodes, states, requests: requests(nodes) };
+        let violations = |(name, check): &(&str, Invariant)| {
+            check(&run).into_iter().map(|what| format!("{name}: {what}")).collect::<Vec<_>>()
+        };
+        INVARIANTS.iter().flat_map(violations).collect()
+    };
+    for violation in violations {
+        trace.violation(violation);
+    }
+}
+
+fn requests(nodes: &[Arc<Node>]) -> HashMap<WriteKey, SentWrite> {
+    let mut requests = HashMap::new();
+    for node in nodes {
+        for request in node.link.requests() {
+            let spec = &request.body["spec"];
+            if let Some(holder) = spec["holderIdentity"].as_str() {
+                let on = request.body["metadata"]["resourceVersion"].as_str();
+                let on = on.and_then(|revision| revision.parse().ok());
+                let key = (holder.to_owned(), spec["renewTime"].to_string(), on);
+                let sent = SentWrite { at: request.received, by: node.clone(), verb: request.verb };
+                // Of a request that was repeated, the first.
+                requests.entry(key).or_insert(sent);
+            }
+        }
+    }
+    requests
+}
+
+impl Run<'_> {
+    fn is_admin_edit(&self, state: &State) -> bool {
+        self.trace.admin_edits.iter().any(|edit| edit.revision == state.revision)
+    }
+
+    /// The states that the owner of `hold` itself wrote.
+    fn writes_of<'a>(&'a self, hold: &'a HoldRecord) -> impl DoubleEndedIterator<Item = &'a State> {
+        let own = |state: &&State| state.holder() == hold.identity && !self.is_admin_edit(state);
+        self.record_changes().filter(own)
+    }
+
+    /// The states that differ from the state before. A ticket in the queue does not change the record.
+    fn record_changes(&self) -> impl DoubleEndedIterator<Item = &State> {
+        let changed =
+            |number: &usize| *number == 0 || self.states[number - 1].lease != self.states[*number].lease;
+        (0..self.states.len()).filter(changed).map(|number| &self.states[number])
+    }
+
+    /// The request that led to `state`, if one of our nodes sent it.
+    fn request_for(&self, state: &State) -> Option<&SentWrite> {
+        let lease = state.lease.as_ref()?;
+        self.requests.get(&(lease.holder.clone(), lease.renewed.clone(), state.replaced))
+    }
+
+    /// Whether this node ever sent a write with this holder.
+    fn has_claimed(&self, node: &Arc<Node>, holder: &str) -> bool {
+        let mut claims = self.requests.iter().filter(|((named, ..), _)| named == holder);
+        claims.any(|(_, sent)| Arc::ptr_eq(&sent.by, node))
+    }
+
+    /// When the Lease was first as it is in `state`. An edit that was undone is no change.
+    fn unchanged_since(&self, state: &State) -> Instant {
+        let first = self.states.iter().find(|earlier| earlier.lease == state.lease);
+        first.map_or(state.at, |first| first.at)
+    }
+
+    /// Whether the administrator shortened what the holder was promised, between two revisions.
+    fn weakened_between(&self, after: u64, before: u64) -> bool {
+        let between = |revision| after < revision && revision < before;
+        self.trace.admin_edits.iter().any(|edit| edit.weakens && between(edit.revision))
+    }
+
+    fn seconds(&self, at: Instant) -> f64 {
+        self.trace.since_start(at).as_secs_f64()
+    }
+}

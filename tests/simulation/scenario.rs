@@ -1,0 +1,159 @@
+//! The scenario of one seed: the nodes, how they are set up, and the faults that happen to them.
+
+use std::time::Duration;
+
+use crate::rng::Rng;
+
+pub(crate) struct Scenario {
+    pub(crate) profile: FaultProfile,
+    /// How long faults are injected. Afterwards everything is healed.
+    pub(crate) fault_period: Duration,
+    pub(crate) nodes: Vec<NodeConfig>,
+    /// How many contenders behave as client-go does.
+    pub(crate) client_go: u64,
+    /// The longest pause between two operations of a task, in milliseconds.
+    pub(crate) max_idle_ms: u64,
+    /// If set, all nodes trust wall clocks up to this skew.
+    pub(crate) max_clock_skew: Option<Duration>,
+    /// Whether all nodes have the same name.
+    pub(crate) shared_name: bool,
+    /// Whether wall clocks are set back.
+    pub(crate) clock_steps: bool,
+    /// If set, the administrator labels the Lease, with pauses up to this many milliseconds.
+    pub(crate) max_label_interval_ms: Option<u64>,
+}
+
+/// The kinds of faults in one world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FaultProfile {
+    /// Nodes crash. Nodes can crash in all other profiles too.
+    CrashesOnly,
+    /// An administrator edits and deletes the Lease.
+    LeaseEdits,
+    /// Networks fail, and machines freeze.
+    Severe,
+    /// `Severe` and `LeaseEdits` together.
+    SevereAndEdits,
+    /// Single requests fail, so rarely that no hold may be lost.
+    RareFailures,
+    /// Watches fall silent, and do not end.
+    SilentWatches,
+}
+
+/// One machine with one lock.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeConfig {
+    pub(crate) lease_duration: Duration,
+    pub(crate) renew_deadline: Duration,
+    pub(crate) renew_interval: Duration,
+    pub(crate) rate: f64,
+    pub(crate) wall: Duration,
+    /// From the request to its answer.
+    pub(crate) latency: Duration,
+    /// How many tasks share the lock.
+    pub(crate) tasks: u64,
+    /// Whether the API server forbids it to watch.
+    pub(crate) watch_forbidden: bool,
+    /// Whether a claim that is given up arrives late.
+    pub(crate) late_claims: bool,
+}
+
+impl FaultProfile {
+    pub(crate) fn is_severe(self) -> bool {
+        matches!(self, Self::Severe | Self::SevereAndEdits)
+    }
+
+    pub(crate) fn has_lease_edits(self) -> bool {
+        matches!(self, Self::LeaseEdits | Self::SevereAndEdits)
+    }
+
+    /// Whether no hold may be lost, and no claim be left over.
+    pub(crate) fn preserves_holds(self) -> bool {
+        matches!(self, Self::CrashesOnly | Self::RareFailures)
+    }
+}
+
+impl Scenario {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        use FaultProfile::{CrashesOnly, LeaseEdits, Severe, SevereAndEdits};
+        let profile = rng.pick(&[
+            CrashesOnly,
+            LeaseEdits,
+            Severe,
+            Severe,
+            Severe,
+            SevereAndEdits,
+            SevereAndEdits,
+            SevereAndEdits,
+        ]);
+        let max_clock_skew = rng.one_in(8).then_some(Duration::from_secs(10));
+        let nodes = (0..rng.number(2..=6)).map(|_| NodeConfig::draw(max_clock_skew.is_some(), rng)).collect();
+        let mut scenario = Self {
+            profile,
+            fault_period: rng.millis(20_000..=60_000),
+            max_idle_ms: rng.pick(&[0, 0, 3_000, 15_000]),
+            nodes,
+            client_go: rng.pick(&[0, 0, 0, 1, 2]),
+            max_clock_skew,
+            shared_name: false,
+            max_label_interval_ms: None,
+            clock_steps: false,
+        };
+        if rng.includes(2) {
+            scenario.draw_more(rng);
+        }
+        scenario
+    }
+
+    fn draw_more(&mut self, rng: &mut Rng) {
+        use FaultProfile::{CrashesOnly, RareFailures, SilentWatches};
+        if rng.one_in(3) {
+            self.profile = rng.pick(&[CrashesOnly, RareFailures, RareFailures, SilentWatches, SilentWatches]);
+        }
+        self.shared_name = rng.one_in(4);
+        self.clock_steps = self.max_clock_skew.is_none() && rng.one_in(4);
+        self.max_label_interval_ms = rng.one_in(6).then(|| rng.pick(&[1_000, 5_000]));
+        for node in &mut self.nodes {
+            node.late_claims = self.profile == RareFailures && rng.one_in(2);
+            // A watch that works reveals the outcome of a write.
+            node.watch_forbidden =
+                self.profile != SilentWatches && rng.one_in(if self.profile == RareFailures { 2 } else { 8 });
+        }
+        if self.profile == SilentWatches {
+            (self.fault_period, self.client_go) = (Duration::from_secs(120), 0);
+            if rng.one_in(2) {
+                // Longer than a silent watch is believed.
+                self.nodes.iter_mut().for_each(|node| node.lease_for(rng.number(70..=100)));
+            }
+        }
+    }
+}
+
+impl NodeConfig {
+    fn draw(in_sync: bool, rng: &mut Rng) -> Self {
+        const SECOND: Duration = Duration::from_secs(1);
+        let seconds = if rng.one_in(16) { rng.number(50..=100) } else { rng.number(3..=20) };
+        let lease_duration = Duration::from_secs(seconds);
+        let longest = (lease_duration * 98 / 100).min(Duration::from_secs(seconds - 1));
+        let renew_deadline = rng.pick(&[lease_duration * 2 / 3, longest]);
+        let renew_interval = rng.pick(&[renew_deadline / 2, renew_deadline / 4]);
+        let off = if in_sync { rng.millis(0..=8_000) } else { rng.millis(0..=172_800_000) };
+        Self {
+            lease_duration,
+            renew_deadline,
+            renew_interval: renew_interval.max(SECOND).min(renew_deadline * 7 / 10),
+            rate: rng.pick(&[0.99, 0.995, 1.0, 1.0, 1.005, 1.01]),
+            wall: Duration::from_secs(1_700_000_000) + off,
+            latency: rng.pick(&[Duration::ZERO, Duration::from_millis(2), Duration::from_millis(40)]),
+            tasks: rng.pick(&[1, 1, 1, 2, 3]),
+            watch_forbidden: false,
+            late_claims: false,
+        }
+    }
+
+    fn lease_for(&mut self, seconds: u64) {
+        self.lease_duration = Duration::from_secs(seconds);
+        self.renew_deadline = self.lease_duration * 2 / 3;
+        self.renew_interval = self.renew_deadline / 2;
+    }
+}
