@@ -7,7 +7,7 @@ const TABLE: &str = include_str!("mutations.yaml");
 #[derive(Debug)]
 pub(crate) struct Mutation {
     pub(crate) name: String,
-    /// What goes wrong with it, in one sentence.
+    /// The damage that it does, in one sentence.
     pub(crate) breaks: String,
     /// Whether the model has to catch it.
     pub(crate) model: bool,

@@ -65,7 +65,7 @@ impl Site<'_> {
     }
 }
 
-/// Where the edit applies, or how many places it fits. White space does not count.
+/// The place to which the edit applies, or the number of places that it fits. White space does not count.
 fn find(source: &str, edit: &Edit) -> Result<Range<usize>, usize> {
     let (before, rest) = edit.find.split_once("[[").unwrap_or(("", &edit.find));
     let (target, after) = rest.split_once("]]").unwrap_or((rest, ""));

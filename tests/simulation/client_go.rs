@@ -215,7 +215,7 @@ fn holder(lease: &Lease) -> &str {
     lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
 }
 
-/// What client-go compares, with times in whole seconds.
+/// The fields that client-go compares, with times in whole seconds.
 fn record(lease: &Lease) -> (String, Option<i32>, Option<i64>, Option<i64>, Option<i32>) {
     let spec = lease.spec.clone().unwrap_or_default();
     let seconds = |time: Option<MicroTime>| time.map(|time| time.0.as_second());

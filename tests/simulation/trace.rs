@@ -1,4 +1,4 @@
-//! What happened in one world, recorded as it happens.
+//! The trace of one world, recorded as it happens.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,7 +29,7 @@ pub(crate) struct TraceData {
     print: bool,
 }
 
-/// What happens to the lines.
+/// The use that is made of the lines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TraceMode {
     Off,

@@ -1,4 +1,4 @@
-//! What has to be true of every world, checked when it is over.
+//! The invariants of every world, checked when the world is over.
 
 mod bounded_watch_silence;
 mod conditional_writes;
