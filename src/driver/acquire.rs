@@ -135,7 +135,8 @@ impl AcquireDriver<'_> {
                 self.read_backoff.succeeded();
                 self.last_news = self.session.context.now();
                 let watcher = &mut self.session.memory.watcher;
-                let untold = seen.as_ref().map_or(existed, |seen| !watcher.has_seen(seen.version.revision));
+                let untold =
+                    seen.as_ref().map_or(existed, |seen| !watcher.agrees_with(seen.version.revision));
                 if std::mem::take(&mut self.silence_checked) && untold {
                     watcher.refute();
                 }

@@ -67,6 +67,12 @@ impl Watcher {
         self.seen_revision >= revision
     }
 
+    /// Whether the watch has told of exactly this revision. If it has told of a later one, a read that was sent afterwards
+    /// shows that the store was set back.
+    pub(super) fn agrees_with(&self, revision: u64) -> bool {
+        self.seen_revision == revision
+    }
+
     /// Opens the watch for all changes after `revision`, if it is closed and its pause is over.
     pub(super) fn ensure_open(&mut self, revision: u64) {
         if self.open.is_none() && self.retry_at <= self.clock.now() {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use kube_lease_lock::LeaseGuard;
 use kube_lease_lock::testing::{Fault, Link, Verb};
 use serde_json::json;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fixture::{
@@ -51,8 +53,9 @@ async fn no_wake_up_is_lost_when_the_watch_fails() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_watch_into_the_future_does_not_hide_a_release() {
+/// A lock that waits with a watch 100 revisions ahead of the server. The waiter read the Lease, and then, while its watch was
+/// in flight, the server was restored from a backup.
+async fn waiter_with_a_watch_into_the_future() -> (Fixture, JoinHandle<LeaseGuard>) {
     let fixture = Fixture::new();
     put_lease(&fixture.server, &json!({ "holderIdentity": "them", "leaseDurationSeconds": 1_000_000_000 }));
     let backup = fixture.server.revision();
@@ -61,8 +64,6 @@ async fn a_watch_into_the_future_does_not_hide_a_release() {
             lease.spec.as_mut().unwrap().lease_transitions = Some(transitions);
         });
     }
-    // The waiter reads the Lease. While its watch is under way, the server is restored from a backup: its revisions
-    // start over, and the watch starts at a revision 100 ahead of them.
     fixture.link.inject(Fault::delay_before(Duration::from_secs(2)).on(Verb::Watch).times(1));
     let waiting = spawn_acquire(&fixture.lock);
     sleep(Duration::from_secs(1)).await;
@@ -74,9 +75,25 @@ async fn a_watch_into_the_future_does_not_hide_a_release() {
         "the watch is open, and sees nothing of the next 100 revisions"
     );
     assert!(!waiting.is_finished(), "the Lease is held");
+    (fixture, waiting)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_into_the_future_does_not_hide_a_release() {
+    let (fixture, waiting) = waiter_with_a_watch_into_the_future().await;
     set_holder(&fixture.server, "");
     let acquired = timeout(Duration::from_secs(60), waiting).await;
     drop(acquired.expect("the waiter should have stopped trusting its watch by now").unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_into_the_future_is_replaced_by_the_first_read() {
+    let (fixture, waiting) = waiter_with_a_watch_into_the_future().await;
+    sleep(Duration::from_secs(40)).await;
+    let released = Instant::now();
+    set_holder(&fixture.server, "");
+    drop(waiting.await.unwrap());
+    assert!(released.elapsed() < Duration::from_millis(100), "after {:?}", released.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
