@@ -200,7 +200,7 @@ impl World {
         match acquired {
             Err(_) => self.trace.violation(format!("progress: a newcomer did not acquire within {limit:?}")),
             Ok(Err(error)) => {
-                self.trace.violation(format!("no_unexpected_error: a newcomer could not acquire: {error}"))
+                self.trace.violation(format!("no_unexpected_error: a newcomer could not acquire: {error}"));
             }
             Ok(Ok(guard)) => drop(guard.release().await),
         }
