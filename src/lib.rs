@@ -145,9 +145,20 @@
 //!
 //! # Runtime
 //!
-//! The lock needs a tokio runtime that has time enabled and that is being driven. If nothing drives a current-thread
-//! runtime, the lock does not renew the Lease, and the token is not cancelled until the runtime runs again.
-//! [`Hold::is_held`] is right even then.
+//! The lock needs a tokio runtime that has time enabled and that is being driven. The background task of each acquisition runs
+//! on the runtime on which the acquisition began. Programs that drive a current-thread runtime only from time to time, with
+//! `block_on`, should know what happens in between:
+//!
+//! - The lock does not renew the Lease, and the token is not cancelled until the runtime runs again. [`Hold::is_held`] is
+//!   right even then.
+//! - An `acquire()` or an [`Election`] that is dropped gives up its place in the FIFO at once, also if its runtime never runs
+//!   again. So does an `acquire_timeout` that has timed out.
+//! - A guard that is dropped is handed off at once to a task of this process that waits.
+//! - All that needs an answer of the API server waits until the runtime runs again: the release by a dropped guard if no task of
+//!   this process waits, and the withdrawal of a claim that was on its way. Until then other tasks of this process cannot
+//!   acquire the lock. Other processes can as soon as the Lease has expired. To avoid that, end with
+//!   `runtime.block_on(guard.release())`, or drop the runtime.
+//! - An `acquire()` in a spawned task keeps its place. The tasks behind it wait until the runtime runs again.
 //!
 //! TLS is the application's choice: enable it on `kube`. The Kubernetes version is its choice too: enable one on
 //! `k8s-openapi`. This crate re-exports both in the versions that its API uses.

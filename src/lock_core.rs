@@ -12,6 +12,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument, Span};
 
 use crate::clock::Clock;
+pub(crate) use crate::driver::BackgroundTask;
 use crate::driver::{
     self, Admission, Context, Fifo, Memory, Mode, NotAcquired, Progress, Session, StopHandle,
 };
@@ -132,7 +133,7 @@ impl LockCore {
         let (mut stop_handle, stop) = StopHandle::new(self.pending.clone());
         let (acquired, outcome) = oneshot::channel();
         let task = driver::run(admission, context, mode, acquired, stop);
-        self.spawn(runtime, task.instrument(span));
+        stop_handle.stops(self.spawn(runtime, task.instrument(span)));
         let hold = tokio::select! {
             biased;
             () = self.closing.cancelled() => return Err(AcquireError::ShutDown(self.lease().clone()).into()),
@@ -168,9 +169,13 @@ impl LockCore {
     }
 
     /// Runs a task in the background, on the lock's machine.
-    pub(crate) fn spawn(&self, runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
-        let (clock, task) = (self.clock.clone(), Box::pin(task));
-        runtime.spawn(async move { clock.run(task).await });
+    pub(crate) fn spawn(
+        &self,
+        runtime: &Handle,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> BackgroundTask {
+        let clock = self.clock.clone();
+        BackgroundTask::spawn(runtime, async move { clock.run(task).await })
     }
 
     /// A new source of randomness.

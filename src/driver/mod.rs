@@ -7,6 +7,7 @@
 //! drives the machine of the same name in [`protocol`](crate::protocol).
 
 mod acquire;
+mod background;
 mod fifo;
 mod hold;
 mod loss;
@@ -19,6 +20,7 @@ mod stop;
 mod watcher;
 
 pub(crate) use acquire::{Mode, NotAcquired};
+pub(crate) use background::BackgroundTask;
 pub(crate) use fifo::{Admission, Fifo};
 pub(crate) use memory::Memory;
 pub(crate) use progress::Progress;

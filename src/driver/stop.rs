@@ -4,6 +4,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::background::BackgroundTask;
 use crate::error::ReleaseError;
 
 /// The channel on which the background task reports the outcome of a release.
@@ -22,6 +23,7 @@ pub(crate) struct StopRequest {
 #[derive(Debug)]
 pub(crate) struct StopHandle {
     stop: Option<oneshot::Sender<StopRequest>>,
+    task: Option<BackgroundTask>,
     pending: TaskTracker,
     /// `shutdown` also waits for acquisitions, from their start until the guard is handed over.
     acquiring: Option<TaskTrackerToken>,
@@ -31,7 +33,12 @@ impl StopHandle {
     pub(crate) fn new(pending: TaskTracker) -> (Self, oneshot::Receiver<StopRequest>) {
         let (stop, requested) = oneshot::channel();
         let acquiring = Some(pending.token());
-        (Self { stop: Some(stop), pending, acquiring }, requested)
+        (Self { stop: Some(stop), task: None, pending, acquiring }, requested)
+    }
+
+    /// The task that stops on request.
+    pub(crate) fn stops(&mut self, task: BackgroundTask) {
+        self.task = Some(task);
     }
 
     /// The guard is handed over: from now on `shutdown` waits only for the stop request.
@@ -39,11 +46,15 @@ impl StopHandle {
         self.acquiring = None;
     }
 
-    /// Requests the stop, once. If the background task has ended already, `report` is dropped.
+    /// Requests the stop, once, and lets the background task begin with it on this thread. If the task has ended already,
+    /// `report` is dropped.
     pub(crate) fn request_stop(&mut self, report: Option<ReportRelease>) {
         if let Some(stop) = self.stop.take() {
             // Sending fails if the task has ended. Then there is nothing left to stop.
             let _ = stop.send(StopRequest { report, _pending: self.pending.token() });
+            if let Some(task) = self.task.take() {
+                task.poll_once();
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::error::{AcquireError, ReleaseError};
 use crate::guard::LeaseGuard;
 use crate::hold::Hold;
 use crate::lock::LeaseLock;
+use crate::lock_core::BackgroundTask;
 use leadership::Leadership;
 use task::ElectionTask;
 
@@ -61,6 +62,7 @@ use task::ElectionTask;
 #[must_use = "dropping the election at once ends it at once"]
 pub struct Election {
     leadership: Arc<Leadership>,
+    task: BackgroundTask,
     channel: watch::Receiver<Option<Hold>>,
     /// Whether the last value that `changed` returned was `Some`.
     returned_some: bool,
@@ -83,8 +85,8 @@ impl LeaseLock {
         let runtime = core.runtime()?;
         let (sender, channel) = watch::channel(None);
         let leadership = Arc::new(Leadership::new(core.clone()));
-        core.spawn(&runtime, ElectionTask::new(leadership.clone(), sender).run());
-        Ok(Election { leadership, channel, returned_some: false })
+        let task = core.spawn(&runtime, ElectionTask::new(leadership.clone(), sender).run());
+        Ok(Election { leadership, task, channel, returned_some: false })
     }
 }
 
@@ -218,5 +220,7 @@ impl Drop for Election {
     fn drop(&mut self) {
         drop(self.leadership.end());
         self.leadership.stopped().cancel();
+        // The task gives up what it waits for now, even if nobody drives its runtime.
+        self.task.poll_once();
     }
 }

@@ -36,7 +36,14 @@ impl ElectionTask {
     /// Stands for election until the election is stopped or the lock is shut down.
     pub(super) async fn run(mut self) {
         let stopped = self.leadership.stopped().clone();
-        stopped.run_until_cancelled(self.stand()).await;
+        tokio::select! {
+            biased;
+            () = stopped.cancelled() => {}
+            () = self.stand() => return,
+        }
+        // The owner that stops the election polls this task too, and may have borrowed the value of the channel. Only the
+        // runtime may wait until the channel can be changed.
+        tokio::task::yield_now().await;
     }
 
     async fn stand(&mut self) {

@@ -2,6 +2,7 @@
 
 mod claims;
 mod endings;
+mod idle_runtimes;
 mod panics;
 mod request_rate;
 mod watches;
