@@ -222,16 +222,25 @@ pub enum WithError<E> {
     Failed(E),
 }
 
-/// [`LeaseLock::shutdown`](crate::LeaseLock::shutdown) returned while releases were still under way.
+/// What may still hold the Lease after [`LeaseLock::shutdown`](crate::LeaseLock::shutdown).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-#[error("{pending} release(s) of Lease {lease} still under way after {waited:?}; they expire by themselves")]
+#[error(
+    "the lock was shut down, but Lease {lease} may still be held: {}",
+    remains(*.held, *.pending, *.unconfirmed, *.waited)
+)]
 pub struct ShutdownError {
     /// The Lease.
     pub lease: LeaseName,
-    /// How many releases were not finished.
+    /// Whether a guard still holds the Lease. A lock has one such guard at most. The guard goes on holding the Lease until its
+    /// owner drops it, because the lock cannot know when the work under the guard has ended.
+    pub held: bool,
+    /// How many acquisitions and releases were not finished.
     pub pending: usize,
-    /// How long `shutdown` has waited.
+    /// Whether the API server has not confirmed the release by a dropped guard. If the release did not happen, the Lease expires
+    /// by itself.
+    pub unconfirmed: bool,
+    /// How long `shutdown` has waited, at most.
     pub waited: Duration,
 }
 
@@ -288,6 +297,14 @@ pub enum LossReason {
 
 fn held_by(holder: Option<&LeaseHolder>) -> String {
     holder.map(|holder| format!(" (held by {:?})", holder.identity)).unwrap_or_default()
+}
+
+fn remains(held: bool, pending: usize, unconfirmed: bool, waited: Duration) -> String {
+    let held = held.then(|| "a guard still holds it, drop the guard first".to_owned());
+    let pending = (pending > 0)
+        .then(|| format!("{pending} release(s) still under way after {waited:?}, it expires by itself"));
+    let unconfirmed = unconfirmed.then(|| "a release was not confirmed, it expires by itself".to_owned());
+    [held, pending, unconfirmed].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn lately(last: Option<&RequestError>) -> String {

@@ -166,15 +166,17 @@ impl LeaseLock {
         self.0.holder().await
     }
 
-    /// Shuts down the lock and its clones. Waiting acquisitions end, and later ones fail, with [`AcquireError::ShutDown`]. The
-    /// call then waits for the releases that dropped guards have left in the background.
+    /// Shuts down the lock and its clones. Waiting acquisitions end, and later ones fail, with [`AcquireError::ShutDown`].
+    /// Elections end, also one that leads. The call then waits for all releases that are under way in the background.
     ///
-    /// Await it last in `main`, after everything that held the lock has been dropped. A guard that still lives keeps its hold,
-    /// and `shutdown` does not wait for it.
+    /// Await it last in `main`, after every guard has been dropped. If it returns `Ok`, nothing of this lock is held or stands for
+    /// election. A guard that still lives keeps its hold: it is released by its owner, because only the owner knows when
+    /// the work under the guard has ended. `shutdown` does not wait for it, but reports it.
     ///
     /// # Errors
     ///
-    /// [`ShutdownError`] if a release took longer than `renew_deadline`. The Lease then expires by itself.
+    /// [`ShutdownError`] says what may still hold the Lease: a guard, a release that took longer than `renew_deadline`, or a
+    /// release by a dropped guard that the API server did not confirm.
     ///
     /// # Cancel safety
     ///

@@ -1,7 +1,7 @@
 //! The state and the operations behind a lock, which [`LeaseLock`](crate::LeaseLock) and
 //! [`Election`](crate::Election) share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -18,6 +18,7 @@ use crate::driver::{
 };
 use crate::error::{AcquireError, RequestError, ShutdownError, TryAcquireError};
 use crate::guard::LeaseGuard;
+use crate::hold::Hold;
 use crate::kubernetes::LeaseClient;
 use crate::lease::{LeaseHolder, LeaseName};
 use crate::protocol::{Ticket, identity};
@@ -35,6 +36,8 @@ pub(crate) struct LockCore {
     /// The acquisitions and releases for which `shutdown` waits.
     pending: TaskTracker,
     closing: CancellationToken,
+    /// The hold of the guard that was handed over last.
+    last_hold: Mutex<Option<Hold>>,
 }
 
 impl LockCore {
@@ -50,6 +53,7 @@ impl LockCore {
             progress: Arc::default(),
             pending: TaskTracker::new(),
             closing: CancellationToken::new(),
+            last_hold: Mutex::new(None),
         }
     }
 
@@ -113,12 +117,18 @@ impl LockCore {
             Err(_) => Duration::ZERO,
         };
         let done = !waited.is_zero() && tokio::time::timeout(waited, self.pending.wait()).await.is_ok();
-        match self.pending.len() {
-            pending if !done && pending > 0 => {
-                Err(ShutdownError { lease: self.lease().clone(), pending, waited })
-            }
-            _ => Ok(()),
+        let pending = if done { 0 } else { self.pending.len() };
+        let held = self.last_hold().as_ref().is_some_and(Hold::is_held);
+        let unconfirmed = self.progress.is_unreleased(self.clock.now());
+        if held || pending > 0 || unconfirmed {
+            let lease = self.lease().clone();
+            return Err(ShutdownError { lease, held, pending, unconfirmed, waited });
         }
+        Ok(())
+    }
+
+    fn last_hold(&self) -> MutexGuard<'_, Option<Hold>> {
+        self.last_hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts an acquisition in the background, and waits for its outcome.
@@ -139,6 +149,7 @@ impl LockCore {
             () = self.closing.cancelled() => return Err(AcquireError::ShutDown(self.lease().clone()).into()),
             outcome = outcome => outcome.map_err(|_| AcquireError::TaskEnded(self.lease().clone()))??,
         };
+        *self.last_hold() = Some(hold.clone());
         stop_handle.acquired();
         Ok(LeaseGuard::new(hold, stop_handle))
     }

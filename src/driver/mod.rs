@@ -120,6 +120,7 @@ async fn hold_and_release(
     mut stop: oneshot::Receiver<StopRequest>,
 ) -> Ended {
     let context = &mut session.context;
+    context.progress.won();
     let revision = claim.snapshot.version.revision;
     let record = claim.snapshot.record.clone();
     let first_renewal = claim.sent + jittered(context.timings.renew_interval, &mut context.rng);
@@ -159,17 +160,19 @@ async fn hold_and_release(
 /// Then the outcome is told, and the stop request is dropped, for which `shutdown` waits. An idle watch is closed at last.
 async fn end(session: Session, Ended { request, released }: Ended) {
     let Session { context, mut memory } = session;
-    let fifo = context.fifo.clone();
+    let (fifo, progress) = (context.fifo.clone(), context.progress.clone());
+    let expires_at = context.now() + context.timings.lease_duration;
     let next_begins = memory.end();
     drop(memory);
     if let Some(memory) = fifo.orphaned_hand_off() {
         release_orphan(Session { context, memory }).await;
     }
-    if let Some(mut request) = request
-        && let (Some(report), Some(released)) = (request.report.take(), released)
-    {
-        // Sending fails if nobody waits for the outcome any more.
-        let _ = report.send(released);
+    if let Some(mut request) = request {
+        let untold = request.tell(released);
+        if matches!(untold, Some(Err(ReleaseError::Unconfirmed { .. }))) {
+            progress.unreleased(expires_at);
+        }
+        // `request` is dropped here, because `shutdown` waits for it.
     }
     if tokio::time::timeout(IDLE_WATCH_TIMEOUT, next_begins).await.is_err()
         && let Some(mut memory) = fifo.try_take()

@@ -1,24 +1,53 @@
-//! The state of an acquisition for callers that wait, or have stopped waiting.
+//! The state of a lock for callers that wait, that have stopped waiting, or that shut the lock down.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::RequestError;
 use crate::lease::LeaseHolder;
+use crate::protocol::Instant;
 
 /// The holder that was seen last, and the last request if it failed.
 #[derive(Default)]
-pub(crate) struct Progress(Mutex<(Option<LeaseHolder>, Option<RequestError>)>);
+pub(crate) struct Progress(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    holder: Option<LeaseHolder>,
+    failure: Option<RequestError>,
+    /// A release was not confirmed: the Lease may be held until then.
+    unreleased_until: Option<Instant>,
+}
 
 impl Progress {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn observed(&self, holder: Option<LeaseHolder>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (holder, None);
+        let mut state = self.state();
+        (state.holder, state.failure) = (holder, None);
     }
 
     pub(crate) fn failed(&self, error: RequestError) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(error);
+        self.state().failure = Some(error);
     }
 
     pub(crate) fn get(&self) -> (Option<LeaseHolder>, Option<RequestError>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let state = self.state();
+        (state.holder.clone(), state.failure.clone())
+    }
+
+    /// A claim was won: an earlier release has no effect any more.
+    pub(super) fn won(&self) {
+        self.state().unreleased_until = None;
+    }
+
+    /// A release was not confirmed, and nobody was told.
+    pub(super) fn unreleased(&self, until: Instant) {
+        self.state().unreleased_until = Some(until);
+    }
+
+    pub(crate) fn is_unreleased(&self, now: Instant) -> bool {
+        self.state().unreleased_until.is_some_and(|until| now < until)
     }
 }

@@ -14,9 +14,22 @@ pub(crate) type ReportRelease = oneshot::Sender<Result<(), ReleaseError>>;
 #[derive(Debug)]
 pub(crate) struct StopRequest {
     /// `None` if nobody waits for the outcome.
-    pub report: Option<ReportRelease>,
+    report: Option<ReportRelease>,
     /// `shutdown` waits until the request is dropped, which is when it has been carried out.
     _pending: TaskTrackerToken,
+}
+
+impl StopRequest {
+    /// Tells the outcome of a release. It comes back if nobody waits for it.
+    pub(super) fn tell(
+        &mut self,
+        released: Option<Result<(), ReleaseError>>,
+    ) -> Option<Result<(), ReleaseError>> {
+        match (self.report.take(), released) {
+            (Some(report), Some(released)) => report.send(released).err(),
+            (_, released) => released,
+        }
+    }
 }
 
 /// The user's end of the channel. Dropping it requests the stop.

@@ -17,7 +17,7 @@ use crate::lock_core::BackgroundTask;
 use leadership::Leadership;
 use task::ElectionTask;
 
-/// Stands for election until it is stopped or dropped: whenever no other process leads, it tries to lead.
+/// Stands for election until it is stopped or dropped, or the lock is shut down: whenever no other process leads, it tries to lead.
 ///
 /// [`LeaseLock::elect`] makes it. There are two ways to follow it, which may be used together: watch channels from
 /// [`subscribe`](Self::subscribe), for any number of tasks, and [`changed`](Self::changed), for the owner.
@@ -70,7 +70,7 @@ pub struct Election {
 
 impl LeaseLock {
     /// Stands for election from now on, in the background. This process leads whenever no other process does, until the
-    /// [`Election`] is stopped or dropped.
+    /// [`Election`] is stopped or dropped, or the lock is shut down.
     ///
     /// To lead is to hold this lock. So an election competes with everything else that acquires the lock, in this process and
     /// in others.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::leadership::Leadership;
 use crate::backoff::Backoff;
@@ -18,6 +19,8 @@ pub(super) struct ElectionTask {
     channel: watch::Sender<Option<Hold>>,
     backoff: Backoff,
     rng: fastrand::Rng,
+    /// `shutdown` waits for an election that has not ended.
+    pending: Option<TaskTrackerToken>,
 }
 
 /// How long this process waits after it has stepped down. It is longer than the interval of any process that polls: 2 s in
@@ -30,7 +33,8 @@ const MAX_REFUSAL_PAUSE: Duration = Duration::from_secs(30);
 impl ElectionTask {
     pub(super) fn new(leadership: Arc<Leadership>, channel: watch::Sender<Option<Hold>>) -> Self {
         let rng = leadership.core().fork_rng();
-        Self { leadership, channel, backoff: Backoff::new(MAX_REFUSAL_PAUSE), rng }
+        let pending = Some(leadership.core().pending());
+        Self { leadership, channel, backoff: Backoff::new(MAX_REFUSAL_PAUSE), rng, pending }
     }
 
     /// Stands for election until the election is stopped or the lock is shut down.
@@ -41,6 +45,7 @@ impl ElectionTask {
             () = stopped.cancelled() => {}
             () = self.stand() => return,
         }
+        self.pending = None;
         // The owner that stops the election polls this task too, and may have borrowed the value of the channel. Only the
         // runtime may wait until the channel can be changed.
         tokio::task::yield_now().await;
@@ -49,20 +54,14 @@ impl ElectionTask {
     async fn stand(&mut self) {
         let core = self.leadership.core().clone();
         while !self.leadership.has_ended() {
-            // `shutdown` waits until the owner of the election can drop the guard.
-            let pending = core.pending();
             match core.acquire().await {
                 Ok(guard) => {
                     if let Some(hold) = self.begin(guard) {
-                        drop(pending);
                         self.lead(hold).await;
                     }
                 }
                 Err(AcquireError::ShutDown(_)) => return,
-                Err(refusal) => {
-                    drop(pending);
-                    self.refused(refusal).await;
-                }
+                Err(refusal) => self.refused(refusal).await,
             }
         }
     }
@@ -78,7 +77,11 @@ impl ElectionTask {
     async fn lead(&mut self, hold: Hold) {
         let lost = hold.token();
         self.channel.send_replace(Some(hold));
-        lost.cancelled().await;
+        tokio::select! {
+            biased;
+            () = lost.cancelled() => {}
+            () = self.leadership.core().closing().cancelled() => drop(self.leadership.end()),
+        }
         self.publish_none();
         if self.leadership.clear() {
             self.cool_down().await;

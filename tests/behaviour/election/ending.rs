@@ -151,11 +151,11 @@ async fn a_dropped_follower_stops_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdown_ends_an_election_that_does_not_lead_and_leaves_a_leader_alone() {
+async fn shutdown_ends_an_election_whether_it_leads_or_not() {
     let server = LeaseServer::new();
-    let (_link, leading) = connect(&server);
+    let (link, leading) = connect(&server);
     let mut leader = leading.elect().unwrap();
-    leads(&mut leader).await;
+    let hold = leads(&mut leader).await;
     let (_link, following) = connect(&server);
     let mut follower = following.elect().unwrap();
     sleep(AT_ONCE).await;
@@ -165,13 +165,48 @@ async fn shutdown_ends_an_election_that_does_not_lead_and_leaves_a_leader_alone(
     assert!(matches!(follower.last_error(), Some(AcquireError::ShutDown(_))));
     assert!(matches!(following.elect(), Err(AcquireError::ShutDown(_))));
 
+    // A shutdown that does not wait for the release leaves the Lease held.
+    link.inject(Fault::delay_before(Duration::from_secs(2)).on(Verb::Apply));
+    let leadership = leader.subscribe();
     leading.shutdown().await.unwrap();
-    sleep(4 * LEASE_DURATION).await;
-    assert!(leader.is_leader(), "shutdown should not end a leadership, as it does not end a guard");
-    leader.step_down().await.unwrap();
+    assert_eq!(holder(&server), None);
+    assert!(!leader.is_leader() && hold.token().is_cancelled());
+    assert_eq!(hold.ended().await, EndReason::Released);
     ended(&mut leader).await;
     let changed = timeout(AT_ONCE, leader.changed()).await.unwrap();
     assert!(matches!(changed, Err(AcquireError::ShutDown(_))), "{changed:?}");
+    assert!(leadership.has_changed().is_err() && leadership.borrow().is_none());
+    leader.step_down().await.unwrap();
+    leader.stop().await.unwrap();
+    sleep(4 * LEASE_DURATION).await;
+    assert_eq!(holder(&server), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_an_election_at_any_time() {
+    for after in 0..40 {
+        let server = LeaseServer::new();
+        let (_link, lock) = connect(&server);
+        let election = lock.elect().unwrap();
+        yield_times(after).await;
+        lock.shutdown().await.unwrap();
+        assert_eq!(holder(&server), None, "shut down after {after} yields");
+        assert!(election.subscribe().has_changed().is_err(), "stands after {after} yields");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_ends_an_election_that_has_stepped_down() {
+    let server = LeaseServer::new();
+    let (_link, lock) = connect(&server);
+    let mut election = lock.elect().unwrap();
+    leads(&mut election).await;
+    election.step_down().await.unwrap();
+    sleep(AT_ONCE).await;
+    lock.shutdown().await.unwrap();
+    assert!(election.subscribe().has_changed().is_err());
+    sleep(4 * LEASE_DURATION).await;
+    assert_eq!(holder(&server), None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
 use kube_lease_lock::{LossReason, ReleaseError};
 use tokio::time::{sleep, timeout};
 
-use crate::fixture::{connect, create_free_lease, holder};
+use crate::fixture::{LEASE_DURATION, RENEW_DEADLINE, connect, create_free_lease, delete_lease, holder};
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_waits_for_an_acquire_whose_claim_is_on_the_wire() {
@@ -34,6 +34,71 @@ async fn shutdown_waits_for_a_guard_that_was_won_but_not_delivered() {
     assert!(holder(&server).is_some());
     tokio::join!(lock.shutdown(), acquiring).0.unwrap();
     assert_eq!(holder(&server), None, "shutdown returned while the Lease was held");
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_reports_a_guard_that_still_holds_the_lease() {
+    let server = LeaseServer::new();
+    let (_link, lock) = connect(&server);
+    let guard = lock.acquire().await.unwrap();
+    let error = lock.shutdown().await.unwrap_err();
+    assert!(error.held && error.pending == 0 && !error.unconfirmed, "{error:?}");
+    assert!(error.to_string().contains("a guard still holds it"), "{error}");
+    assert!(guard.is_held(), "a guard is released by its owner");
+    drop(guard);
+    lock.shutdown().await.unwrap();
+    assert_eq!(holder(&server), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_does_not_count_a_guard_that_was_lost() {
+    let server = LeaseServer::new();
+    let (_link, lock) = connect(&server);
+    let guard = lock.acquire().await.unwrap();
+    delete_lease(&server);
+    guard.lost().await;
+    lock.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_reports_a_release_that_was_not_confirmed() {
+    let server = LeaseServer::new();
+    let (link, lock) = connect(&server);
+    drop(lock.acquire().await.unwrap());
+    sleep(Duration::from_secs(1)).await;
+    let guard = lock.acquire().await.unwrap();
+    link.inject(Fault::refuse());
+    drop(guard);
+    let error = lock.shutdown().await.unwrap_err();
+    assert!(error.unconfirmed && !error.held && error.pending == 0, "{error:?}");
+    assert!(holder(&server).is_some());
+    sleep(LEASE_DURATION).await;
+    lock.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_forgets_an_unconfirmed_release_once_the_lease_was_acquired_again() {
+    let server = LeaseServer::new();
+    let (link, lock) = connect(&server);
+    let guard = lock.acquire().await.unwrap();
+    link.inject(Fault::refuse());
+    drop(guard);
+    sleep(RENEW_DEADLINE).await;
+    link.heal();
+    delete_lease(&server);
+    lock.acquire().await.unwrap().release().await.unwrap();
+    lock.shutdown().await.unwrap();
+    assert_eq!(holder(&server), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_its_caller_knows_to_be_unconfirmed_is_not_reported_again() {
+    let server = LeaseServer::new();
+    let (link, lock) = connect(&server);
+    let guard = lock.acquire().await.unwrap();
+    link.inject(Fault::refuse());
+    assert!(matches!(guard.release().await, Err(ReleaseError::Unconfirmed { .. })));
+    lock.shutdown().await.unwrap();
 }
 
 #[test]
