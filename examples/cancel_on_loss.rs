@@ -6,7 +6,6 @@
 //!
 //! While the job runs, an administrator first takes the Lease over, and later deletes it.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use kube_lease_lock::testing::LeaseServer;
@@ -43,10 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Runs the job to its end, in as many holds of the lock as it needs.
 ///
 /// `with` acquires the lock, runs the job until it ends or the guard's token is cancelled, and releases the lock.
-async fn reindex(
-    lock: &LeaseLock,
-    progress: &watch::Sender<u32>,
-) -> Result<Vec<LossReason>, WithError<Infallible>> {
+async fn reindex(lock: &LeaseLock, progress: &watch::Sender<u32>) -> Result<Vec<LossReason>, WithError> {
     let mut losses = Vec::new();
     loop {
         match lock.with(|hold| index_pages(hold, progress)).await {
@@ -66,7 +62,7 @@ async fn reindex(
 /// The job. It can be dropped at each `.await`, so it records its progress after each step.
 ///
 /// If it started tasks or threads, they would not be dropped with it. They would need `hold.token()`.
-async fn index_pages(hold: Hold, progress: &watch::Sender<u32>) -> Result<(), Infallible> {
+async fn index_pages(hold: Hold, progress: &watch::Sender<u32>) {
     let done = *progress.borrow();
     println!("holding the lock with token {}, starting at page {}", hold.fencing_token(), done + 1);
     for page in done + 1..=PAGES {
@@ -74,7 +70,6 @@ async fn index_pages(hold: Hold, progress: &watch::Sender<u32>) -> Result<(), In
         println!("  page {page}");
         progress.send_replace(page);
     }
-    Ok(())
 }
 
 /// Does the same as `kubectl edit lease reindex` and `kubectl delete lease reindex`.

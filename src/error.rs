@@ -207,19 +207,16 @@ pub enum ReleaseError {
     },
 }
 
-/// Why [`LeaseLock::with`](crate::LeaseLock::with) returned no result.
+/// Why [`LeaseLock::with`](crate::LeaseLock::with) did not run the future to its end.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum WithError<E> {
+pub enum WithError {
     /// The lock was not acquired, and nothing was run.
     #[error(transparent)]
     Acquire(#[from] AcquireError),
     /// The lock was lost while the future ran. The future was dropped before its end, or it ended too late.
     #[error("lost the lock while it was in use: {0}")]
     Lost(LossReason),
-    /// The future ran to its end under the lock, and returned this error.
-    #[error("{0}")]
-    Failed(E),
 }
 
 /// What may still hold the Lease after [`LeaseLock::shutdown`](crate::LeaseLock::shutdown).

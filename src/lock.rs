@@ -1,6 +1,9 @@
 //! The lock: what a user can call on it.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::error::{AcquireError, RequestError, ShutdownError, TryAcquireError, WithError};
@@ -99,15 +102,19 @@ impl LeaseLock {
         self.0.acquire_timeout(timeout).await
     }
 
-    /// Runs a future under the lock: acquires the lock, runs the future, and releases the lock. If the lock is lost, the future
-    /// is dropped.
+    /// Runs a future under the lock: acquires the lock, runs the future, releases the lock, and returns the output of the
+    /// future. If the lock is lost, the future is dropped.
     ///
-    /// The closure gets a view of the hold, for example for its fencing token. If the release cannot be confirmed, that is
-    /// logged, and the result is returned all the same.
+    /// The closure gets a view of the hold, for example for its fencing token. Before each poll of the future, the lock reads
+    /// the clock. So the future does not go on after the machine or the process stood still for too long, not even for one
+    /// step.
+    ///
+    /// If the future returns a `Result`, there are two results, as with `tokio::time::timeout`: `lock.with(..).await??` returns
+    /// either error. If the release cannot be confirmed, that is logged, and the output is returned all the same.
     ///
     /// # Errors
     ///
-    /// [`WithError`] tells apart a future that never started, a lock that was lost, and a future that failed.
+    /// [`WithError`] tells apart a future that never started and a lock that was lost.
     ///
     /// # Cancel safety
     ///
@@ -121,34 +128,40 @@ impl LeaseLock {
     /// use kube_lease_lock::WithError;
     ///
     /// match lock.with(|hold| charge_customers(hold.fencing_token().into())).await {
-    ///     Ok(charged) => println!("charged {charged} customers"),
+    ///     Ok(charged) => println!("charged {} customers", charged?),
     ///     Err(WithError::Lost(reason)) => println!("stopped half way: {reason}"),
     ///     Err(error) => return Err(error.into()),
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn with<F, W, T, E>(&self, work: F) -> Result<T, WithError<E>>
+    pub async fn with<F, W>(&self, work: F) -> Result<W::Output, WithError>
     where
         F: FnOnce(Hold) -> W,
-        W: Future<Output = Result<T, E>>,
+        W: Future,
     {
         let guard = self.acquire().await?;
-        let result = {
-            let work = work(guard.hold().clone());
+        let output = {
+            let hold = guard.hold().clone();
+            let mut work = pin!(async move { work(hold).await });
             let lost = guard.token();
+            // The future is not polled when the hold is over, even if nothing has cancelled the token yet.
+            let while_held = poll_fn(|context| match guard.is_held() {
+                true => work.as_mut().poll(context).map(Some),
+                false => Poll::Ready(None),
+            });
             tokio::select! {
                 biased;
                 () = lost.cancelled() => None,
-                result = work => Some(result),
+                output = while_held => output,
             }
         };
-        match result.filter(|_| guard.is_held()) {
+        match output.filter(|_| guard.is_held()) {
             None => Err(WithError::Lost(guard.lost().await)),
-            Some(result) => {
+            Some(output) => {
                 // The background task logs the outcome.
                 let _ = guard.release().await;
-                result.map_err(WithError::Failed)
+                Ok(output)
             }
         }
     }

@@ -21,6 +21,7 @@
 //! | `logs` | messages and fields | in-process |
 //! | `odd_leases` | generated Leases and replies | in-process |
 //! | `regressions` | defects that were found and repaired | in-process |
+//! | `with` | work that runs under the lock | in-process |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test has nobody to hand an error to")]
 
@@ -68,3 +69,4 @@ mod other_writers;
 mod queue;
 mod record;
 mod regressions;
+mod with;
