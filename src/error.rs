@@ -140,14 +140,24 @@ pub enum AcquireError {
     },
     /// The timeout of `acquire_timeout` is over.
     #[non_exhaustive]
-    #[error("Lease {lease} was not acquired within {waited:?}{}{}", held_by(holder.as_deref()), lately(last.as_ref()))]
+    #[error(
+        "Lease {lease} was not acquired within {waited:?}{}{}{}{}",
+        held_by(holder.as_deref()), held_here(local_holder.as_deref()),
+        lately(last.as_ref()), expired(holder.as_deref(), *expired_for)
+    )]
     TimedOut {
         /// The Lease.
         lease: LeaseName,
         /// The timeout.
         waited: Duration,
-        /// The holder that was seen last.
+        /// The holder that was seen last, if it is another process.
         holder: Option<Box<LeaseHolder>>,
+        /// The holder identity of another task of this process, if that task holds this lock.
+        local_holder: Option<String>,
+        /// For how long the Lease has looked expired, if it does: by the holder's time stamps, compared with this machine's
+        /// wall clock. If all attempts are shorter than the holder's lease duration, none of them can take over from a
+        /// crashed holder.
+        expired_for: Option<Duration>,
         /// The last request, if it failed.
         last: Option<RequestError>,
     },
@@ -168,12 +178,18 @@ pub enum AcquireError {
 pub enum TryAcquireError {
     /// The Lease is held.
     #[non_exhaustive]
-    #[error("Lease {lease} is not free{}", held_by(holder.as_deref()))]
+    #[error(
+        "Lease {lease} is not free{}{}",
+        held_by(holder.as_deref()), expired(holder.as_deref(), *expired_for)
+    )]
     Held {
         /// The Lease.
         lease: LeaseName,
         /// The holder. `None` if another task of this process is just acquiring the Lease.
         holder: Option<Box<LeaseHolder>>,
+        /// For how long the Lease has looked expired, if it does: by the holder's time stamps, compared with this machine's
+        /// wall clock. A first try cannot tell whether the holder has crashed.
+        expired_for: Option<Duration>,
     },
     /// The API server did not answer, or answered with an error that may pass.
     #[error("could not find out who holds the Lease: {0}")]
@@ -302,6 +318,25 @@ fn remains(held: bool, pending: usize, unconfirmed: bool, waited: Duration) -> S
         .then(|| format!("{pending} release(s) still under way after {waited:?}, it expires by itself"));
     let unconfirmed = unconfirmed.then(|| "a release was not confirmed, it expires by itself".to_owned());
     [held, pending, unconfirmed].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn held_here(holder: Option<&str>) -> String {
+    holder
+        .map(|holder| format!(" (another task of this process holds it, as {holder:?})"))
+        .unwrap_or_default()
+}
+
+/// The cure for attempts that are too short to recognise a holder that has crashed.
+fn expired(holder: Option<&LeaseHolder>, expired_for: Option<Duration>) -> String {
+    let Some((expired, duration)) = expired_for.zip(holder.and_then(|holder| holder.duration)) else {
+        return String::new();
+    };
+    let renewed = Duration::from_secs((expired + duration).as_secs());
+    format!(
+        "; by the holder's wall clock, it was last renewed {renewed:?} ago, for {duration:?}: the holder may have crashed. \
+         The lock can tell only after it has seen this record for {duration:?}: call acquire_timeout with more than \
+         {duration:?}, or set max_clock_skew"
+    )
 }
 
 fn lately(last: Option<&RequestError>) -> String {

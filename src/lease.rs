@@ -45,6 +45,10 @@ pub struct LeaseHolder {
     pub identity: String,
     /// `acquireTime`: since when the Lease is held. `None` if the holder did not write it.
     pub since: Option<SystemTime>,
+    /// `renewTime`: when the holder renewed last. `None` if the holder did not write it.
+    pub renewed: Option<SystemTime>,
+    /// `leaseDurationSeconds`: for how long the Lease was taken. `None` if the holder did not write it.
+    pub duration: Option<Duration>,
     /// `renewTime` plus `leaseDurationSeconds`: until when the Lease is held if it is not renewed. `None` if the holder did not
     /// write both.
     pub until: Option<SystemTime>,
@@ -58,17 +62,22 @@ impl LeaseHolder {
     /// `None` if the Lease is free.
     pub(crate) fn of(snapshot: &Snapshot) -> Option<Self> {
         let record = &snapshot.record;
-        let until = record
-            .renewed
-            .zip(record.duration)
-            .and_then(|(renewed, duration)| time(renewed)?.checked_add(duration));
+        let renewed = record.renewed.and_then(time);
+        let until = renewed.zip(record.duration).and_then(|(time, duration)| time.checked_add(duration));
         Some(Self {
             identity: record.holder.clone()?,
             since: record.acquired.and_then(time),
+            renewed,
+            duration: record.duration,
             until,
             transitions: record.transitions,
             resource_version: snapshot.version.revision,
         })
+    }
+
+    /// For how long the Lease has looked expired at `now`, if it does. It may be wrong: two wall clocks are compared.
+    pub(crate) fn expired_for(&self, now: WallTime) -> Option<Duration> {
+        time(now)?.duration_since(self.until?).ok()
     }
 }
 

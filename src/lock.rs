@@ -75,7 +75,12 @@ impl LeaseLock {
     /// It does not join the queue of processes, but leaves a free Lease to the processes in it: 50 ms for each, 800 ms at most.
     ///
     /// The second call can recognise a holder that crashed, not the first one. The first call sees the record for the first
-    /// time. Only a call at least `leaseDurationSeconds` later can tell that the record has not changed.
+    /// time. Only a call at least `leaseDurationSeconds` later, on the same lock or a clone, can tell that the record has not
+    /// changed. The lock does not decide by the times in the record, because it would then depend on the holder's wall clock.
+    ///
+    /// So a job that starts anew for each run, and calls `try_acquire` once, stays locked out after a crash. Such a job should
+    /// call [`acquire_timeout`](Self::acquire_timeout) with more than the `lease_duration`, or set
+    /// [`max_clock_skew`](crate::LeaseLockBuilder::max_clock_skew). The error says so if the record looks expired.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! The state and the operations behind a lock, which [`LeaseLock`](crate::LeaseLock) and
 //! [`Election`](crate::Election) share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -18,7 +18,6 @@ use crate::driver::{
 };
 use crate::error::{AcquireError, RequestError, ShutdownError, TryAcquireError};
 use crate::guard::LeaseGuard;
-use crate::hold::Hold;
 use crate::kubernetes::LeaseClient;
 use crate::lease::{LeaseHolder, LeaseName};
 use crate::protocol::{Ticket, identity};
@@ -36,8 +35,6 @@ pub(crate) struct LockCore {
     /// The acquisitions and releases for which `shutdown` waits.
     pending: TaskTracker,
     closing: CancellationToken,
-    /// The hold of the guard that was handed over last.
-    last_hold: Mutex<Option<Hold>>,
 }
 
 impl LockCore {
@@ -53,7 +50,6 @@ impl LockCore {
             progress: Arc::default(),
             pending: TaskTracker::new(),
             closing: CancellationToken::new(),
-            last_hold: Mutex::new(None),
         }
     }
 
@@ -76,7 +72,11 @@ impl LockCore {
 
     pub(crate) async fn try_acquire(&self) -> Result<LeaseGuard, TryAcquireError> {
         self.check_open()?;
-        let held = |holder| TryAcquireError::Held { lease: self.lease().clone(), holder };
+        let held = |holder: Option<Box<LeaseHolder>>| TryAcquireError::Held {
+            lease: self.lease().clone(),
+            expired_for: self.expired_for(holder.as_deref()),
+            holder,
+        };
         let Some(memory) = self.fifo.try_take() else {
             let holder = self.holder().await.map_err(TryAcquireError::Request)?;
             return Err(held(holder.map(Box::new)));
@@ -97,10 +97,16 @@ impl LockCore {
             Err(AcquireError::TimedOut {
                 lease: self.lease().clone(),
                 waited: timeout,
+                expired_for: self.expired_for(holder.as_ref()),
                 holder: holder.map(Box::new),
+                local_holder: self.progress.hold().map(|hold| hold.holder_identity().to_owned()),
                 last,
             })
         })
+    }
+
+    fn expired_for(&self, holder: Option<&LeaseHolder>) -> Option<Duration> {
+        holder?.expired_for(self.clock.wall())
     }
 
     pub(crate) async fn holder(&self) -> Result<Option<LeaseHolder>, RequestError> {
@@ -118,17 +124,13 @@ impl LockCore {
         };
         let done = !waited.is_zero() && tokio::time::timeout(waited, self.pending.wait()).await.is_ok();
         let pending = if done { 0 } else { self.pending.len() };
-        let held = self.last_hold().as_ref().is_some_and(Hold::is_held);
+        let held = self.progress.hold().is_some();
         let unconfirmed = self.progress.is_unreleased(self.clock.now());
         if held || pending > 0 || unconfirmed {
             let lease = self.lease().clone();
             return Err(ShutdownError { lease, held, pending, unconfirmed, waited });
         }
         Ok(())
-    }
-
-    fn last_hold(&self) -> MutexGuard<'_, Option<Hold>> {
-        self.last_hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts an acquisition in the background, and waits for its outcome.
@@ -149,7 +151,6 @@ impl LockCore {
             () = self.closing.cancelled() => return Err(AcquireError::ShutDown(self.lease().clone()).into()),
             outcome = outcome => outcome.map_err(|_| AcquireError::TaskEnded(self.lease().clone()))??,
         };
-        *self.last_hold() = Some(hold.clone());
         stop_handle.acquired();
         Ok(LeaseGuard::new(hold, stop_handle))
     }

@@ -120,7 +120,6 @@ async fn hold_and_release(
     mut stop: oneshot::Receiver<StopRequest>,
 ) -> Ended {
     let context = &mut session.context;
-    context.progress.won();
     let revision = claim.snapshot.version.revision;
     let record = claim.snapshot.record.clone();
     let first_renewal = claim.sent + jittered(context.timings.renew_interval, &mut context.rng);
@@ -135,6 +134,7 @@ async fn hold_and_release(
     );
     // However this task ends, in a panic or with its runtime, the token is cancelled.
     let _cancel_on_exit = scopeguard::guard(hold.clone(), |hold| hold.end(LossReason::TaskEnded.into()));
+    context.progress.won(hold.clone());
     tracing::info!(fencing_token = revision, transitions = record.transitions, "acquired");
     // Sending fails if the caller has dropped its future. In that case a stop request has been sent.
     let _ = acquired.send(Ok(hold.clone()));

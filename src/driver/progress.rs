@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::RequestError;
+use crate::hold::Hold;
 use crate::lease::LeaseHolder;
 use crate::protocol::Instant;
 
@@ -14,6 +15,8 @@ pub(crate) struct Progress(Mutex<State>);
 struct State {
     holder: Option<LeaseHolder>,
     failure: Option<RequestError>,
+    /// The last hold of this process.
+    hold: Option<Hold>,
     /// A release was not confirmed: the Lease may be held until then.
     unreleased_until: Option<Instant>,
 }
@@ -37,9 +40,14 @@ impl Progress {
         (state.holder.clone(), state.failure.clone())
     }
 
-    /// A claim was won: an earlier release has no effect any more.
-    pub(super) fn won(&self) {
-        self.state().unreleased_until = None;
+    /// A claim was won: what was known of earlier holders and releases is over.
+    pub(super) fn won(&self, hold: Hold) {
+        *self.state() = State { hold: Some(hold), ..State::default() };
+    }
+
+    /// The hold of this process, while it lasts.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        self.state().hold.clone().filter(Hold::is_held)
     }
 
     /// A release was not confirmed, and nobody was told.

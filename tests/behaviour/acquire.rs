@@ -14,7 +14,10 @@ on_both_servers!(
     a_crashed_holder_is_replaced_after_its_lease_duration,
     try_acquire_names_the_holder,
     a_later_try_acquire_takes_over_from_a_crashed_holder,
+    a_first_try_acquire_says_that_the_record_looks_expired,
     a_timeout_names_the_holder,
+    a_timeout_names_another_task_of_this_process,
+    a_timeout_says_that_the_record_looks_expired,
     fencing_tokens_rise_with_every_claim_even_after_a_deletion,
     with_returns_the_output_and_releases,
     with_distinguishes_a_loss_from_a_failure,
@@ -96,6 +99,53 @@ async fn a_timeout_names_the_holder(cluster: Cluster) {
     };
     assert_eq!((holder.identity.as_str(), *waited), (guard.holder_identity(), timeout));
     assert!(error.to_string().contains(guard.holder_identity()), "{error}");
+}
+
+async fn a_first_try_acquire_says_that_the_record_looks_expired(cluster: Cluster) {
+    cluster.create(crashed_holder(15)).await;
+    let error = cluster.lock().try_acquire().await.unwrap_err();
+    let TryAcquireError::Held { holder: Some(holder), expired_for: Some(expired), .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(holder.duration, Some(Duration::from_secs(15)));
+    assert_eq!(holder.renewed, holder.since);
+    assert!(*expired > Duration::from_secs(365 * 24 * 3_600), "{expired:?}");
+    let message = error.to_string();
+    for part in
+        ["by the holder's wall clock", "for 15s", "acquire_timeout", "more than 15s", "max_clock_skew"]
+    {
+        assert!(message.contains(part), "no {part:?} in {message:?}");
+    }
+
+    cluster.delete().await;
+    let _guard = acquire(&cluster.lock()).await;
+    let error = cluster.lock().try_acquire().await.unwrap_err();
+    assert!(matches!(error, TryAcquireError::Held { expired_for: None, .. }), "{error:?}");
+    assert!(!error.to_string().contains("acquire_timeout"), "{error}");
+}
+
+async fn a_timeout_names_another_task_of_this_process(cluster: Cluster) {
+    let lock = cluster.lock();
+    let guard = acquire(&lock).await;
+    let error = lock.acquire_timeout(Duration::from_millis(100)).await.unwrap_err();
+    let AcquireError::TimedOut { local_holder: Some(local), holder: None, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(local, guard.holder_identity());
+    let message = error.to_string();
+    assert!(message.contains("another task of this process") && message.contains(local), "{message}");
+
+    guard.release().await.unwrap();
+    let _foreign = acquire(&cluster.lock()).await;
+    let error = lock.acquire_timeout(Duration::from_secs(1)).await.unwrap_err();
+    assert!(matches!(error, AcquireError::TimedOut { local_holder: None, holder: Some(_), .. }), "{error:?}");
+}
+
+async fn a_timeout_says_that_the_record_looks_expired(cluster: Cluster) {
+    cluster.create(crashed_holder(600)).await;
+    let error = cluster.lock().acquire_timeout(Duration::from_secs(1)).await.unwrap_err();
+    assert!(matches!(error, AcquireError::TimedOut { expired_for: Some(_), .. }), "{error:?}");
+    assert!(error.to_string().contains("acquire_timeout with more than 600s"), "{error}");
 }
 
 async fn fencing_tokens_rise_with_every_claim_even_after_a_deletion(cluster: Cluster) {

@@ -6,7 +6,9 @@ use kube_lease_lock::testing::{Fault, LeaseServer, Machine, Verb};
 use kube_lease_lock::{AcquireError, CreateMode, LeaseLock};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::fixture::{NAME, NAMESPACE, acquire, builder, connect, create_free_lease, spawn_acquire};
+use crate::fixture::{
+    NAME, NAMESPACE, acquire, builder, connect, create_free_lease, set_holder, spawn_acquire,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_counts_from_its_own_sending() {
@@ -125,4 +127,18 @@ async fn a_retry_after_is_bounded() {
     link.inject(Fault::status(429).retry_after(Duration::from_secs(1_000_000)).on(Verb::Get).times(1));
     let outcome = timeout(Duration::from_secs(3_600), lock.acquire()).await;
     drop(outcome.expect("the pause should be bounded").unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_does_not_name_a_holder_that_this_process_has_replaced() {
+    let server = LeaseServer::new();
+    create_free_lease(&server).await;
+    set_holder(&server, "dead");
+    let (_link, lock) = connect(&server);
+    let guard = lock.acquire().await.unwrap();
+    let error = lock.acquire_timeout(Duration::from_secs(1)).await.unwrap_err();
+    let AcquireError::TimedOut { local_holder: Some(local), holder: None, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(local, guard.holder_identity());
 }
