@@ -73,6 +73,11 @@
 //! assert_eq!(ledger.entries, ["a", "b"]);
 //! ```
 //!
+//! The time for which a *virtual machine* is paused or restored from a snapshot does not count: its clocks stand still
+//! meanwhile, and no program in it can read how much time has passed. After that, [`is_held`](Hold::is_held) can be
+//! true for up to `renew_deadline` while another process holds the lock. Fence the writes if your machines may be
+//! paused, moved or restored while they run.
+//!
 //! The lock does not promise anything against writers that ignore the rules. A person who edits the holder by hand
 //! takes the lock away. The holder notices this at once, but not before it happens.
 //!

@@ -14,8 +14,12 @@ use crate::lock_core::LockCore;
 
 /// A distributed async mutex over one Kubernetes Lease.
 ///
-/// It is cheap to clone. Clones share one FIFO, so any number of tasks of one process are one contender at the API server.
-/// Two locks that were built separately exclude each other as two processes do, also with the same identity.
+/// Build it once for each Lease, and clone it. It is cheap to clone. Clones share one FIFO, so any number of tasks of one
+/// process are one contender at the API server. They also share a watch, and what was learned of the Lease.
+///
+/// Two locks that were built separately exclude each other as two processes do, also with the same identity. A lock that is
+/// built for each attempt works, but slowly: each attempt begins with a read and a watch, and cannot know how long a holder
+/// has been silent. Each one that gives up waiting leaves a ticket in the queue, which delays the others once.
 ///
 /// The lock is not reentrant: a task that holds the lock and acquires it again waits for itself.
 ///
@@ -66,6 +70,10 @@ impl LeaseLock {
     ///
     /// Cancel safe at every point: the lock gives up its place in the FIFO, and withdraws a claim that was sent in the
     /// background.
+    ///
+    /// Dropping the future gives up; to keep it without polling it does not. The background task goes on, and may acquire the
+    /// lock. It then renews the Lease until the future is polled again or dropped, and nobody else can have the lock. So
+    /// if `select!` polls `&mut acquiring` in a loop, keep its other branches short, or drop the future.
     pub async fn acquire(&self) -> Result<LeaseGuard, AcquireError> {
         self.0.acquire().await
     }
