@@ -1,5 +1,7 @@
 //! The errors, one type for each operation. Every message says what happened, to which Lease, and what to do.
 
+use std::error::Error;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +51,9 @@ pub enum BuildError {
 }
 
 /// A request to the API server that failed.
+///
+/// Its message contains the messages of all causes. So its `source()` is `None`: an application that prints the whole chain
+/// prints nothing twice. To examine the causes, call [`cause`](Self::cause).
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{verb} Lease {lease}: {cause}")]
 pub struct RequestError {
@@ -62,7 +67,7 @@ pub struct RequestError {
 pub(crate) enum Cause {
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
-    #[error("{}", brief(.0))]
+    #[error("{}", whole(.0))]
     Client(Arc<kube::Error>),
     #[error("the answer is malformed: {0}")]
     Malformed(String),
@@ -70,12 +75,20 @@ pub(crate) enum Cause {
     NoRuntime,
 }
 
-/// The error without the full status object that kube's own message repeats.
-fn brief(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => format!("{} (HTTP {} {})", status.message, status.code, status.reason),
-        error => error.to_string(),
+/// The error with all its causes, but without the full status object that kube's own message repeats.
+fn whole(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return format!("{} (HTTP {} {})", status.message, status.code, status.reason);
     }
+    let mut text = error.to_string();
+    for cause in iter::successors(error.source(), |&error| error.source()) {
+        let cause = cause.to_string();
+        // Some errors have the text of their source in their own.
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 impl RequestError {
@@ -89,6 +102,16 @@ impl RequestError {
     #[must_use]
     pub fn lease(&self) -> &LeaseName {
         &self.lease
+    }
+
+    /// The error of the client, if the client reported one. Its own sources lead to the root cause, for example to an
+    /// [`std::io::Error`].
+    #[must_use]
+    pub fn cause(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            Cause::Client(error) => Some(&**error),
+            Cause::NoAnswer(_) | Cause::Malformed(_) | Cause::NoRuntime => None,
+        }
     }
 
     /// The HTTP status of the answer, if there was an answer.
@@ -265,7 +288,7 @@ pub enum EndReason {
     #[error("the guard was released")]
     Released,
     /// The lock was lost.
-    #[error("{0}")]
+    #[error(transparent)]
     Lost(#[from] LossReason),
 }
 

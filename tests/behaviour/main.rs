@@ -11,6 +11,7 @@
 //! | `cost` | requests for each step | both, one in-process only |
 //! | `create` | when the lock creates the Lease, and how | both |
 //! | `denied` | errors that no waiting can resolve | both, `in_process_only` apart |
+//! | `errors` | the text of errors, and their causes | in-process |
 //! | `exclusion` | one holder at a time | both |
 //! | `loss` | a Lease that another client changes | both |
 //! | `other_writers` | Leases as other clients leave them | both |
@@ -60,6 +61,7 @@ mod cost;
 mod create;
 mod denied;
 mod election;
+mod errors;
 mod exclusion;
 mod faults;
 mod logs;

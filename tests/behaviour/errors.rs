@@ -1,0 +1,117 @@
+//! The text of errors: it has the whole chain of causes, and an application that prints the chain repeats nothing.
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use kube::client::Body;
+use kube_lease_lock::testing::LeaseServer;
+use kube_lease_lock::{AcquireError, EndReason, LeaseLock, TryAcquireError};
+use tokio::net::TcpListener;
+
+use crate::fixture::{NAME, connect, delete_lease, put_lease};
+
+/// The outer one of two causes. Like most errors, it does not repeat the text of its source.
+#[derive(Debug, thiserror::Error)]
+#[error("tcp connect error")]
+struct ConnectError(#[source] io::Error);
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+fn refused() -> ConnectError {
+    ConnectError(io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused"))
+}
+
+/// A lock whose every request fails for a reason that lies deep in a chain of causes.
+fn unreachable_lock() -> LeaseLock {
+    let service = tower::service_fn(|_: Request<Body>| async { Err::<Response<Body>, _>(refused()) });
+    LeaseLock::new(kube::Client::new(service, "default"), NAME).unwrap()
+}
+
+/// The text that an application prints if it prints the whole chain.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Each part of the cause stands in the chain exactly once.
+fn assert_names_the_cause_once(error: &(dyn Error + 'static)) {
+    let printed = chain(error);
+    for part in ["tcp connect error", "connection refused"] {
+        assert_eq!(printed.matches(part).count(), 1, "{part:?} in {printed:?}");
+    }
+    assert!(error.to_string().contains("connection refused"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_error_names_the_whole_cause_once() {
+    let lock = unreachable_lock();
+    assert_names_the_cause_once(&lock.holder().await.unwrap_err());
+    assert_names_the_cause_once(&lock.try_acquire().await.unwrap_err());
+    assert_names_the_cause_once(&lock.acquire_timeout(Duration::from_secs(1)).await.unwrap_err());
+    assert_names_the_cause_once(&lock.with(async |_| ()).await.unwrap_err());
+    let error = lock.acquire().await.unwrap_err();
+    assert!(matches!(error, AcquireError::Unreachable { .. }), "{error:?}");
+    assert_names_the_cause_once(&error);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cause_of_a_failed_request_can_be_examined() {
+    let error = unreachable_lock().holder().await.unwrap_err();
+    let causes = std::iter::successors(error.cause(), |&error| error.source());
+    let io = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).next().unwrap();
+    assert_eq!(io.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let config = kube::Config::new(format!("http://{address}").parse().unwrap());
+    let lock = LeaseLock::new(kube::Client::try_from(config).unwrap(), NAME).unwrap();
+    let Err(TryAcquireError::Request(error)) = lock.try_acquire().await else { panic!("nothing listens") };
+    assert!(error.to_string().contains("Connection refused"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_names_the_whole_cause_of_the_last_failure() {
+    let (link, broken) = (LeaseServer::new().connect(), Arc::new(AtomicBool::new(false)));
+    let service = tower::service_fn({
+        let (client, broken) = (link.client(), broken.clone());
+        move |request: Request<Body>| {
+            let (client, broken) = (client.clone(), broken.load(Ordering::SeqCst));
+            async move {
+                if broken { Err(refused().into()) } else { Ok::<_, BoxError>(client.send(request).await?) }
+            }
+        }
+    });
+    let lock = LeaseLock::new(kube::Client::new(service, "default"), NAME).unwrap();
+    let guard = lock.acquire().await.unwrap();
+    broken.store(true, Ordering::SeqCst);
+    assert_names_the_cause_once(&guard.lost().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_error_of_a_loss_repeats_itself() {
+    let server = LeaseServer::new();
+    let (_link, lock) = connect(&server);
+    let guard = lock.acquire().await.unwrap();
+    delete_lease(&server);
+    let reason = guard.lost().await;
+    assert_eq!(chain(&EndReason::Lost(reason)).matches("deleted").count(), 1);
+    let released = guard.release().await.unwrap_err();
+    assert_eq!(chain(&released).matches("deleted").count(), 1);
+    let lost = lock.with(async |_| {
+        delete_lease(&server);
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(chain(&lost.await.unwrap_err()).matches("deleted").count(), 1);
+
+    put_lease(&server, &serde_json::json!({ "holderIdentity": "them", "leaseDurationSeconds": 15 }));
+    let held = lock.try_acquire().await.unwrap_err();
+    assert_eq!(chain(&held).matches("them").count(), 1);
+}
