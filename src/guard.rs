@@ -17,10 +17,10 @@ use crate::lease::{FencingToken, LeaseName};
 ///
 /// # Drop
 ///
-/// Dropping the guard cancels the token at once. A task of this process that waits gets the lock at once too. If none
-/// waits, the drop begins the release, and the background task goes on with it when the runtime on which the lock was
-/// acquired runs it. A drop never blocks and never panics, on any thread, with or without a runtime. If that runtime has
-/// ended, the Lease expires `lease_duration` after its last renewal.
+/// Dropping the guard cancels the token at once. If a task of this process waits, the lock is handed off to it at once too.
+/// Otherwise the background task releases the Lease, as soon as the runtime on which the lock was acquired runs it. A drop
+/// never blocks and never panics, on any thread, with or without a runtime. If that runtime has ended, the next task of this
+/// process that acquires the lock releases the Lease first, or it expires `lease_duration` after its last renewal.
 /// To know the outcome, call [`release`](Self::release). Before a process ends, await
 /// [`LeaseLock::shutdown`](crate::LeaseLock::shutdown).
 ///

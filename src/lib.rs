@@ -156,14 +156,15 @@
 //!
 //! - The lock does not renew the Lease, and the token is not cancelled until the runtime runs again. [`Hold::is_held`] is
 //!   right even then.
-//! - An `acquire()` or an [`Election`] that is dropped gives up its place in the FIFO at once, also if its runtime never runs
+//! - An `acquire()` or an [`Election`] that is dropped gives up its place in the FIFO at once, even if its runtime never runs
 //!   again. So does an `acquire_timeout` that has timed out.
 //! - A guard that is dropped is handed off at once to a task of this process that waits.
-//! - All that needs an answer of the API server waits until the runtime runs again: the release by a dropped guard if no task of
-//!   this process waits, and the withdrawal of a claim that was on its way. Until then other tasks of this process cannot
-//!   acquire the lock. Other processes can as soon as the Lease has expired. To avoid that, end with
-//!   `runtime.block_on(guard.release())`, or drop the runtime.
-//! - An `acquire()` in a spawned task keeps its place. The tasks behind it wait until the runtime runs again.
+//! - If no task waits, a dropped guard is not released yet, and a claim that was on its way is not withdrawn yet. This is done
+//!   by whatever comes first: the runtime runs again, another task of this process acquires the lock, or
+//!   [`LeaseLock::shutdown`] is called. Otherwise the Lease expires by itself. To release at once, end with
+//!   `runtime.block_on(guard.release())`.
+//! - A spawned task that acquires the lock keeps its place. The tasks of this process behind it wait until its runtime runs
+//!   again, or ends. So does a request that is in flight for a release, a withdrawal or a lost hold.
 //!
 //! TLS is the application's choice: enable it on `kube`. The Kubernetes version is its choice too: enable one on
 //! `k8s-openapi`. This crate re-exports both in the versions that its API uses.

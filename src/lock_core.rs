@@ -13,9 +13,7 @@ use tracing::{Instrument, Span};
 
 use crate::clock::Clock;
 pub(crate) use crate::driver::BackgroundTask;
-use crate::driver::{
-    self, Admission, Context, Fifo, Memory, Mode, NotAcquired, Progress, Session, StopHandle,
-};
+use crate::driver::{self, Admission, Context, Fifo, Memory, Mode, NotAcquired, Progress, StopHandle};
 use crate::error::{AcquireError, RequestError, ShutdownError, TryAcquireError};
 use crate::guard::LeaseGuard;
 use crate::kubernetes::LeaseClient;
@@ -118,7 +116,15 @@ impl LockCore {
         self.closing.cancel();
         self.pending.close();
         let waited = match Handle::try_current() {
-            Ok(_) => self.settings.renew_deadline,
+            Ok(runtime) => {
+                // In case that nobody drives the runtime that has left something.
+                let (context, pending) = (self.context(), self.pending());
+                self.spawn(&runtime, async move {
+                    driver::finish_orphans(context).await;
+                    drop(pending);
+                });
+                self.settings.renew_deadline
+            }
             // Without a runtime nothing can be waited for.
             Err(_) => Duration::ZERO,
         };
@@ -163,9 +169,7 @@ impl LockCore {
         self.spawn(&runtime, async move {
             core.fifo.drained().await;
             let _pending = core.pending();
-            if let Some(memory) = core.fifo.orphaned_hand_off() {
-                driver::release_orphan(Session { context: core.context(), memory }).await;
-            }
+            driver::finish_orphans(core.context()).await;
             drop(done);
         });
         self.closing.run_until_cancelled(drained).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use super::fifo::Fifo;
+use super::stop::Unfinished;
 use super::watcher::Watcher;
 use crate::clock::Clock;
 use crate::kubernetes::LeaseClient;
@@ -23,6 +24,8 @@ pub(crate) struct Memory {
     pub hand_offs: u32,
     /// Whether this lock has created the Lease.
     pub created: bool,
+    /// What the previous acquisition has left to do.
+    pub unfinished: Option<Unfinished>,
     /// Dropped when the next acquisition begins.
     next_begins: Option<oneshot::Sender<()>>,
 }
@@ -39,6 +42,7 @@ impl Memory {
             contention: ContentionWindow::default(),
             hand_offs: 0,
             created: false,
+            unfinished: None,
             next_begins: None,
         }
     }
@@ -61,14 +65,17 @@ impl Memory {
 }
 
 impl Fifo<Memory> {
-    /// The memory, if the Lease was handed off to tasks that have all gone.
+    /// The memory, if an acquisition has left something to do, or the Lease was handed off, and all tasks that could go on have
+    /// gone.
     ///
-    /// The task that handed the Lease off calls this afterwards, and so does each task that leaves the FIFO. One of them is
-    /// the last, and finds the orphan.
-    pub(crate) fn orphaned_hand_off(&self) -> Option<OwnedMutexGuard<Memory>> {
+    /// The task that left it calls this afterwards, and so does each task that leaves the FIFO. One of them is the last, and
+    /// finds the orphan.
+    pub(crate) fn orphan(&self) -> Option<OwnedMutexGuard<Memory>> {
         if self.is_waited_for() {
             return None;
         }
-        self.try_take().filter(|memory| matches!(memory.carryover, Carryover::HandedOff { .. }))
+        self.try_take().filter(|memory| {
+            memory.unfinished.is_some() || matches!(memory.carryover, Carryover::HandedOff { .. })
+        })
     }
 }

@@ -17,6 +17,7 @@ mod release;
 mod retry;
 mod session;
 mod stop;
+mod unfinished;
 mod watcher;
 
 pub(crate) use acquire::{Mode, NotAcquired};
@@ -32,12 +33,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::backoff::jittered;
-use crate::error::{EndReason, LossReason, ReleaseError};
+use crate::error::{EndReason, LossReason};
 use crate::hold::Hold;
 use crate::lease::FencingToken;
 use crate::protocol::{Claim, HoldState, Loss};
 use hold::HoldEnd;
-use stop::StopRequest;
+use stop::{StopRequest, Stopped, Unfinished};
+use unfinished::Finished;
 
 /// How long an idle watch stays open: a task that acquires again within this time finds it.
 const IDLE_WATCH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -45,11 +47,12 @@ const IDLE_WATCH_TIMEOUT: Duration = Duration::from_secs(1);
 /// The channel for the outcome of the acquisition.
 type Acquired = oneshot::Sender<Result<Hold, NotAcquired>>;
 
-/// How an acquisition ended: the stop request, if there was one, and the outcome of the release that it asked for.
-#[derive(Default)]
-struct Ended {
-    request: Option<StopRequest>,
-    released: Option<Result<(), ReleaseError>>,
+/// How an acquisition ended.
+enum Ended {
+    /// Nothing is left to do.
+    Done(Option<Finished>),
+    /// It has stopped, and something may be left to do.
+    Stopped(Unfinished),
 }
 
 /// Runs one acquisition from its place in the FIFO to the end of its hold.
@@ -67,9 +70,7 @@ pub(crate) async fn run(
             request = &mut stop => {
                 tracing::debug!("gave up waiting in the FIFO");
                 drop(waiter);
-                if let Some(memory) = context.fifo.orphaned_hand_off() {
-                    Box::pin(release_orphan(Session { context, memory })).await;
-                }
+                Box::pin(finish_orphans(context)).await;
                 // Dropped last, because `shutdown` waits for it.
                 drop(request);
                 return;
@@ -87,6 +88,9 @@ async fn run_admitted(
     acquired: Acquired,
     mut stop: oneshot::Receiver<StopRequest>,
 ) {
+    if let Some(finished) = session.finish(true).await {
+        finished.tell(&session.context);
+    }
     session.memory.begin(session.context.now());
     let mut state = session.acquire_state();
     let acquiring = tokio::select! {
@@ -99,17 +103,19 @@ async fn run_admitted(
         Ok(Err(not_acquired)) => {
             // Sending fails if the caller has dropped its future.
             let _ = acquired.send(Err(not_acquired));
-            release::withdraw(&mut session, state).await;
-            Ended::default()
+            let unfinished = Unfinished { state: Box::new(Stopped::Acquiring(state)), request: None };
+            return leave(session, unfinished, Some(stop)).await;
         }
         Err(request) => {
             tracing::debug!("gave up waiting");
             session.memory.watcher.close();
-            release::withdraw(&mut session, state).await;
-            Ended { request, released: None }
+            Ended::Stopped(Unfinished { state: Box::new(Stopped::Acquiring(state)), request })
         }
     };
-    end(session, ended).await;
+    match ended {
+        Ended::Done(finished) => end(session, finished).await,
+        Ended::Stopped(unfinished) => leave(session, unfinished, None).await,
+    }
 }
 
 /// Hands the won claim over as a hold, keeps it, and ends it.
@@ -144,45 +150,83 @@ async fn hold_and_release(
             // The watch may have missed what it should have told.
             session.memory.watcher.close();
             loss::report(&session.context, &hold, &record, loss, last_failure).await;
-            Ended::default()
+            Ended::Done(None)
         }
         HoldEnd::Stopped(state, request) => {
             // The deadline may have passed already: a reader of the clock can see that first, and drop the guard for it.
             let over = state.deadline() <= session.context.now();
             hold.end(if over { loss::reason(Loss::Deadline).into() } else { EndReason::Released });
-            let released = release::release(session, *state).await;
-            Ended { request, released: Some(released) }
+            if session.context.fifo.is_waited_for() && release::may_hand_off(session, &state) {
+                let released = Some(release::release(session, *state, true).await);
+                return Ended::Done(Some(Finished { request, released }));
+            }
+            Ended::Stopped(Unfinished { state: Box::new(Stopped::Holding(*state)), request })
         }
     }
 }
 
-/// Ends an acquisition: the next task of the FIFO gets the memory, and a hold that was handed off to nobody is released.
-/// Then the outcome is told, and the stop request is dropped, for which `shutdown` waits. An idle watch is closed at last.
-async fn end(session: Session, Ended { request, released }: Ended) {
+/// Leaves what is to be done in the memory, and does it if no other task has begun with it in the meantime.
+///
+/// `told`: the caller has been told an error, and requests a stop when it has received the error.
+async fn leave(session: Session, unfinished: Unfinished, told: Option<oneshot::Receiver<StopRequest>>) {
     let Session { context, mut memory } = session;
-    let (fifo, progress) = (context.fifo.clone(), context.progress.clone());
-    let expires_at = context.now() + context.timings.lease_duration;
+    memory.unfinished = Some(unfinished);
+    drop(memory);
+    if let Some(stop) = told
+        && let Ok(request) = stop.await
+        && let Some(mut memory) = context.fifo.try_take()
+        && let Some(unfinished) = &mut memory.unfinished
+    {
+        unfinished.request.get_or_insert(request);
+    }
+    // The thread that requested the stop goes no further, and leaves the memory free. The runtime does, if it is driven.
+    tokio::task::yield_now().await;
+    if let Some(memory) = context.fifo.orphan() {
+        let waited_for = context.fifo.is_waited_for();
+        let mut session = Session { context, memory };
+        let finished = session.finish(waited_for).await;
+        end(session, finished).await;
+    }
+}
+
+/// Ends an acquisition: the next task of the FIFO gets the memory, and what was left to tasks that have gone is finished.
+/// Then the outcome is told. An idle watch is closed at last.
+async fn end(session: Session, finished: Option<Finished>) {
+    let Session { context, mut memory } = session;
     let next_begins = memory.end();
     drop(memory);
-    if let Some(memory) = fifo.orphaned_hand_off() {
-        release_orphan(Session { context, memory }).await;
-    }
-    if let Some(mut request) = request {
-        let untold = request.tell(released);
-        if matches!(untold, Some(Err(ReleaseError::Unconfirmed { .. }))) {
-            progress.unreleased(expires_at);
-        }
-        // `request` is dropped here, because `shutdown` waits for it.
+    let context = finish_orphans(context).await;
+    if let Some(finished) = finished {
+        finished.tell(&context);
     }
     if tokio::time::timeout(IDLE_WATCH_TIMEOUT, next_begins).await.is_err()
-        && let Some(mut memory) = fifo.try_take()
+        && let Some(mut memory) = context.fifo.try_take()
     {
         memory.watcher.close();
+        drop(memory);
+        finish_orphans(context).await;
     }
 }
 
-/// Releases a hold that was handed off to tasks that have all gone.
-pub(crate) async fn release_orphan(mut session: Session) {
-    let state = session.acquire_state();
-    release::withdraw(&mut session, state).await;
+/// Finishes what was left to tasks that have all gone: a stop, or a hold that was handed off.
+pub(crate) async fn finish_orphans(mut context: Box<Context>) -> Box<Context> {
+    while context.fifo.orphan().is_some() {
+        // As in `leave`.
+        tokio::task::yield_now().await;
+        let Some(memory) = context.fifo.orphan() else { break };
+        let waited_for = context.fifo.is_waited_for();
+        let mut session = Session { context, memory };
+        let finished = Box::pin(session.finish(waited_for)).await;
+        if finished.is_none() {
+            let state = session.acquire_state();
+            release::withdraw(&mut session, state).await;
+        }
+        session.memory.watcher.close();
+        context = session.context;
+        drop(session.memory);
+        if let Some(finished) = finished {
+            finished.tell(&context);
+        }
+    }
+    context
 }

@@ -14,12 +14,21 @@ use crate::protocol::{
 /// How often in a row a Lease is handed off within one process while other processes wait.
 const MAX_HAND_OFFS: u32 = 16;
 
-/// Ends a hold: hands the Lease off to the next task of this process, or releases it.
-pub(super) async fn release(session: &mut Session, hold: HoldState) -> Result<(), ReleaseError> {
+/// Whether a hold can be handed off, if a task of this process waits for it. This takes no request.
+pub(super) fn may_hand_off(session: &Session, hold: &HoldState) -> bool {
+    let others_first = !hold.queue().is_empty() && session.memory.hand_offs >= MAX_HAND_OFFS;
+    !others_first && hold.may_hand_off(session.context.now())
+}
+
+/// Ends a hold: hands the Lease off to the next task of this process, if one waits, or releases it.
+pub(super) async fn release(
+    session: &mut Session,
+    hold: HoldState,
+    waited_for: bool,
+) -> Result<(), ReleaseError> {
+    let hands_off = waited_for && may_hand_off(session, &hold);
     let Session { context, memory } = session;
-    let waited_for = context.fifo.is_waited_for();
-    let others_first = !hold.queue().is_empty() && memory.hand_offs >= MAX_HAND_OFFS;
-    if waited_for && !others_first && hold.may_hand_off(context.now()) {
+    if hands_off {
         memory.carryover = hold.hand_off();
         memory.hand_offs += 1;
         tracing::info!("handed off within the process");

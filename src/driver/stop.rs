@@ -6,6 +6,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::background::BackgroundTask;
 use crate::error::ReleaseError;
+use crate::protocol::{AcquireState, HoldState};
 
 /// The channel on which the background task reports the outcome of a release.
 pub(crate) type ReportRelease = oneshot::Sender<Result<(), ReleaseError>>;
@@ -30,6 +31,20 @@ impl StopRequest {
             (_, released) => released,
         }
     }
+}
+
+/// What a stopped acquisition has left to do, and the request that asked for it.
+pub(crate) struct Unfinished {
+    pub state: Box<Stopped>,
+    pub request: Option<StopRequest>,
+}
+
+/// An acquisition that was stopped.
+pub(crate) enum Stopped {
+    /// It is to release the Lease.
+    Holding(HoldState),
+    /// It is to withdraw a claim that may have been made.
+    Acquiring(AcquireState),
 }
 
 /// The user's end of the channel. Dropping it requests the stop.
