@@ -190,7 +190,8 @@ impl LockCore {
         runtime: &Handle,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> BackgroundTask {
-        let clock = self.clock.clone();
+        // Boxed, because a future that is passed on takes up its size in each frame.
+        let (clock, task) = (self.clock.clone(), Box::pin(task));
         BackgroundTask::spawn(runtime, async move { clock.run(task).await })
     }
 

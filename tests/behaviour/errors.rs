@@ -61,8 +61,8 @@ async fn every_error_names_the_whole_cause_once() {
 #[tokio::test(start_paused = true)]
 async fn the_cause_of_a_failed_request_can_be_examined() {
     let error = unreachable_lock().holder().await.unwrap_err();
-    let causes = std::iter::successors(error.cause(), |&error| error.source());
-    let io = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).next().unwrap();
+    let mut causes = std::iter::successors(error.cause(), |&error| error.source());
+    let io = causes.find_map(|cause| cause.downcast_ref::<io::Error>()).unwrap();
     assert_eq!(io.kind(), io::ErrorKind::ConnectionRefused);
 }
 

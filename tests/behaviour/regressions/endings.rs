@@ -136,3 +136,41 @@ fn the_lock_is_free_as_soon_as_a_release_has_returned() {
         }
     });
 }
+
+/// In real time, and with worker threads: holders and waiters are aborted while others hand off, release and give up.
+#[test]
+fn nothing_is_left_behind_by_tasks_that_are_aborted_at_any_time() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = LeaseServer::new();
+        let (_link, lock) = connect(&server);
+        for round in 0..200_u64 {
+            let tasks = [0, 1, 2, 3].map(|number| {
+                let lock = lock.clone();
+                tokio::spawn(async move {
+                    let guard = lock.acquire().await.unwrap();
+                    sleep(Duration::from_micros(number * 70)).await;
+                    drop(guard);
+                })
+            });
+            sleep(Duration::from_micros(round % 8 * 500)).await;
+            for (number, task) in (0..).zip(&tasks) {
+                for _ in 0..(round * 7 + number * 31) % 97 * 40 {
+                    std::hint::spin_loop();
+                }
+                task.abort();
+            }
+            // No error and no further acquisition releases what was left.
+            let free = async {
+                while holder(&server).is_some() || tasks.iter().any(|task| !task.is_finished()) {
+                    sleep(Duration::from_micros(100)).await;
+                }
+            };
+            timeout(Duration::from_secs(5), free)
+                .await
+                .unwrap_or_else(|_| panic!("held after round {round}"));
+        }
+        lock.shutdown().await.unwrap();
+        assert_eq!(holder(&server), None);
+    });
+}
