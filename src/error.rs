@@ -271,7 +271,7 @@ pub struct ShutdownError {
     /// Whether a guard still holds the Lease. A lock has one such guard at most. The guard goes on holding the Lease until its
     /// owner drops it, because the lock cannot know when the work under the guard has ended.
     pub held: bool,
-    /// How many acquisitions and releases were not finished.
+    /// How many acquisitions, releases and elections had not ended.
     pub pending: usize,
     /// Whether the API server has not confirmed the release by a dropped guard. If the release did not happen, the Lease expires
     /// by itself.
@@ -337,9 +337,11 @@ fn held_by(holder: Option<&LeaseHolder>) -> String {
 
 fn remains(held: bool, pending: usize, unconfirmed: bool, waited: Duration) -> String {
     let held = held.then(|| "a guard still holds it, drop the guard first".to_owned());
-    let pending = (pending > 0)
-        .then(|| format!("{pending} release(s) still under way after {waited:?}, it expires by itself"));
-    let unconfirmed = unconfirmed.then(|| "a release was not confirmed, it expires by itself".to_owned());
+    let pending =
+        (pending > 0).then(|| format!("{pending} release(s) or election(s) have not ended after {waited:?}"));
+    let unconfirmed = unconfirmed.then(|| {
+        "a release was not confirmed, and if it did not happen, the Lease expires by itself".to_owned()
+    });
     [held, pending, unconfirmed].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 

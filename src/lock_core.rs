@@ -117,12 +117,14 @@ impl LockCore {
         self.pending.close();
         let waited = match Handle::try_current() {
             Ok(runtime) => {
-                // In case that nobody drives the runtime that has left something.
-                let (context, pending) = (self.context(), self.pending());
-                self.spawn(&runtime, async move {
-                    driver::finish_orphans(context).await;
-                    drop(pending);
-                });
+                if self.fifo.orphan().is_some() {
+                    // It may be that nobody drives the runtime of the task that has left something to do.
+                    let (context, pending) = (self.context(), self.pending());
+                    self.spawn(&runtime, async move {
+                        driver::finish_orphans(context).await;
+                        drop(pending);
+                    });
+                }
                 self.settings.renew_deadline
             }
             // Without a runtime nothing can be waited for.

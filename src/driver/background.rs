@@ -46,8 +46,10 @@ impl BackgroundTask {
         let _entered = self.runtime.enter();
         let waker = task.waker.clone().unwrap_or(Waker::noop().clone());
         // The caller may have used up its own budget of polls.
-        let mut polling = pin!(unconstrained(poll_fn(|context| task.poll(context))));
-        if polling.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+        let polled =
+            pin!(unconstrained(poll_fn(|context| task.poll(context)))).poll(&mut Context::from_waker(&waker));
+        drop(task);
+        if polled.is_ready() {
             // The runtime can drop the task now.
             waker.wake();
         }
