@@ -90,7 +90,8 @@
 //!   seconds by default). After that, another process can take over.
 //! - If another client took the Lease, you have no time.
 //!
-//! [`LeaseLock::with`] stops the work for you: it drops the future that it runs.
+//! [`LeaseLock::with`] stops the work for you: it drops the future that it runs. It reads the clock before each poll, so the
+//! work makes no step after the hold is over.
 //!
 //! # Leader election
 //!
@@ -163,8 +164,8 @@
 //!   by whatever comes first: the runtime runs again, another task of this process acquires the lock, or
 //!   [`LeaseLock::shutdown`] is called. Otherwise the Lease expires by itself. To release at once, end with
 //!   `runtime.block_on(guard.release())`.
-//! - A spawned task that acquires the lock keeps its place. The tasks of this process behind it wait until its runtime runs
-//!   again, or ends. So does a request that is in flight for a release, a withdrawal or a lost hold.
+//! - Two things keep the other tasks of this process waiting until the runtime runs again, or ends: an `acquire()` that was not
+//!   dropped, for example in a spawned task, and a release whose request was in flight when the runtime stopped.
 //!
 //! TLS is the application's choice: enable it on `kube`. The Kubernetes version is its choice too: enable one on
 //! `k8s-openapi`. This crate re-exports both in the versions that its API uses.
