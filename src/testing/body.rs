@@ -40,7 +40,8 @@ pub(crate) fn decode(call: &Call) -> Result<(Value, Vec<String>), Failure> {
     };
     check_type(&given).map_err(|why| refuse(&why))?;
     let decoded = schema::decode(&given).map_err(|m| refuse(&m.message))?;
-    let warnings = warnings(call, &decoded.unknown).map_err(|why| refuse(&why))?;
+    let unknown = decoded.unknown.iter().map(|field| format!("unknown field {field:?}")).collect();
+    let warnings = warnings(call, unknown).map_err(|why| refuse(&why))?;
     Ok((decoded.object, warnings))
 }
 
@@ -60,8 +61,7 @@ pub(crate) fn check_type(given: &Value) -> Result<(), String> {
 }
 
 /// The warnings about unknown fields, which the server drops. The client may ask for no warnings, or for an error.
-pub(crate) fn warnings(call: &Call, unknown: &[String]) -> Result<Vec<String>, String> {
-    let warnings: Vec<String> = unknown.iter().map(|field| format!("unknown field {field:?}")).collect();
+pub(crate) fn warnings(call: &Call, warnings: Vec<String>) -> Result<Vec<String>, String> {
     match call.query("fieldValidation") {
         Some("Ignore") => Ok(Vec::new()),
         Some("Strict") if !warnings.is_empty() => {

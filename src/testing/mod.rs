@@ -34,7 +34,7 @@
 //! ```
 //!
 //! The server does not support other resources, discovery, authentication and authorisation (but see
-//! [`Fault::status`] for a denial), JSON patches and strategic merge patches, YAML, `generateName`, lists in pages and
+//! [`Fault::status`] for a denial), strategic merge patches, YAML, `generateName`, lists in pages and
 //! of the past, responses as tables or metadata only, and the deletion of a whole collection. It answers such a request
 //! with 501. It does not notice duplicate fields, and unknown fields within owner references.
 
@@ -43,6 +43,7 @@ mod clock;
 mod connection;
 mod delete;
 mod fault;
+mod json_patch;
 mod link;
 mod log;
 mod machine;

@@ -1,8 +1,9 @@
-//! Carries out patches: Server-Side Apply and JSON merge patch.
+//! Carries out patches: Server-Side Apply, JSON merge patch and JSON Patch.
 
 use serde_json::{Value, json};
 
 use super::body::{check_name, check_namespace, check_type, warnings};
+use super::json_patch::JsonPatch;
 use super::ownership;
 use super::request::Call;
 use super::response::Response;
@@ -96,20 +97,14 @@ fn go_debug(mismatch: &Mismatch) -> String {
     }
 }
 
-/// JSON merge patch of an existing Lease.
+/// JSON merge patch or JSON Patch of an existing Lease.
 pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Response, Failure> {
     let patch: Value =
         serde_json::from_slice(&call.body).map_err(|_| status::bad_request("invalid JSON patch"))?;
     let target = Target::new(call, &call.name);
     let live = target.find(state).ok_or_else(|| status::not_found(&call.name))?;
-    if patch.is_null() {
-        return Err(status::bad_request("Invalid JSON Patch"));
-    }
-    if !patch.is_object() {
-        return Err(status::bad_request("error decoding patch: json: cannot unmarshal it into an object"));
-    }
-    let mut patched = Value::clone(&live);
-    merge(&mut patched, &patch);
+    let (patched, mut unknown) =
+        if call.is_json_patch { json_patched(call, &live)? } else { (merged(&live, &patch)?, Vec::new()) };
     let refuse = |why: &str| {
         let error = FieldError {
             cause: "FieldValueInvalid",
@@ -118,14 +113,38 @@ pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Response, Failure>
         };
         status::invalid("", "", &[error])
     };
+    if !patched.is_object() {
+        return Err(refuse("couldn't get version/kind; json parse error: json: cannot unmarshal it"));
+    }
     check_type(&patched).map_err(|why| refuse(&why))?;
     let decoded = schema::decode(&patched).map_err(|m| refuse(&m.message))?;
-    let warnings = warnings(call, &decoded.unknown).map_err(|why| refuse(&why))?;
+    unknown.extend(decoded.unknown.iter().map(|field| format!("unknown field {field:?}")));
+    let warnings = warnings(call, unknown).map_err(|why| refuse(&why))?;
     let mut object = decoded.object;
     ownership::update(&live, &mut object, call.manager());
     check_namespace(&mut object, &call.namespace)?;
     check_name(&object, &call.name)?;
     Ok(save(state, &target, object)?.warn(&warnings))
+}
+
+/// `live` after a JSON Patch, and the warnings about the patch.
+fn json_patched(call: &Call, live: &Value) -> Result<(Value, Vec<String>), Failure> {
+    let is_strict = call.query("fieldValidation") != Some("Ignore");
+    let patch = JsonPatch::parse(&call.body, is_strict)?;
+    Ok((patch.apply(live)?, patch.unknown))
+}
+
+/// `live` after a JSON merge patch.
+fn merged(live: &Value, patch: &Value) -> Result<Value, Failure> {
+    if patch.is_null() {
+        return Err(status::bad_request("Invalid JSON Patch"));
+    }
+    if !patch.is_object() {
+        return Err(status::bad_request("error decoding patch: json: cannot unmarshal it into an object"));
+    }
+    let mut patched = live.clone();
+    merge(&mut patched, patch);
+    Ok(patched)
 }
 
 /// Merges `patch` into `target` by RFC 7396.

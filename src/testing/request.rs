@@ -12,9 +12,9 @@ const GROUP: &str = "/apis/coordination.k8s.io/";
 const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";
 const JSON: &str = "application/json";
-/// The patches of the real server that this one refuses.
-const UNSUPPORTED_PATCHES: [&str; 2] =
-    ["application/json-patch+json", "application/strategic-merge-patch+json"];
+const JSON_PATCH: &str = "application/json-patch+json";
+/// A patch of the real server that this one refuses.
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
 /// One call of the API.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Call {
     pub name: String,
     /// Not decoded: the errors depend on the verb.
     pub body: Vec<u8>,
+    /// Whether the body of a patch is a JSON Patch, not a JSON merge patch.
+    pub is_json_patch: bool,
     query: Vec<(String, String)>,
     agent: String,
 }
@@ -52,7 +54,7 @@ impl Call {
             (&Method::DELETE, name) if !name.is_empty() => Verb::Delete,
             (&Method::PATCH, name) if !name.is_empty() => match media_type {
                 APPLY => Verb::Apply,
-                MERGE => Verb::Patch,
+                MERGE | JSON_PATCH => Verb::Patch,
                 _ => return Err(status::unsupported_patch().into()),
             },
             _ => return Err(status::method_not_allowed().into()),
@@ -62,6 +64,7 @@ impl Call {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             body,
+            is_json_patch: media_type == JSON_PATCH,
             query,
             agent: text(header::USER_AGENT).to_owned(),
         })
@@ -159,7 +162,7 @@ fn check_supported(
     };
     if method == Method::DELETE && name.is_empty() && !namespace.is_empty() {
         Err(status::unsupported("the deletion of a collection"))
-    } else if method == Method::PATCH && !name.is_empty() && UNSUPPORTED_PATCHES.contains(&media_type) {
+    } else if method == Method::PATCH && !name.is_empty() && media_type == STRATEGIC {
         Err(status::unsupported(media_type))
     } else if !accept.is_empty() && !accept.split(',').next().is_some_and(is_json) {
         Err(status::unsupported(&format!("an answer as {accept}")))

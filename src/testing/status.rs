@@ -198,6 +198,16 @@ pub(crate) fn unsupported_patch() -> Failure {
     Failure::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").about_nothing()
 }
 
+/// A JSON Patch that does not apply, for example because a test failed. The real server does not say which.
+pub(crate) fn inapplicable() -> Failure {
+    let message = "the server rejected our request due to an error in our request";
+    Failure::new(422, "Invalid", message).about_nothing()
+}
+
+pub(crate) fn too_large_entity(why: &str) -> Failure {
+    Failure::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
+}
+
 /// A request that this server does not support. The real server has no such error.
 pub(crate) fn unsupported(what: &str) -> Failure {
     Failure::new(501, "NotImplemented", format!("not supported by the in-process server: {what}"))

@@ -16,7 +16,7 @@ pub enum Verb {
     Update,
     /// PATCH by Server-Side Apply. It creates the Lease if there is none.
     Apply,
-    /// PATCH by a JSON merge patch.
+    /// PATCH by a JSON merge patch or a JSON Patch.
     Patch,
     /// DELETE.
     Delete,

@@ -100,7 +100,7 @@ async fn bodies_of_another_format() {
                 lease(json!({ "name": "x", "resourceVersion": "<x.rv>" }), json!({ "holderIdentity": "a" }));
             pair.send(post(held("y", "a")).content_type(kind).dry()).await;
             pair.send(put("x", body.clone()).content_type(kind).dry()).await;
-            if !matches!(kind, "application/json-patch+json" | "application/strategic-merge-patch+json") {
+            if kind != "application/strategic-merge-patch+json" {
                 pair.send(merge("x", json!({})).content_type(kind).dry()).await;
             }
         }

@@ -19,6 +19,7 @@ mod bodies;
 mod deletes;
 mod fields;
 mod identity;
+mod json_patches;
 mod namespaces;
 mod ownership;
 mod paths;

@@ -86,6 +86,12 @@ impl Pair {
         self.ours.name_last(name);
     }
 
+    /// Checks that the last step had this result on the real server: without it the next steps would test nothing.
+    pub(crate) fn expect(&self, code: u16) {
+        let last = self.real.responses.last().expect("a step");
+        assert_eq!(last["code"], code, "{last}");
+    }
+
     /// Takes several steps at once, to save time: reads that wait.
     pub(crate) async fn send_all(&mut self, requests: Vec<Request>) {
         let ask = |side: &Side| join_all(requests.iter().map(|request| side.ask(request, &self.namespace)));

@@ -45,6 +45,10 @@ pub(crate) fn merge(name: &str, body: Value) -> Request {
     Request::new(Method::PATCH, &one(name)).json(body).content_type("application/merge-patch+json")
 }
 
+pub(crate) fn json_patch(name: &str, operations: Value) -> Request {
+    Request::new(Method::PATCH, &one(name)).json(operations).content_type("application/json-patch+json")
+}
+
 pub(crate) fn apply(name: &str, manager: &str, body: Value) -> Request {
     let request = Request::new(Method::PATCH, &one(name)).json(body);
     request.content_type("application/apply-patch+yaml").query(&format!("fieldManager={manager}"))

@@ -167,6 +167,43 @@ async fn merge_patch_with_version() {
     assert_eq!(status.message, "leases.coordination.k8s.io \"x\" not found");
 }
 
+/// Puts `value` into the annotation "joining" of the Lease with this uid, if the annotation has the value `old`.
+async fn join(fixture: &Fixture, uid: &str, old: Value, value: &str) -> Result<Lease, Error> {
+    let patch = json!([
+        { "op": "test", "path": "/metadata/uid", "value": uid },
+        { "op": "test", "path": "/metadata/annotations/joining", "value": old },
+        { "op": "add", "path": "/metadata/annotations/joining", "value": value },
+    ]);
+    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/x?fieldManager=lock";
+    let request = http::Request::patch(path).header("content-type", "application/json-patch+json");
+    fixture.link.client().request(request.body(patch.to_string().into_bytes()).unwrap()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn json_patch_with_tests() {
+    let (fixture, seen) = matching();
+    let uid = seen.metadata.uid.unwrap();
+    let status = refusal(join(&fixture, &uid, Value::Null, "1").await);
+    assert_eq!((status.code, &*status.reason), (422, "Invalid"), "no annotations to add to");
+    assert_eq!(status.message, "the server rejected our request due to an error in our request");
+
+    fixture.server.edit("default", "x", |lease| {
+        lease.metadata.annotations = Some([("by".to_owned(), "other".to_owned())].into());
+    });
+    let joined = join(&fixture, &uid, Value::Null, "1").await.unwrap();
+    assert_eq!(fixture.last_status(), Some(200));
+    assert_eq!(joined.metadata.annotations.as_ref().unwrap()["joining"], "1");
+    assert_eq!(refusal(join(&fixture, &uid, Value::Null, "2").await).code, 422);
+    assert_eq!(refusal(join(&fixture, "other", json!("1"), "2").await).code, 422);
+    assert_eq!(join(&fixture, &uid, json!("1"), "1").await.unwrap(), joined, "no new version");
+    let managers = joined.metadata.managed_fields.unwrap();
+    let own = managers.iter().find(|entry| entry.manager.as_deref() == Some("lock")).unwrap();
+    assert_eq!(own.operation.as_deref(), Some("Update"));
+
+    fixture.server.delete("default", "x");
+    assert_eq!(refusal(join(&fixture, &uid, json!("1"), "2").await).code, 404);
+}
+
 #[tokio::test(start_paused = true)]
 async fn post_creates_only() {
     let (fixture, seen) = matching();
