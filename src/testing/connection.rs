@@ -1,4 +1,6 @@
-//! The state of one link: its faults, its log and its open watches.
+//! The state of one link: its faults, its log, its distance and its open watches.
+
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -10,6 +12,9 @@ use super::log::Log;
 pub(crate) struct Connection {
     pub faults: Faults,
     pub log: Log,
+    pub distance: Duration,
+    /// Draws the time of each trip. `None`: every trip takes the same time.
+    pub jitter: Option<fastrand::Rng>,
     watches: Vec<watch::Sender<WatchState>>,
 }
 
@@ -27,6 +32,14 @@ pub(crate) enum WatchState {
 }
 
 impl Connection {
+    /// The time that the next trip takes, in either direction.
+    pub(crate) fn next_trip(&mut self) -> Duration {
+        match &mut self.jitter {
+            Some(rng) => self.distance.mul_f64(0.5 + rng.f64()),
+            None => self.distance,
+        }
+    }
+
     /// Registers a new watch, and returns the channel on which the watch learns its state.
     pub(crate) fn register_watch(&mut self) -> watch::Receiver<WatchState> {
         let (sender, receiver) = watch::channel(WatchState::Live);

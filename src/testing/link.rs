@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kube::Client;
 use kube::client::Body;
@@ -63,6 +64,63 @@ impl Link {
         lock(&self.connection).faults.heal();
     }
 
+    /// Sets the distance to the server: the time that every request and every response takes, and every event of a watch
+    /// and its end. The default is zero. Injected faults add to it.
+    ///
+    /// Requests, responses and events that are under way keep their time. The events of one watch always stay in order.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use k8s_openapi::api::coordination::v1::Lease;
+    /// use kube::Api;
+    /// use kube_lease_lock::testing::LeaseServer;
+    /// use tokio::time::Instant;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let link = LeaseServer::new().connect();
+    /// link.set_distance(Duration::from_millis(40));
+    /// let leases: Api<Lease> = Api::default_namespaced(link.client());
+    ///
+    /// let start = Instant::now();
+    /// leases.get_opt("leader").await?;
+    /// assert_eq!(start.elapsed(), Duration::from_millis(80));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_distance(&self, one_way: Duration) {
+        lock(&self.connection).distance = one_way;
+    }
+
+    /// Lets the time of each trip vary: it is drawn at random between 50 % and 150 % of the distance. The same seed draws
+    /// the same times.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use k8s_openapi::api::coordination::v1::Lease;
+    /// use kube::Api;
+    /// use kube_lease_lock::testing::LeaseServer;
+    /// use tokio::time::Instant;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let link = LeaseServer::new().connect();
+    /// link.set_distance(Duration::from_millis(40));
+    /// link.set_jitter(1);
+    /// let leases: Api<Lease> = Api::default_namespaced(link.client());
+    ///
+    /// let start = Instant::now();
+    /// leases.get_opt("leader").await?;
+    /// assert!((40..=122).contains(&start.elapsed().as_millis()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_jitter(&self, seed: u64) {
+        lock(&self.connection).jitter = Some(fastrand::Rng::with_seed(seed));
+    }
+
     /// All requests over this link, in the order in which they were sent.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
@@ -117,7 +175,11 @@ impl Link {
             };
             match Call::parse(&parts, body.to_vec()) {
                 Ok(call) => link.handle(call, sender).await,
-                Err(response) => drop(sender.send(Ok(response))),
+                Err(response) => {
+                    link.travel().await;
+                    link.travel().await;
+                    drop(sender.send(Ok(response)));
+                }
             }
         });
         async move {
@@ -133,13 +195,23 @@ impl Link {
             let mut connection = lock(&self.connection);
             (connection.log.record_request(&call), connection.faults.next_for_request(call.verb))
         };
+        self.travel().await;
         let Some(result) = self.process(&call, hit).await else {
             return;
         };
+        self.travel().await;
         if let Ok(response) = &result {
             lock(&self.connection).log.record_response(number, response.code);
         }
         drop(sender.send(result));
+    }
+
+    /// Waits for one trip, to the server or back.
+    async fn travel(&self) {
+        let trip = lock(&self.connection).next_trip();
+        if !trip.is_zero() {
+            sleep(trip).await;
+        }
     }
 
     /// The result that the client gets: a response, an I/O error, or nothing.

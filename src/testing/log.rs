@@ -22,7 +22,7 @@ pub struct Request {
     pub body: Value,
     /// When the client sent it.
     pub received: Instant,
-    /// When the response was sent, if it was.
+    /// When the response reached the client, if it did.
     pub answered: Option<Instant>,
     /// The HTTP status of the response; `None` if there is no response yet, or never will be.
     pub status: Option<u16>,

@@ -7,9 +7,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::stream;
+use futures::{Stream, stream};
 use serde_json::{Value, json};
-use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 
@@ -39,7 +39,21 @@ struct Watch {
     state: Receiver<WatchState>,
     ends: Instant,
     next_bookmark: Option<Instant>,
-    client: UnboundedSender<io::Result<Vec<u8>>>,
+    client: Sender,
+}
+
+/// The sending half of the connection that a watch is on.
+#[derive(Clone)]
+struct Sender {
+    connection: Arc<Mutex<Connection>>,
+    parcels: UnboundedSender<Parcel>,
+}
+
+/// Something on its way to the client.
+struct Parcel {
+    arrives: Instant,
+    /// `None`: the clean end of the watch.
+    content: Option<io::Result<Vec<u8>>>,
 }
 
 /// How a watch ends.
@@ -60,7 +74,8 @@ pub(crate) fn open(
     let lists_first = call.flag("sendInitialEvents");
     let bookmarks = call.flag("allowWatchBookmarks");
     let timeout = call.number("timeoutSeconds")?.and_then(|s| s.try_into().ok()).filter(|s| *s > 0);
-    let (client, mut events) = mpsc::unbounded_channel();
+    let (parcels, arriving) = mpsc::unbounded_channel();
+    let client = Sender { connection: connection.clone(), parcels };
     let head = store.subscribe();
     let state = lock(connection).register_watch();
     let start = store.read(|state| {
@@ -69,10 +84,10 @@ pub(crate) fn open(
         }
         if from == 0 || lists_first {
             for event in current(state, &selector) {
-                let _ = client.send(Ok(event));
+                client.send(Some(Ok(event)));
             }
             if bookmarks {
-                let _ = client.send(Ok(bookmark(state.head.revision, true)));
+                client.send(Some(Ok(bookmark(state.head.revision, true))));
             }
             return Ok((state.head.revision, state.head.epoch));
         }
@@ -89,6 +104,7 @@ pub(crate) fn open(
         }
     };
     let now = Instant::now();
+    let delivered = deliver(arriving, state.clone());
     let watch = Watch {
         store: store.clone(),
         connection: connection.clone(),
@@ -103,7 +119,40 @@ pub(crate) fn open(
         client,
     };
     tokio::spawn(watch.run());
-    Ok(Response::stream(stream::poll_fn(move |context| events.poll_recv(context))))
+    Ok(Response::stream(delivered))
+}
+
+/// What reaches the client, in order. A muted connection delivers nothing, not even what is on its way.
+fn deliver(
+    arriving: UnboundedReceiver<Parcel>,
+    state: Receiver<WatchState>,
+) -> impl Stream<Item = io::Result<Vec<u8>>> {
+    stream::unfold((arriving, state), |(mut arriving, state)| async move {
+        loop {
+            let Some(Parcel { arrives, content }) = arriving.recv().await else {
+                // The end was lost on the way.
+                pending().await
+            };
+            if arrives > Instant::now() {
+                sleep_until(arrives).await;
+                if *state.borrow() == WatchState::Muted {
+                    continue;
+                }
+            }
+            return Some((content?, (arriving, state)));
+        }
+    })
+}
+
+impl Sender {
+    fn send(&self, content: Option<io::Result<Vec<u8>>>) {
+        let arrives = Instant::now() + lock(&self.connection).next_trip();
+        let _ = self.parcels.send(Parcel { arrives, content });
+    }
+
+    async fn closed(&self) {
+        self.parcels.closed().await;
+    }
 }
 
 impl Watch {
@@ -115,11 +164,12 @@ impl Watch {
             () = client.closed() => {}
             end = closed_by_link(&mut state) => {
                 if matches!(end, End::Broken) {
-                    let _ = client.send(Err(io::ErrorKind::ConnectionReset.into()));
+                    client.send(Some(Err(io::ErrorKind::ConnectionReset.into())));
                 }
             }
             () = self.deliver_until_timeout() => {}
         }
+        client.send(None);
     }
 
     /// Delivers events until the time is up. A muted watch does not end then.
@@ -176,7 +226,7 @@ impl Watch {
 
     fn send(&self, event: Vec<u8>) {
         if *self.state.borrow() == WatchState::Live {
-            let _ = self.client.send(Ok(event));
+            self.client.send(Some(Ok(event)));
         }
     }
 }

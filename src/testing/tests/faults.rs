@@ -192,3 +192,56 @@ async fn a_dropped_request_is_still_committed() {
     sleep(SECOND).await;
     assert!(is_committed(&fixture));
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_and_responses_travel() {
+    let distant = |fault: Option<Fault>| {
+        let fixture = Fixture::with_lease();
+        fixture.link.set_distance(10 * SECOND);
+        fault.into_iter().for_each(|fault| fixture.link.inject(fault));
+        fixture
+    };
+    let fixture = distant(None);
+    let start = Instant::now();
+    let mut claimed = Box::pin(claim(&fixture));
+    assert!(timeout(9 * SECOND, &mut claimed).await.is_err() && !is_committed(&fixture));
+    sleep(2 * SECOND).await;
+    assert!(is_committed(&fixture) && fixture.last_status().is_none());
+    claimed.await.unwrap();
+    assert_eq!(start.elapsed(), 20 * SECOND);
+    let request = &fixture.link.requests()[0];
+    assert_eq!((request.received, request.answered), (start, Some(start + 20 * SECOND)));
+
+    for (fault, seconds) in [
+        (Fault::refuse(), 20),
+        (Fault::status(500), 20),
+        (Fault::reset(), 20),
+        (Fault::delay_before(5 * SECOND), 25),
+        (Fault::delay_after(5 * SECOND), 25),
+    ] {
+        let fixture = distant(Some(fault));
+        let start = Instant::now();
+        let _ = claim(&fixture).await;
+        assert_eq!(start.elapsed(), seconds * SECOND);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_trip_can_vary() {
+    let times = async |seed| {
+        let fixture = Fixture::with_lease();
+        fixture.link.set_distance(100 * SECOND);
+        fixture.link.set_jitter(seed);
+        let mut times = Vec::new();
+        for _ in 0..100 {
+            let start = Instant::now();
+            fixture.leases.get("x").await.unwrap();
+            times.push(start.elapsed().as_secs());
+        }
+        times
+    };
+    let drawn = times(1).await;
+    assert!(drawn.iter().all(|seconds| (100..=300).contains(seconds)), "{drawn:?}");
+    assert!(drawn.iter().any(|s| *s < 150) && drawn.iter().any(|s| *s > 250), "{drawn:?}");
+    assert!(drawn == times(1).await && drawn != times(2).await);
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use kube::api::{WatchEvent, WatchParams};
 use kube::core::Status;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::testing::Fault;
@@ -222,4 +222,53 @@ async fn a_restored_server_repeats_revisions() {
     let mut events = watch_x(&fixture, v + 2).await;
     assert_eq!(hold(&fixture, "d"), v + 1);
     assert!(is_silent(&mut events).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_and_the_end_of_a_watch_travel() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let fixture = Fixture::with_lease();
+    let v = fixture.server.revision();
+    fixture.link.set_distance(2 * SECOND);
+    let start = Instant::now();
+    let mut events = watch_x(&fixture, v).await;
+    assert_eq!(start.elapsed(), 4 * SECOND);
+    fixture.link.inject(Fault::delay_events(7 * SECOND).times(1));
+    hold(&fixture, "b");
+    hold(&fixture, "c");
+    // What is under way keeps its time, and what comes later stays behind it.
+    sleep(8 * SECOND).await;
+    fixture.link.set_distance(Duration::ZERO);
+    hold(&fixture, "d");
+    for revision in v + 1..=v + 3 {
+        assert_eq!(next(&mut events).await.unwrap(), format!("MODIFIED x@{revision}"));
+        assert_eq!(start.elapsed(), 13 * SECOND, "a lag and a distance add up");
+    }
+    fixture.link.set_distance(3 * SECOND);
+    fixture.link.end_watches();
+    assert_eq!(next(&mut events).await, None);
+    assert_eq!(start.elapsed(), 16 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_muted_watch_loses_what_is_under_way() {
+    let fixture = Fixture::with_lease();
+    let mut events = watch_x(&fixture, fixture.server.revision()).await;
+    fixture.link.set_distance(Duration::from_secs(2));
+    hold(&fixture, "b");
+    sleep(Duration::from_secs(1)).await;
+    fixture.link.mute_watches();
+    assert!(is_silent(&mut events).await);
+    assert_eq!(fixture.link.open_watches(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bookmarks_travel() {
+    let fixture = Fixture::with_lease();
+    let v = fixture.server.revision();
+    fixture.link.set_distance(Duration::from_secs(2));
+    let mut events = watch(&fixture, &WatchParams::default(), v).await;
+    let start = Instant::now();
+    assert_eq!(next(&mut events).await.unwrap(), format!("BOOKMARK {v}"));
+    assert_eq!(start.elapsed(), Duration::from_secs(60));
 }
