@@ -18,6 +18,7 @@
 //! | `queue` | the order of waiters, and hand-offs | both, three in-process only |
 //! | `record` | the Lease as other clients read it | both |
 //! | `election` | leader election | in-process, `both_servers` apart |
+//! | `fairness` | the order of processes at any distance, and what it costs | in-process |
 //! | `faults` | requests and watches that fail | in-process |
 //! | `logs` | messages and fields | in-process |
 //! | `odd_leases` | generated Leases and replies | in-process |
@@ -63,6 +64,7 @@ mod denied;
 mod election;
 mod errors;
 mod exclusion;
+mod fairness;
 mod faults;
 mod logs;
 mod loss;
