@@ -37,7 +37,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const REGRESSIONS: &str = include_str!("regressions.txt");
 
 /// As many worlds as fit into half a minute.
-const SOME: u64 = if cfg!(debug_assertions) { 500 } else { 5_000 };
+const SOME: u64 = if cfg!(debug_assertions) { 400 } else { 4_000 };
 
 #[test]
 fn every_invariant_holds_in_every_world() {

@@ -33,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) may_have_panicked: AtomicBool,
     /// When its watches fell silent.
     watch_silences: Mutex<Vec<Instant>>,
+    /// When its watches ended.
+    watch_ends: Mutex<Vec<Instant>>,
 }
 
 impl Node {
@@ -46,6 +48,10 @@ impl Node {
         let config = scenario.nodes[index].clone();
         let name = format!("node-{index}");
         let link = server.connect();
+        if !config.distance.is_zero() {
+            link.set_distance(config.distance);
+            link.set_jitter(rng.u64());
+        }
         let machine = Machine::new().rate(config.rate).wall(config.wall);
         let identity = if scenario.shared_name { "node".to_owned() } else { name.clone() };
         let panic_next_write = Arc::new(AtomicBool::new(false));
@@ -73,6 +79,7 @@ impl Node {
             panic_next_write,
             may_have_panicked: AtomicBool::new(false),
             watch_silences: Mutex::default(),
+            watch_ends: Mutex::default(),
         };
         node.heal();
         node
@@ -89,6 +96,9 @@ impl Node {
         }
         if !self.config.latency.is_zero() {
             self.link.inject(Fault::delay_after(self.config.latency));
+        }
+        if !self.config.event_lag.is_zero() {
+            self.link.inject(Fault::delay_events(self.config.event_lag));
         }
     }
 
@@ -120,6 +130,15 @@ impl Node {
         self.watch_silences.lock().unwrap().clone()
     }
 
+    pub(crate) fn end_watches(&self) {
+        self.link.end_watches();
+        self.watch_ends.lock().unwrap().push(Instant::now());
+    }
+
+    pub(crate) fn watch_ends(&self) -> Vec<Instant> {
+        self.watch_ends.lock().unwrap().clone()
+    }
+
     /// Whether its lock's tasks were ever frozen.
     pub(crate) fn was_frozen(&self) -> bool {
         !self.frozen.lock().unwrap().is_empty()
@@ -135,6 +154,10 @@ impl Node {
     pub(crate) fn crash(&self) {
         self.crashed.store(true, Ordering::Relaxed);
         self.freeze();
+    }
+
+    pub(crate) fn is_crashed(&self) -> bool {
+        self.crashed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn thaw_workload(&self) {

@@ -21,6 +21,18 @@ pub(crate) struct Scenario {
     pub(crate) clock_steps: bool,
     /// If set, the administrator labels the Lease, with pauses up to this many milliseconds.
     pub(crate) max_label_interval_ms: Option<u64>,
+    pub(crate) usage: Usage,
+}
+
+/// How all tasks of a world use the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Usage {
+    /// Each task draws what it does next.
+    Random,
+    /// Each task always acquires, holds for the same time, releases and rests for the same time.
+    Steady { hold: Duration, rest: Duration },
+    /// The task that acquires first holds until the faults end.
+    OneHolds,
 }
 
 /// The kinds of faults in one world.
@@ -38,6 +50,12 @@ pub(crate) enum FaultProfile {
     RareFailures,
     /// Watches fall silent, and do not end.
     SilentWatches,
+    /// Nothing goes wrong. The nodes are at different distances from the server, some are throttled, and some watches lag.
+    Contention,
+    /// The holder crashes while many nodes wait.
+    CrashInCrowd,
+    /// An administrator edits the queue while one node holds, and watches end.
+    QueueEdits,
 }
 
 /// One machine with one lock.
@@ -56,6 +74,12 @@ pub(crate) struct NodeConfig {
     pub(crate) watch_forbidden: bool,
     /// Whether a claim that is given up arrives late.
     pub(crate) late_claims: bool,
+    /// One way to the server, on average. Zero in a world that has a latency.
+    pub(crate) distance: Duration,
+    /// Whether it is frozen now and then for a moment, as by a limit of its CPU time.
+    pub(crate) is_throttled: bool,
+    /// How late the events of its watches are.
+    pub(crate) event_lag: Duration,
 }
 
 impl FaultProfile {
@@ -98,9 +122,13 @@ impl Scenario {
             shared_name: false,
             max_label_interval_ms: None,
             clock_steps: false,
+            usage: Usage::Random,
         };
         if rng.includes(2) {
             scenario.draw_more(rng);
+        }
+        if rng.includes(4) {
+            scenario.draw_distances(rng);
         }
         scenario
     }
@@ -129,6 +157,60 @@ impl Scenario {
     }
 }
 
+/// Worlds with distances. Those about contention take long.
+impl Scenario {
+    fn draw_distances(&mut self, rng: &mut Rng) {
+        use FaultProfile::{Contention, CrashInCrowd, QueueEdits};
+        if !rng.one_in(24) {
+            if self.profile.is_severe() && rng.one_in(4) {
+                self.nodes.iter_mut().for_each(|node| node.move_away(rng));
+            }
+            return;
+        }
+        self.profile = rng.pick(&[Contention, Contention, Contention, CrashInCrowd, QueueEdits, QueueEdits]);
+        (self.client_go, self.max_clock_skew, self.max_label_interval_ms) = (0, None, None);
+        (self.shared_name, self.clock_steps) = (false, false);
+        let is_crowd = self.profile == CrashInCrowd || self.profile == Contention && rng.one_in(3);
+        if is_crowd {
+            let count = match rng.number(1..=40) {
+                1 => 300,
+                2..=4 => rng.number(41..=100),
+                _ if self.profile == CrashInCrowd => rng.number(41..=100),
+                _ => rng.number(17..=40),
+            };
+            self.nodes = (0..count).map(|_| NodeConfig::draw(false, rng)).collect();
+        }
+        for node in &mut self.nodes {
+            node.lease_for(15);
+            node.move_away(rng);
+            (node.tasks, node.watch_forbidden, node.late_claims) = (1, false, false);
+        }
+        match self.profile {
+            Contention => {
+                let holds: &[u64] = if is_crowd { &[20, 100, 200] } else { &[0, 5, 100, 500, 2_000] };
+                let (hold, rest) = (rng.pick(holds), rng.pick(&[0, 0, 200, 900]));
+                let [hold, rest] = [hold, rest].map(Duration::from_millis);
+                self.usage = Usage::Steady { hold, rest };
+                self.fault_period = Duration::from_secs(120);
+                if is_crowd && rng.one_in(3) {
+                    let distance = rng.millis(100..=400);
+                    self.nodes.iter_mut().for_each(|node| node.distance = distance);
+                }
+                for node in &mut self.nodes {
+                    node.is_throttled = rng.one_in(4);
+                    node.event_lag = if rng.one_in(4) { rng.millis(20..=300) } else { Duration::ZERO };
+                }
+            }
+            profile => {
+                // Otherwise the node with the fastest clock is long the only one for which the hold has expired.
+                self.nodes.iter_mut().for_each(|node| node.rate = 1.0);
+                self.usage = Usage::OneHolds;
+                self.fault_period = Duration::from_secs(if profile == QueueEdits { 200 } else { 60 });
+            }
+        }
+    }
+}
+
 impl NodeConfig {
     fn draw(in_sync: bool, rng: &mut Rng) -> Self {
         const SECOND: Duration = Duration::from_secs(1);
@@ -148,7 +230,15 @@ impl NodeConfig {
             tasks: rng.pick(&[1, 1, 1, 2, 3]),
             watch_forbidden: false,
             late_claims: false,
+            distance: Duration::ZERO,
+            is_throttled: false,
+            event_lag: Duration::ZERO,
         }
+    }
+
+    fn move_away(&mut self, rng: &mut Rng) {
+        let farthest = rng.pick(&[2, 10, 50, 250]);
+        (self.latency, self.distance) = (Duration::ZERO, rng.millis(1..=farthest));
     }
 
     fn lease_for(&mut self, seconds: u64) {

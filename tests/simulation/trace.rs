@@ -50,6 +50,7 @@ pub(crate) struct HoldRecord {
     /// A hold can have expired when it is granted, if the machine was frozen between the claim and its answer.
     pub(crate) live_when_granted: bool,
     view: Option<Hold>,
+    pub(crate) granted_at: Instant,
     pub(crate) cancelled_at: Option<Instant>,
     pub(crate) reason: Option<EndReason>,
     /// When its release was confirmed.
@@ -106,6 +107,7 @@ impl Trace {
             token: hold.token(),
             live_when_granted: hold.is_held(),
             view: Some(hold.clone()),
+            granted_at: Instant::now(),
             cancelled_at: None,
             reason: None,
             released_at: None,
@@ -129,6 +131,7 @@ impl Trace {
             token: token.clone(),
             live_when_granted: true,
             view: None,
+            granted_at: Instant::now(),
             cancelled_at: None,
             reason: None,
             released_at: None,

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::node::Node;
 use crate::rng::Rng;
+use crate::scenario::Usage;
 use crate::trace::Trace;
 
 /// Longer than any operation may take after the faults have ended.
@@ -25,6 +26,10 @@ pub(crate) struct Workload {
     pub(crate) until: Instant,
     /// The longest pause between two operations, in milliseconds.
     pub(crate) max_idle_ms: u64,
+    pub(crate) usage: Usage,
+    /// Under contention, the tasks stop after so many holds of all nodes, if that is not too early.
+    pub(crate) max_holds: usize,
+    pub(crate) not_before: Instant,
 }
 
 impl Workload {
@@ -34,6 +39,14 @@ impl Workload {
     }
 
     async fn run_operations(&mut self) {
+        match self.usage {
+            Usage::Random => {}
+            Usage::Steady { hold, rest } => return self.contend(hold, rest).await,
+            Usage::OneHolds => {
+                sleep(self.rng.millis(0..=2_000)).await;
+                return self.acquire_and_hold(None).await;
+            }
+        }
         while Instant::now() < self.until {
             sleep(self.rng.millis(0..=self.max_idle_ms)).await;
             if self.rng.includes(2) && self.rng.one_in(8) {
@@ -53,6 +66,36 @@ impl Workload {
             Err(_) => self.trace.violation(format!("progress: a waiter on {}", self.node.name)),
             Ok(Err(error)) => self.acquire_failed(&error).await,
             Ok(Ok(guard)) => self.hold_and_release(guard, Duration::from_millis(100)).await,
+        }
+    }
+
+    async fn contend(&mut self, hold: Duration, rest: Duration) {
+        let decided = |trace: &Trace| trace.data().holds.len() >= self.max_holds;
+        while Instant::now() < self.until && (Instant::now() < self.not_before || !decided(&self.trace)) {
+            self.acquire_and_hold(Some(hold)).await;
+            sleep(rest).await;
+        }
+    }
+
+    /// Holds for that time, or until the faults end.
+    async fn acquire_and_hold(&self, span: Option<Duration>) {
+        let limit = self.until.max(Instant::now()) - Instant::now() + STUCK_AFTER;
+        let wait = self.trace.wait_begins(&self.node);
+        let outcome = timeout(limit, self.node.lock.acquire()).await;
+        self.trace.wait_ends(wait);
+        let guard = match outcome {
+            Err(_) => return self.trace.violation(format!("progress: a waiter on {}", self.node.name)),
+            Ok(Err(error)) => return self.acquire_failed(&error).await,
+            Ok(Ok(guard)) => guard,
+        };
+        let hold = self.trace.granted(&self.node, guard.hold());
+        let rest = self.until.max(Instant::now()) - Instant::now();
+        match span.unwrap_or(rest) {
+            Duration::ZERO => yield_now().await,
+            span => sleep(span).await,
+        }
+        if guard.release().await.is_ok() {
+            self.trace.released(hold);
         }
     }
 
@@ -83,7 +126,7 @@ impl Workload {
 
     /// Gives up after the read, when the claim is in flight if the Lease is free.
     async fn give_up_while_claiming(&mut self) {
-        let latency = self.node.config.latency;
+        let latency = self.node.config.latency + 2 * self.node.config.distance;
         if self.node.config.late_claims {
             let late = Fault::delay_before(self.rng.millis(50..=1_000));
             self.node.set_faults(vec![late.on(Verb::Apply).times(1)]);

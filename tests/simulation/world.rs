@@ -14,7 +14,7 @@ use crate::history::History;
 use crate::invariants;
 use crate::node::{LEASE_NAME, Node};
 use crate::rng::{Rng, Seed};
-use crate::scenario::{FaultProfile, Scenario};
+use crate::scenario::{FaultProfile, Scenario, Usage};
 use crate::trace::{Counts, Trace, TraceMode};
 use crate::workload::Workload;
 
@@ -38,6 +38,12 @@ const MAX_COMMIT_DELAY: Duration = Duration::from_secs(41);
 
 /// The longest that a task takes to end after the faults have ended.
 const MAX_TIME_TO_END: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// Contention is decided after so many holds.
+const HOLDS_PER_NODE: usize = 6;
+const MIN_HOLDS: usize = 100;
+/// The shortest that nodes contend.
+const MIN_CONTENTION: Duration = Duration::from_secs(5);
 
 struct World {
     scenario: Scenario,
@@ -71,7 +77,7 @@ impl World {
         sleep_until(self.started + self.scenario.fault_period).await;
         self.heal(crashed);
         for (node, task) in tasks {
-            if node < crashed {
+            if node < crashed || self.nodes.get(node).is_some_and(|node| node.is_crashed()) {
                 continue;
             }
             match timeout_at(self.started + self.scenario.fault_period + MAX_TIME_TO_END, task).await {
@@ -101,12 +107,16 @@ impl World {
     /// Starts all tasks that use the lock. Returns those tasks that have to end.
     fn start_workloads(&mut self) -> Vec<(usize, JoinHandle<()>)> {
         let until = self.started + self.scenario.fault_period + Duration::from_millis(1);
-        let max_idle_ms = self.scenario.max_idle_ms;
+        let (max_idle_ms, usage) = (self.scenario.max_idle_ms, self.scenario.usage);
+        let max_holds = (HOLDS_PER_NODE * self.nodes.len()).max(MIN_HOLDS);
+        let not_before = self.started + MIN_CONTENTION;
         let mut tasks = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
             for _ in 0..node.config.tasks {
                 let (node, trace, rng) = (node.clone(), self.trace.clone(), self.rng.fork());
-                tasks.push((index, tokio::spawn(Workload { node, trace, rng, until, max_idle_ms }.run())));
+                let workload =
+                    Workload { node, trace, rng, until, max_idle_ms, usage, max_holds, not_before };
+                tasks.push((index, tokio::spawn(workload.run())));
             }
         }
         for index in 0..self.scenario.client_go {
@@ -134,6 +144,12 @@ impl World {
             if self.scenario.profile == FaultProfile::RareFailures {
                 tokio::spawn(injector().rare_failures());
             }
+            if node.config.is_throttled {
+                tokio::spawn(injector().throttle());
+            }
+            if self.scenario.profile == FaultProfile::QueueEdits {
+                tokio::spawn(injector().end_watches());
+            }
             if self.scenario.clock_steps {
                 tokio::spawn(injector().step_clock_back());
             }
@@ -145,6 +161,12 @@ impl World {
             let (nodes, trace, rng) = (self.nodes.clone(), self.trace.clone(), self.rng.fork());
             tokio::spawn(silence_watches(nodes, trace, rng));
             tokio::spawn(self.admin(until).overwrite_repeatedly());
+        }
+        if self.scenario.profile == FaultProfile::QueueEdits {
+            tokio::spawn(self.admin(until).edit_queue_repeatedly());
+        }
+        if self.scenario.profile == FaultProfile::CrashInCrowd {
+            self.schedule_crash_of_the_holder();
         }
         if self.scenario.profile.has_lease_edits() {
             tokio::spawn(self.admin(until).edit_repeatedly());
@@ -161,8 +183,29 @@ impl World {
         }
     }
 
+    fn schedule_crash_of_the_holder(&mut self) {
+        let (server, nodes, trace) = (self.server.clone(), self.nodes.clone(), self.trace.clone());
+        let at = self.started + self.rng.millis(15_000..=35_000);
+        tokio::spawn(async move {
+            sleep_until(at).await;
+            let spec = server.lease("default", LEASE_NAME).and_then(|lease| lease.spec);
+            let holder = spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+            let held_by = |node: &&Arc<Node>| {
+                node.link.requests().iter().any(|r| r.body["spec"]["holderIdentity"] == *holder)
+            };
+            if let Some(node) = nodes.iter().find(held_by) {
+                trace.count("faults", "holder crashed");
+                trace.log(&node.name, || "crashes".into());
+                node.crash();
+            }
+        });
+    }
+
     /// The first few nodes crash for good. Returns how many.
     fn schedule_crashes(&mut self) -> usize {
+        if self.scenario.usage != Usage::Random {
+            return 0;
+        }
         let count = self.rng.pick(&[0, 0, 1, 1, 2]).min(self.nodes.len() - 1);
         let span = u64::try_from(self.scenario.fault_period.as_millis()).unwrap();
         for node in &self.nodes[..count] {

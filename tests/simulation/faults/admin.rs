@@ -1,5 +1,7 @@
 //! An administrator who edits, empties and deletes the Lease.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::jiff::SignedDuration;
 use kube_lease_lock::testing::LeaseServer;
@@ -8,6 +10,9 @@ use tokio::time::Instant;
 use crate::node::LEASE_NAME;
 use crate::rng::Rng;
 use crate::trace::Trace;
+
+/// The annotations of the queue.
+const QUEUE: [&str; 2] = ["kube-lease-lock/queue", "kube-lease-lock/joining"];
 
 pub(crate) struct Admin {
     pub(crate) server: LeaseServer,
@@ -37,6 +42,31 @@ impl Admin {
     pub(crate) async fn overwrite_repeatedly(mut self) {
         while self.rng.sleep(10_000..=60_000, self.until).await {
             self.overwrite_holder();
+        }
+    }
+
+    /// Strips, garbles and restores the queue again and again. Now and then the server forgets its history.
+    pub(crate) async fn edit_queue_repeatedly(mut self) {
+        let longest = self.rng.pick(&[1_000, 2_000, 10_000]);
+        let mut old = BTreeMap::new();
+        while self.rng.sleep(300..=longest, self.until).await {
+            let annotations = |lease: Lease| lease.metadata.annotations.unwrap_or_default();
+            let now = self.server.lease("default", LEASE_NAME).map(annotations).unwrap_or_default();
+            match self.rng.number(0..=9) {
+                0 => {
+                    self.trace.count("faults", "history compacted");
+                    self.server.compact();
+                }
+                1 => old = now,
+                2..=4 => self.edit("queue stripped", false, |lease| lease.metadata.annotations = None),
+                5..=7 => self.edit("queue restored", false, |lease| {
+                    lease.metadata.annotations = Some(old.clone());
+                }),
+                _ => self.edit("queue garbled", false, |lease| {
+                    let annotations = lease.metadata.annotations.get_or_insert_default();
+                    annotations.extend(QUEUE.map(|name| (name.to_owned(), "garbage".to_owned())));
+                }),
+            }
         }
     }
 

@@ -31,6 +31,25 @@ impl FaultInjector {
         }
     }
 
+    /// Freezes the node for a moment now and then, as a limit of its CPU time does.
+    pub(crate) async fn throttle(mut self) {
+        while self.rng.sleep(500..=4_000, self.until).await {
+            self.trace.count("faults", "node throttled");
+            self.node.freeze();
+            sleep(self.rng.millis(20..=100)).await;
+            self.node.thaw();
+        }
+    }
+
+    /// Ends its watches now and then.
+    pub(crate) async fn end_watches(mut self) {
+        while self.rng.sleep(10_000..=80_000, self.until).await {
+            self.trace.count("faults", "watches ended");
+            self.trace.log(&self.node.name, || "its watches end".into());
+            self.node.end_watches();
+        }
+    }
+
     /// Sets the wall clock back now and then.
     pub(crate) async fn step_clock_back(mut self) {
         while self.rng.sleep(500..=20_000, self.until).await {

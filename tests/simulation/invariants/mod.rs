@@ -1,8 +1,12 @@
 //! The invariants of every world, checked when the world is over.
 
+mod bounded_claims;
+mod bounded_reads_after_crash;
+mod bounded_waiting;
 mod bounded_watch_silence;
 mod conditional_writes;
 mod exclusion;
+mod fair_shares;
 mod fencing;
 mod foreign_fields_untouched;
 mod increasing_renew_times;
@@ -40,7 +44,7 @@ pub(crate) struct Run<'a> {
 
 type Invariant = fn(&Run<'_>) -> Vec<String>;
 
-const INVARIANTS: [(&str, Invariant); 16] = [
+const INVARIANTS: [(&str, Invariant); 20] = [
     ("exclusion", exclusion::check),
     ("token_deadline", token_deadline::check),
     ("fencing", fencing::check),
@@ -57,6 +61,10 @@ const INVARIANTS: [(&str, Invariant); 16] = [
     ("prompt_release", prompt_release::check),
     ("increasing_renew_times", increasing_renew_times::check),
     ("foreign_fields_untouched", foreign_fields_untouched::check),
+    ("fair_shares", fair_shares::check),
+    ("bounded_claims", bounded_claims::check),
+    ("bounded_waiting", bounded_waiting::check),
+    ("bounded_reads_after_crash", bounded_reads_after_crash::check),
 ];
 
 /// Identifies a write: its holder, its `renewTime`, and the revision that it is conditional on.

@@ -9,7 +9,7 @@ use crate::node::Node;
 use crate::scenario::FaultProfile;
 
 pub(super) fn check(run: &Run<'_>) -> Vec<String> {
-    if !run.scenario.profile.preserves_holds() {
+    if !run.scenario.profile.preserves_holds() && run.scenario.profile != FaultProfile::Contention {
         return Vec::new();
     }
     let ours =
@@ -20,5 +20,5 @@ pub(super) fn check(run: &Run<'_>) -> Vec<String> {
 
 /// Whether a renewal is still possible after a failed request and some conflicts.
 fn has_time(run: &Run<'_>, node: &Node) -> bool {
-    run.scenario.profile == FaultProfile::CrashesOnly || node.config.renew_deadline >= Duration::from_secs(5)
+    run.scenario.profile != FaultProfile::RareFailures || node.config.renew_deadline >= Duration::from_secs(5)
 }
