@@ -198,7 +198,9 @@ async fn requests_and_responses_travel() {
     let distant = |fault: Option<Fault>| {
         let fixture = Fixture::with_lease();
         fixture.link.set_distance(10 * SECOND);
-        fault.into_iter().for_each(|fault| fixture.link.inject(fault));
+        if let Some(fault) = fault {
+            fixture.link.inject(fault);
+        }
         fixture
     };
     let fixture = distant(None);

@@ -174,8 +174,8 @@ async fn join(fixture: &Fixture, uid: &str, old: Value, value: &str) -> Result<L
         { "op": "test", "path": "/metadata/annotations/joining", "value": old },
         { "op": "add", "path": "/metadata/annotations/joining", "value": value },
     ]);
-    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/x?fieldManager=lock";
-    let request = http::Request::patch(path).header("content-type", "application/json-patch+json");
+    let target = "/apis/coordination.k8s.io/v1/namespaces/default/leases/x?fieldManager=lock";
+    let request = http::Request::patch(target).header("content-type", "application/json-patch+json");
     fixture.link.client().request(request.body(patch.to_string().into_bytes()).unwrap()).await
 }
 

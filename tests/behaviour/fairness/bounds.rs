@@ -9,7 +9,7 @@ use serde_json::{from_value, json};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, interval, sleep, timeout};
 
-use super::contest::{Contender, Limits, connect_at, connect_with, contest, is_claim, print};
+use super::contest::{Contender, Limits, Share, connect_at, connect_with, contest, is_claim, print};
 use crate::fixture::{
     LEASE_DURATION, NAME, NAMESPACE, acquire, create_free_lease, delete_lease, holder, set_holder,
     spawn_acquire,
@@ -80,7 +80,7 @@ async fn a_crowd_on_a_slow_server_claims_at_most_three_times_per_turn() {
     let limits = Limits { span: 120 * SECOND, turns: 20, min_span: 10 * SECOND };
     let outcome = contest(&[waiter; 200], limits).await;
     let turns: usize = outcome.shares.iter().map(|share| share.turns.len()).sum();
-    let claims: usize = outcome.shares.iter().map(|share| share.claims()).sum();
+    let claims: usize = outcome.shares.iter().map(Share::claims).sum();
     let span = outcome.span;
     print("the first ten of 200", &outcome.first(10));
     println!("  {claims} claims for {turns} turns");
@@ -109,7 +109,9 @@ async fn a_crowd_replaces_a_crashed_holder_promptly_and_with_few_reads() {
     let crashed = holder(&server);
     let renewed = link.requests().iter().filter(|request| is_claim(request)).map(|r| r.received).max();
     let free = renewed.unwrap() + MS + LEASE_DURATION;
-    crowd.iter().for_each(|(link, _)| link.forget_requests());
+    for (link, _) in &crowd {
+        link.forget_requests();
+    }
     while holder(&server) == crashed && Instant::now() < free + MINUTE {
         sleep(MS).await;
     }
@@ -205,7 +207,7 @@ async fn a_waiter_is_quiet_while_an_administrator_garbles_the_queue() {
 
 #[tokio::test(start_paused = true)]
 async fn a_waiter_is_quiet_while_an_administrator_restores_an_old_queue() {
-    wait_while_an_administrator(|annotations, old| annotations.clone_from(old)).await;
+    wait_while_an_administrator(BTreeMap::clone_from).await;
 }
 
 /// A lock with a lease of an hour.

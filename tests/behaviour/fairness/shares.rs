@@ -50,14 +50,13 @@ async fn unfair_shares(distances: &[u64], hold: u64, rest: u64) -> Vec<String> {
     let mut unfair = Vec::new();
     for share in &shares {
         let contender = share.contender;
-        let rate = match known.iter().find(|(other, _)| *other == contender) {
-            Some((_, rate)) => *rate,
-            None => {
-                let solo = contest(&[contender], SOLO_LIMITS).await;
-                let rate = number(solo.shares[0].turns.len()) / solo.span.as_secs_f64();
-                known.push((contender, rate));
-                rate
-            }
+        let rate = if let Some((_, rate)) = known.iter().find(|(other, _)| *other == contender) {
+            *rate
+        } else {
+            let solo = contest(&[contender], SOLO_LIMITS).await;
+            let rate = number(solo.shares[0].turns.len()) / solo.span.as_secs_f64();
+            known.push((contender, rate));
+            rate
         };
         let alone = rate * span.as_secs_f64();
         let fair = alone.min(number(all) / number(shares.len()));
