@@ -6,10 +6,10 @@ use super::contest::{Contender, Limits, Outcome, contest, print};
 
 /// Two minutes. A contest with many turns is decided earlier.
 const LIMITS: Limits =
-    Limits { span: Duration::from_secs(120), turns: 400, min_span: Duration::from_secs(10) };
+    Limits { span: Duration::from_secs(120), turns: 300, min_span: Duration::from_secs(8) };
 /// A process alone does the same again and again.
 const SOLO_LIMITS: Limits =
-    Limits { span: Duration::from_secs(60), turns: 50, min_span: Duration::from_secs(1) };
+    Limits { span: Duration::from_secs(60), turns: 30, min_span: Duration::from_secs(1) };
 /// How much of its fair share a process has to get.
 const MIN_SHARE: f64 = 0.6;
 /// If the fair share is less than this, chance decides.
@@ -21,7 +21,7 @@ const RESTS: [u64; 3] = [0, 200, 1_000];
 async fn contests(distances: &[u64], hold: u64) {
     let mut unfair = Vec::new();
     for rest in RESTS {
-        unfair.extend(unfair_shares(distances, hold, rest).await);
+        unfair.extend(unfair_shares(distances, hold, rest, LIMITS).await);
     }
     assert!(unfair.is_empty(), "{} unfair shares:\n{}", unfair.len(), unfair.join("\n"));
 }
@@ -29,19 +29,21 @@ async fn contests(distances: &[u64], hold: u64) {
 /// As many processes, at these distances in turn.
 async fn crowd(count: usize, hold: u64) {
     let distances: Vec<_> = [1, 5, 20, 2, 40].into_iter().cycle().take(count).collect();
-    let unfair = unfair_shares(&distances, hold, 0).await;
+    // A few more than the least that a fair share needs.
+    let limits = Limits { turns: (count * 16 / 5).max(150), ..LIMITS };
+    let unfair = unfair_shares(&distances, hold, 0, limits).await;
     assert!(unfair.is_empty(), "{} unfair shares:\n{}", unfair.len(), unfair.join("\n"));
 }
 
 /// The fair share of a process is its part of all turns, or what it would get alone if that is less.
-async fn unfair_shares(distances: &[u64], hold: u64, rest: u64) -> Vec<String> {
+async fn unfair_shares(distances: &[u64], hold: u64, rest: u64, limits: Limits) -> Vec<String> {
     let contender = |distance: &u64| {
         let [distance, hold, rest] = [*distance, hold, rest].map(Duration::from_millis);
         Contender { distance, hold, rest, tasks: 1 }
     };
     let contenders: Vec<_> = distances.iter().map(contender).collect();
     let Outcome { span, shares } = {
-        let outcome = contest(&contenders, LIMITS).await;
+        let outcome = contest(&contenders, limits).await;
         print(&format!("{} processes, hold {hold} ms, rest {rest} ms", distances.len()), &outcome);
         outcome
     };
