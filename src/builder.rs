@@ -8,8 +8,9 @@ use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::lock::LeaseLock;
 use crate::lock_core::LockCore;
+use crate::protocol::CreateMode;
 use crate::random::Random;
-use crate::settings::{CreateMode, Options};
+use crate::settings::Options;
 
 /// Sets up a [`LeaseLock`].
 ///

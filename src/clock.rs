@@ -71,6 +71,18 @@ impl Clock {
         }
     }
 
+    /// As [`sleep_until`](Self::sleep_until), but as late as the machine was suspended meanwhile. It wakes up only at its end, and
+    /// so costs nothing while it waits.
+    pub(crate) async fn sleep_through_suspension_until(&self, instant: Instant) {
+        loop {
+            let left = self.now().until(instant);
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(self.machine.timer(left)).await;
+        }
+    }
+
     /// Runs a task on this machine: it stands still while the machine does.
     #[cfg(feature = "testing")]
     pub(crate) async fn run<F: Future>(&self, task: F) -> F::Output {

@@ -79,7 +79,8 @@
 //! paused, moved or restored while they run.
 //!
 //! The lock does not promise anything against writers that ignore the rules. A person who edits the holder by hand
-//! takes the lock away. The holder notices this at once, but not before it happens.
+//! takes the lock away. The holder notices this at once (in the first second of its hold, at the end of that second), but not
+//! before it happens.
 //!
 //! # When the token is cancelled
 //!
@@ -127,8 +128,8 @@
 //! # How it works
 //!
 //! The lock writes the Lease by Server-Side Apply. Every write is conditional on the uid and the version of the
-//! Lease. One write is in flight at a time, with one exception: a write that joins the queue may still be in flight
-//! when the lock sends a claim. Both are conditional on the version, so the server makes at most one of them.
+//! Lease. One such write is in flight at a time. Besides, a JSON Patch that joins the queue may be in flight: it changes
+//! one annotation and nothing else.
 //!
 //! The holder trusts the Lease for `renew_deadline`, counted from the moment when it *sent* the last write that
 //! succeeded. Contenders leave a record alone for the holder's `leaseDurationSeconds`, counted from the moment when
@@ -172,7 +173,6 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-mod backoff;
 mod builder;
 #[cfg(feature = "client")]
 mod client;
@@ -206,7 +206,7 @@ pub use guard::LeaseGuard;
 pub use hold::Hold;
 pub use lease::{FencingToken, LeaseHolder, LeaseName};
 pub use lock::LeaseLock;
-pub use settings::CreateMode;
+pub use protocol::CreateMode;
 
 pub use k8s_openapi;
 pub use kube;

@@ -13,12 +13,12 @@ use tracing::{Instrument, Span};
 
 use crate::clock::Clock;
 pub(crate) use crate::driver::BackgroundTask;
-use crate::driver::{self, Admission, Context, Fifo, Memory, Mode, NotAcquired, Progress, StopHandle};
+use crate::driver::{self, Admission, Context, Exclusive, Fifo, NotAcquired, Progress, StopHandle};
 use crate::error::{AcquireError, RequestError, ShutdownError, TryAcquireError};
 use crate::guard::LeaseGuard;
 use crate::kubernetes::LeaseClient;
 use crate::lease::{LeaseHolder, LeaseName};
-use crate::protocol::{Ticket, identity};
+use crate::protocol::{Mode, identity};
 use crate::random::Random;
 use crate::settings::Settings;
 
@@ -28,7 +28,7 @@ pub(crate) struct LockCore {
     client: Arc<LeaseClient>,
     clock: Clock,
     random: Random,
-    fifo: Fifo<Memory>,
+    fifo: Fifo<Exclusive>,
     progress: Arc<Progress>,
     /// The acquisitions and releases for which `shutdown` waits.
     pending: TaskTracker,
@@ -38,13 +38,13 @@ pub(crate) struct LockCore {
 impl LockCore {
     pub(crate) fn new(client: kube::Client, settings: Settings, clock: Clock, random: Random) -> Self {
         let client = Arc::new(LeaseClient::new(client, &settings));
-        let memory = Memory::new(client.clone(), clock.clone(), &settings, Ticket(random.number()));
+        let exclusive = Exclusive::new(client.clone(), &settings, random.number());
         Self {
             settings,
             client,
             clock,
             random,
-            fifo: Fifo::new(memory),
+            fifo: Fifo::new(exclusive),
             progress: Arc::default(),
             pending: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -75,12 +75,12 @@ impl LockCore {
             expired_for: self.expired_for(holder.as_deref()),
             holder,
         };
-        let Some(memory) = self.fifo.try_take() else {
+        let Some(exclusive) = self.fifo.try_take() else {
             let holder = self.holder().await.map_err(TryAcquireError::Request)?;
             return Err(held(holder.map(Box::new)));
         };
         let runtime = self.runtime()?;
-        let admission = Admission::Admitted(memory);
+        let admission = Admission::Admitted(exclusive);
         self.start(&runtime, admission, Mode::Try).await.map_err(|not_acquired| match not_acquired {
             NotAcquired::Held(holder) => held(holder),
             NotAcquired::Failed(error) => TryAcquireError::Request(error),
@@ -145,7 +145,7 @@ impl LockCore {
     async fn start(
         &self,
         runtime: &Handle,
-        admission: Admission<Memory>,
+        admission: Admission<Exclusive>,
         mode: Mode,
     ) -> Result<LeaseGuard, NotAcquired> {
         let context = self.context();

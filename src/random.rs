@@ -36,8 +36,8 @@ impl Random {
         }
     }
 
-    pub(crate) fn number(&self) -> u64 {
-        self.rng.lock().unwrap_or_else(PoisonError::into_inner).u64(..)
+    pub(crate) fn number(&self) -> u32 {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).u32(..)
     }
 
     /// A generator of its own.
@@ -90,7 +90,7 @@ mod tests {
     fn a_seed_repeats_every_draw() {
         let draws = || {
             let random = Random::seeded(7);
-            [random.number(), random.nonce(), random.fork().u64(..), random.nonce()]
+            [u64::from(random.number()), random.nonce(), random.fork().u64(..), random.nonce()]
         };
         assert_eq!(draws(), draws());
     }

@@ -8,23 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use crate::clock::Clock;
 use crate::error::BuildError;
 use crate::lease::LeaseName;
-use crate::protocol::{CLOCK_RATE_ERROR, Timings};
-
-/// Whether the lock may, must or must not create the Lease object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum CreateMode {
-    /// Create the Lease if it does not exist.
-    #[default]
-    IfMissing,
-    /// Never create the Lease. If it does not exist, acquiring fails with
-    /// [`AcquireError::LeaseMissing`](crate::AcquireError::LeaseMissing).
-    MustExist,
-    /// The first acquisition has to create the Lease. If the Lease exists, it fails with
-    /// [`AcquireError::LeaseExists`](crate::AcquireError::LeaseExists). Later acquisitions of the same lock use the Lease that
-    /// the lock created.
-    MustNotExist,
-}
+use crate::protocol::{CLOCK_RATE_ERROR, CreateMode, Timings};
 
 /// The settings as the user gave them. `None` means "the default".
 #[derive(Debug, Clone, Default)]
@@ -102,7 +86,12 @@ impl Options {
             lease: LeaseName::new(namespace, name),
             identity,
             renew_deadline,
-            timings: Timings { lease_duration, token_deadline, renew_interval },
+            timings: Timings {
+                lease_duration,
+                token_deadline,
+                renew_interval,
+                max_pause: renew_interval / 4,
+            },
             request_timeout,
             max_clock_skew: self.max_clock_skew,
             field_manager,

@@ -1,9 +1,9 @@
-//! Keeps a hold: drives a [`HoldState`] with renewals, a watch and timers.
+//! Keeps a hold: drives a [`HoldState`] with renewals, a watch and a timer.
 //!
-//! Each turn of the loop asks the machine for a step. A request that the step wants is sent, and stays in flight while the
-//! loop goes on. Then the loop waits for the first of: a stop request, the deadline, the answer, an event of the watch, or
-//! the instant at which the machine or the watcher has something to do. The deadline stands before the answers, so that no
-//! answer can delay the cancellation of the token.
+//! The loop asks the machine for a step and carries it out. A request stays in flight while the loop goes on. Then the loop
+//! waits for the first of: a stop request, the instant at which the machine has something to do (the deadline at the
+//! latest), the answer, or an event of the watch. The timer stands before the answers, so that no answer can delay the
+//! cancellation of the token.
 
 use std::time::Duration;
 
@@ -11,16 +11,12 @@ use futures::FutureExt;
 use futures::future::Fuse;
 use tokio::sync::oneshot;
 
-use super::retry::{InFlight, outcome_of};
+use super::outcome::{InFlight, outcome_of};
 use super::session::Session;
 use super::stop::StopRequest;
-use crate::backoff::Backoff;
 use crate::hold::Hold;
-use crate::kubernetes::{Failure, WatchEvent};
-use crate::protocol::{HoldState, HoldStep, Instant, Loss, Outcome, Snapshot};
-
-/// A watch that was open before the claim has to tell of the claim within this time. If it does not, it is dead.
-const CLAIM_EVENT_TIMEOUT: Duration = Duration::from_secs(1);
+use crate::kubernetes::Failure;
+use crate::protocol::{HoldState, HoldStep, Instant, Loss, Outcome, WatchEvent};
 
 /// How a hold ended.
 pub(super) enum HoldEnd {
@@ -37,42 +33,42 @@ pub(super) async fn keep(
     hold: Hold,
     stop: &mut oneshot::Receiver<StopRequest>,
 ) -> HoldEnd {
-    HoldDriver::new(session, state, hold).run(stop).await
+    let driver = HoldDriver { session, state, hold, request: Fuse::terminated(), last_failure: None };
+    driver.run(stop).await
 }
 
 struct HoldDriver<'a> {
     session: &'a mut Session,
     state: HoldState,
     hold: Hold,
-    request: InFlight<Outcome>,
-    /// The revision of the claim, and the instant by which a watch that was open before has to tell of it.
-    claim_event: (u64, Instant),
-    backoff: Backoff,
+    request: InFlight,
     last_failure: Option<Failure>,
 }
 
-impl<'a> HoldDriver<'a> {
-    fn new(session: &'a mut Session, state: HoldState, hold: Hold) -> Self {
-        let backoff = Backoff::new(session.context.max_pause());
-        let claim_event = (state.revision(), session.context.now() + CLAIM_EVENT_TIMEOUT);
-        Self { session, state, hold, request: Fuse::terminated(), claim_event, backoff, last_failure: None }
-    }
-
+impl HoldDriver<'_> {
     async fn run(mut self, stop: &mut oneshot::Receiver<StopRequest>) -> HoldEnd {
         loop {
+            let client = self.session.context.client.clone();
             let now = self.session.context.now();
-            let idle_until = match self.state.step(now, self.session.context.clock.wall()) {
-                HoldStep::Lost(loss) => return HoldEnd::Lost(loss, self.last_failure),
+            let left = self.left(now);
+            let until = match self.step(now) {
                 HoldStep::Wait(until) => until,
+                HoldStep::Lost(loss) => return HoldEnd::Lost(loss, self.last_failure),
                 HoldStep::Read => {
-                    let (client, left) = (self.session.context.client.clone(), self.left(now));
                     self.request = async move { client.get(left).await.map(Outcome::Read) }.boxed().fuse();
                     continue;
                 }
                 HoldStep::Renew(write) => {
-                    let (client, left) = (self.session.context.client.clone(), self.left(now));
                     let renewal = async move { client.write(&write, left).await.map(Outcome::Written) };
                     self.request = renewal.boxed().fuse();
+                    continue;
+                }
+                HoldStep::OpenWatch(revision) => {
+                    self.session.exclusive.watcher.open(revision);
+                    continue;
+                }
+                HoldStep::CloseWatch => {
+                    self.session.exclusive.watcher.close();
                     continue;
                 }
             };
@@ -83,83 +79,54 @@ impl<'a> HoldDriver<'a> {
                     Err(_) => HoldEnd::Lost(Loss::Deadline, self.last_failure),
                 };
             }
-            let wake = self.tend_watch(now, idle_until);
-            let Session { context, memory } = &mut *self.session;
+            let Session { context, exclusive } = &mut *self.session;
             tokio::select! {
                 biased;
                 request = &mut *stop => return HoldEnd::Stopped(Box::new(self.state), request.ok()),
-                () = context.clock.sleep_until(self.state.deadline()) => {}
+                () = context.clock.sleep_until(until) => {}
                 answer = &mut self.request => self.answered(answer),
-                event = memory.watcher.next() => self.watched(event),
-                () = context.clock.sleep_until(wake) => {}
+                event = exclusive.watcher.next() => self.watched(event),
             }
         }
+    }
+
+    fn step(&mut self, now: Instant) -> HoldStep {
+        let Session { context, exclusive } = &mut *self.session;
+        self.state.step(&mut exclusive.memory, now, context.clock.wall(), &mut context.rng)
     }
 
     fn left(&self, now: Instant) -> Duration {
         now.until(self.state.deadline())
     }
 
-    /// Keeps the watch open, and refutes it if it has not told of the claim in time. Returns when to look again, at
-    /// `idle_until` at the latest.
-    fn tend_watch(&mut self, now: Instant, idle_until: Instant) -> Instant {
-        let watcher = &mut self.session.memory.watcher;
-        let (claim, claim_event_due) = self.claim_event;
-        if !watcher.has_seen(claim) && claim_event_due <= now {
-            watcher.refute();
-        }
-        watcher.ensure_open(self.state.revision());
-        match watcher.is_open() {
-            true if watcher.has_seen(claim) => idle_until,
-            true => idle_until.min(claim_event_due),
-            false => idle_until.min(watcher.retry_at()),
-        }
-    }
-
     fn answered(&mut self, answer: Result<Outcome, Failure>) {
         let now = self.session.context.now();
+        let left = self.left(now);
         let outcome = match answer {
             Ok(outcome) => {
                 if let Outcome::Written(snapshot) = &outcome {
-                    self.renewed(snapshot);
+                    tracing::debug!(resource_version = snapshot.version.revision, "renewed");
+                    self.last_failure = None;
                 }
                 outcome
             }
             Err(failure) => {
-                let left = self.left(now);
-                let outcome = outcome_of(&failure, left, &mut self.backoff, &mut self.session.context.rng);
                 if matches!(failure, Failure::Conflict(_)) {
                     tracing::debug!(error = %failure.error(), "the Lease has changed since the last renewal");
                 } else {
                     tracing::warn!(error = %failure.error(), ?left, "renewal failed");
                 }
+                let outcome = outcome_of(&failure, &self.session.context.client);
                 self.last_failure = Some(failure);
                 outcome
             }
         };
-        self.state.answered(outcome, now);
-    }
-
-    fn renewed(&mut self, snapshot: &Snapshot) {
-        tracing::debug!(resource_version = snapshot.version.revision, "renewed");
-        self.backoff.succeeded();
-        self.last_failure = None;
-        // A watch that has not told of one renewal by the time of the next is dead.
-        if !self.session.memory.watcher.has_seen(self.state.revision()) {
-            self.session.memory.watcher.refute();
-        }
+        let Session { context, exclusive } = &mut *self.session;
+        self.state.answered(outcome, &mut exclusive.memory, now, &mut context.rng);
     }
 
     fn watched(&mut self, event: WatchEvent) {
-        let now = self.session.context.now();
-        match event {
-            WatchEvent::Changed(snapshot) => {
-                self.state.watched(snapshot, now);
-            }
-            WatchEvent::Deleted(revision) => {
-                self.state.watched_deletion(revision, now);
-            }
-            WatchEvent::Broken(_) | WatchEvent::Forbidden(_) => {}
-        }
+        let Session { context, exclusive } = &mut *self.session;
+        self.state.watched(event, &mut exclusive.memory, context.now(), &mut context.rng);
     }
 }

@@ -8,22 +8,22 @@
 
 mod acquire;
 mod background;
+mod exclusive;
 mod fifo;
 mod hold;
 mod loss;
-mod memory;
+mod outcome;
 mod progress;
 mod release;
-mod retry;
 mod session;
 mod stop;
 mod unfinished;
 mod watcher;
 
-pub(crate) use acquire::{Mode, NotAcquired};
+pub(crate) use acquire::NotAcquired;
 pub(crate) use background::BackgroundTask;
+pub(crate) use exclusive::Exclusive;
 pub(crate) use fifo::{Admission, Fifo};
-pub(crate) use memory::Memory;
 pub(crate) use progress::Progress;
 pub(crate) use session::{Context, Session};
 pub(crate) use stop::{ReportRelease, StopHandle};
@@ -32,11 +32,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::backoff::jittered;
 use crate::error::{EndReason, LossReason};
 use crate::hold::Hold;
 use crate::lease::FencingToken;
-use crate::protocol::{Claim, HoldState, Loss};
+use crate::protocol::{Claim, HoldState, Loss, Mode, jittered};
 use hold::HoldEnd;
 use stop::{StopRequest, Stopped, Unfinished};
 use unfinished::Finished;
@@ -57,14 +56,14 @@ enum Ended {
 
 /// Runs one acquisition from its place in the FIFO to the end of its hold.
 pub(crate) async fn run(
-    admission: Admission<Memory>,
+    admission: Admission<Exclusive>,
     context: Box<Context>,
     mode: Mode,
     acquired: Acquired,
     mut stop: oneshot::Receiver<StopRequest>,
 ) {
-    let memory = match admission {
-        Admission::Admitted(memory) => memory,
+    let exclusive = match admission {
+        Admission::Admitted(exclusive) => exclusive,
         Admission::Waiting(mut waiter) => tokio::select! {
             biased;
             request = &mut stop => {
@@ -75,11 +74,11 @@ pub(crate) async fn run(
                 drop(request);
                 return;
             }
-            memory = waiter.admitted() => memory,
+            exclusive = waiter.admitted() => exclusive,
         },
     };
     // Boxed, because thousands of tasks may wait for each one that is admitted.
-    Box::pin(run_admitted(Session { context, memory }, mode, acquired, stop)).await;
+    Box::pin(run_admitted(Session { context, exclusive }, mode, acquired, stop)).await;
 }
 
 async fn run_admitted(
@@ -91,8 +90,7 @@ async fn run_admitted(
     if let Some(finished) = session.finish(true).await {
         finished.tell(&session.context);
     }
-    session.memory.begin(session.context.now());
-    let mut state = session.acquire_state();
+    let mut state = session.acquire_state(mode);
     let acquiring = tokio::select! {
         biased;
         request = &mut stop => Err(request.ok()),
@@ -108,7 +106,7 @@ async fn run_admitted(
         }
         Err(request) => {
             tracing::debug!("gave up waiting");
-            session.memory.watcher.close();
+            session.exclusive.close_watch();
             Ended::Stopped(Unfinished { state: Box::new(Stopped::Acquiring(state)), request })
         }
     };
@@ -148,7 +146,7 @@ async fn hold_and_release(
     match hold::keep(session, state, hold.clone(), &mut stop).await {
         HoldEnd::Lost(loss, last_failure) => {
             // The watch may have missed what it should have told.
-            session.memory.watcher.close();
+            session.exclusive.close_watch();
             loss::report(&session.context, &hold, &record, loss, last_failure).await;
             Ended::Done(None)
         }
@@ -165,45 +163,45 @@ async fn hold_and_release(
     }
 }
 
-/// Leaves what is to be done in the memory, and does it if no other task has begun with it in the meantime.
+/// Leaves what is to be done in the exclusive state, and does it if no other task has begun with it in the meantime.
 ///
 /// `told`: the caller has been told an error, and requests a stop when it has received the error.
 async fn leave(session: Session, unfinished: Unfinished, told: Option<oneshot::Receiver<StopRequest>>) {
-    let Session { context, mut memory } = session;
-    memory.unfinished = Some(unfinished);
-    drop(memory);
+    let Session { context, mut exclusive } = session;
+    exclusive.unfinished = Some(unfinished);
+    drop(exclusive);
     if let Some(stop) = told
         && let Ok(request) = stop.await
-        && let Some(mut memory) = context.fifo.try_take()
-        && let Some(unfinished) = &mut memory.unfinished
+        && let Some(mut exclusive) = context.fifo.try_take()
+        && let Some(unfinished) = &mut exclusive.unfinished
     {
         unfinished.request.get_or_insert(request);
     }
-    // The thread that requested the stop goes no further, and leaves the memory free. The runtime does, if it is driven.
+    // The thread that requested the stop goes no further, and leaves that state free. The runtime does, if it is driven.
     tokio::task::yield_now().await;
-    if let Some(memory) = context.fifo.orphan() {
+    if let Some(exclusive) = context.fifo.orphan() {
         let waited_for = context.fifo.is_waited_for();
-        let mut session = Session { context, memory };
+        let mut session = Session { context, exclusive };
         let finished = session.finish(waited_for).await;
         end(session, finished).await;
     }
 }
 
-/// Ends an acquisition: the next task of the FIFO gets the memory, and what was left to tasks that have gone is finished.
+/// Ends an acquisition: the next task of the FIFO gets the exclusive state, and what was left to tasks that have gone is finished.
 /// Then the outcome is told. An idle watch is closed at last.
 async fn end(session: Session, finished: Option<Finished>) {
-    let Session { context, mut memory } = session;
-    let next_begins = memory.end();
-    drop(memory);
+    let Session { context, mut exclusive } = session;
+    let next_begins = exclusive.end();
+    drop(exclusive);
     let context = finish_orphans(context).await;
     if let Some(finished) = finished {
         finished.tell(&context);
     }
     if tokio::time::timeout(IDLE_WATCH_TIMEOUT, next_begins).await.is_err()
-        && let Some(mut memory) = context.fifo.try_take()
+        && let Some(mut exclusive) = context.fifo.try_take()
     {
-        memory.watcher.close();
-        drop(memory);
+        exclusive.close_watch();
+        drop(exclusive);
         finish_orphans(context).await;
     }
 }
@@ -213,17 +211,17 @@ pub(crate) async fn finish_orphans(mut context: Box<Context>) -> Box<Context> {
     while context.fifo.orphan().is_some() {
         // As in `leave`.
         tokio::task::yield_now().await;
-        let Some(memory) = context.fifo.orphan() else { break };
+        let Some(exclusive) = context.fifo.orphan() else { break };
         let waited_for = context.fifo.is_waited_for();
-        let mut session = Session { context, memory };
+        let mut session = Session { context, exclusive };
         let finished = Box::pin(session.finish(waited_for)).await;
         if finished.is_none() {
-            let state = session.acquire_state();
+            let state = session.acquire_state(Mode::Try);
             release::withdraw(&mut session, state).await;
         }
-        session.memory.watcher.close();
+        session.exclusive.close_watch();
         context = session.context;
-        drop(session.memory);
+        drop(session.exclusive);
         if let Some(finished) = finished {
             finished.tell(&context);
         }

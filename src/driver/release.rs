@@ -3,21 +3,16 @@
 //! The loop asks the machine for a step, sends the request that it wants, and reports the outcome, until the machine ends.
 
 use super::loss;
-use super::retry::outcome_of;
+use super::outcome::outcome_of;
 use super::session::Session;
-use crate::backoff::Backoff;
 use crate::error::ReleaseError;
 use crate::protocol::{
-    AcquireState, Carryover, HoldState, Outcome, ReleaseOutcome, ReleaseState, ReleaseStep,
+    AcquireState, HoldState, HoldStop, Outcome, ReleaseOutcome, ReleaseState, ReleaseStep,
 };
-
-/// How often in a row a Lease is handed off within one process while other processes wait.
-const MAX_HAND_OFFS: u32 = 16;
 
 /// Whether a hold can be handed off, if a task of this process waits for it. This takes no request.
 pub(super) fn may_hand_off(session: &Session, hold: &HoldState) -> bool {
-    let others_first = !hold.queue().is_empty() && session.memory.hand_offs >= MAX_HAND_OFFS;
-    !others_first && hold.may_hand_off(session.context.now())
+    hold.may_hand_off(&session.exclusive.memory, session.context.now())
 }
 
 /// Ends a hold: hands the Lease off to the next task of this process, if one waits, or releases it.
@@ -26,24 +21,18 @@ pub(super) async fn release(
     hold: HoldState,
     waited_for: bool,
 ) -> Result<(), ReleaseError> {
-    let hands_off = waited_for && may_hand_off(session, &hold);
-    let Session { context, memory } = session;
-    if hands_off {
-        memory.carryover = hold.hand_off();
-        memory.hand_offs += 1;
-        tracing::info!("handed off within the process");
-        return Ok(());
-    }
-    memory.hand_offs = 0;
-    let release = match memory.queue_policy.rejoining(waited_for) {
-        Some(ticket) => hold.release().rejoining(ticket),
-        None => hold.release(),
+    let Session { context, exclusive } = session;
+    let release = match hold.stop(waited_for, &mut exclusive.memory, context.now()) {
+        HoldStop::Release(release) => *release,
+        HoldStop::HandedOff => {
+            tracing::info!("handed off within the process");
+            return Ok(());
+        }
     };
     let lease = context.client.lease().clone();
     let error = match Box::pin(drive(session, release)).await {
         ReleaseOutcome::Done(left) => {
-            session.memory.carryover = left.map_or(Carryover::Unknown, Carryover::Free);
-            session.memory.queue_policy.released(session.context.now());
+            session.exclusive.memory.released(left, session.context.now());
             tracing::info!("released");
             return Ok(());
         }
@@ -56,18 +45,18 @@ pub(super) async fn release(
 
 /// Ensures that no claim of an acquisition that was given up holds the Lease.
 pub(super) async fn withdraw(session: &mut Session, acquire: AcquireState) {
+    let Session { context, exclusive } = session;
     let creating = acquire.may_have_created();
-    if let Some(release) = acquire.withdraw(session.context.now()) {
+    if let Some(release) = acquire.withdraw(&mut exclusive.memory, context.now()) {
         let outcome = Box::pin(drive(session, release)).await;
         tracing::debug!(?outcome, "withdrew an unanswered claim");
-        session.memory.created |= creating && matches!(outcome, ReleaseOutcome::Done(Some(_)));
+        session.exclusive.memory.created |= creating && matches!(outcome, ReleaseOutcome::Done(Some(_)));
     }
 }
 
 /// Its future is large and short-lived. Callers box it, so that a lock that is held or waited for stays small.
 async fn drive(session: &mut Session, mut release: ReleaseState) -> ReleaseOutcome {
-    let context = &mut session.context;
-    let mut backoff = Backoff::new(context.max_pause());
+    let Session { context, exclusive } = session;
     loop {
         let now = context.now();
         let left = now.until(release.deadline());
@@ -81,9 +70,18 @@ async fn drive(session: &mut Session, mut release: ReleaseState) -> ReleaseOutco
             ReleaseStep::Write(write) => context.client.write(&write, left).await.map(Outcome::Written),
         };
         let now = context.now();
-        let left = now.until(release.deadline());
-        let outcome =
-            answer.unwrap_or_else(|failure| outcome_of(&failure, left, &mut backoff, &mut context.rng));
-        release.answered(outcome, now);
+        let failure = match answer {
+            Ok(outcome) => {
+                release.answered(outcome, now, &mut context.rng);
+                continue;
+            }
+            Err(failure) => outcome_of(&failure, &context.client),
+        };
+        release.answered(failure, now, &mut context.rng);
+        // Later events are for the next acquisition.
+        while let Some(event) = exclusive.watcher.ready() {
+            exclusive.memory.told(&event, now, &mut context.rng);
+            release.watched(event);
+        }
     }
 }

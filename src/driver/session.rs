@@ -1,17 +1,15 @@
-//! The context and the memory with which the driver of one acquisition works.
+//! The context and the exclusive state with which the driver of one acquisition works.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 
+use super::exclusive::Exclusive;
 use super::fifo::Fifo;
-use super::memory::Memory;
 use super::progress::Progress;
 use crate::clock::Clock;
 use crate::kubernetes::LeaseClient;
-use crate::protocol::{AcquireState, Instant, Timings};
-use crate::settings::CreateMode;
+use crate::protocol::{AcquireState, CreateMode, Instant, Mode, Timings};
 
 /// The values that are known when the acquisition starts.
 pub(crate) struct Context {
@@ -23,31 +21,27 @@ pub(crate) struct Context {
     pub me: String,
     pub rng: fastrand::Rng,
     pub progress: Arc<Progress>,
-    pub fifo: Fifo<Memory>,
+    pub fifo: Fifo<Exclusive>,
 }
 
-/// The context, and the memory: this task is the one of its process that acquires or holds the Lease.
+/// The context, and the exclusive state: this task is the one of its process that acquires or holds the Lease.
 pub(crate) struct Session {
     pub context: Box<Context>,
-    pub memory: OwnedMutexGuard<Memory>,
+    pub exclusive: OwnedMutexGuard<Exclusive>,
 }
 
 impl Context {
     pub(super) fn now(&self) -> Instant {
         self.clock.now()
     }
-
-    /// The longest pause between two tries of a failing request.
-    pub(super) fn max_pause(&self) -> Duration {
-        self.timings.renew_interval / 4
-    }
 }
 
 impl Session {
-    /// The machine of this acquisition. It goes on from what the previous acquisition left.
-    pub(super) fn acquire_state(&mut self) -> AcquireState {
-        let carryover = std::mem::take(&mut self.memory.carryover);
-        let Context { me, timings, .. } = &*self.context;
-        AcquireState::new(me.clone(), self.memory.queue_policy.ticket(), *timings, carryover)
+    /// The machine of this acquisition.
+    pub(crate) fn acquire_state(&mut self, mode: Mode) -> AcquireState {
+        let Self { context, exclusive } = self;
+        exclusive.begin();
+        let Context { me, create_mode, timings, .. } = &**context;
+        AcquireState::new(me.clone(), mode, *create_mode, *timings, &mut exclusive.memory, context.now())
     }
 }

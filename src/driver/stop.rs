@@ -40,6 +40,7 @@ pub(crate) struct Unfinished {
 }
 
 /// An acquisition that was stopped.
+#[allow(clippy::large_enum_variant, reason = "it is always boxed")]
 pub(crate) enum Stopped {
     /// It is to release the Lease.
     Holding(HoldState),

@@ -8,10 +8,10 @@ use tokio::sync::watch;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::leadership::Leadership;
-use crate::backoff::Backoff;
 use crate::error::AcquireError;
 use crate::guard::LeaseGuard;
 use crate::hold::Hold;
+use crate::protocol::Backoff;
 
 /// The background task of an election.
 pub(super) struct ElectionTask {

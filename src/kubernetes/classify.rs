@@ -36,11 +36,13 @@ impl From<Denial> for AcquireError {
 }
 
 impl Failure {
-    /// How long the server asked the client to wait.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    /// The same failure, of a patch that tests what it changes. The server answers 422 if a test fails.
+    pub(super) fn of_test(self) -> Self {
         match self {
-            Failure::Unknown { retry_after, .. } => *retry_after,
-            Failure::Conflict(_) | Failure::Denied(_) => None,
+            Failure::Denied(Denial::Refused(error)) if error.status() == Some(422) => {
+                Failure::Conflict(error)
+            }
+            other => other,
         }
     }
 

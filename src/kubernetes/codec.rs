@@ -6,10 +6,13 @@ use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::{Value, json};
 
 use super::timestamp::{self, micro_time};
-use crate::protocol::{Queue, Record, Snapshot, Ticket, Version, WallTime};
+use crate::protocol::{Join, Queue, Record, Snapshot, Ticket, Version, WallTime};
 
 /// The annotation that carries the queue of waiting processes.
 pub(super) const QUEUE_ANNOTATION: &str = "kube-lease-lock/queue";
+
+/// The annotation that carries the tickets that have joined since the last claim, renewal or release.
+pub(super) const JOINING_ANNOTATION: &str = "kube-lease-lock/joining";
 
 /// A Lease as JSON. It has only the fields that the lock reads, so no other field can make it unreadable.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -32,6 +35,9 @@ pub(super) struct RawAnnotations {
     /// [`QUEUE_ANNOTATION`].
     #[serde(rename = "kube-lease-lock/queue")]
     pub queue: Option<String>,
+    /// [`JOINING_ANNOTATION`].
+    #[serde(rename = "kube-lease-lock/joining")]
+    pub joining: Option<String>,
 }
 
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -72,8 +78,10 @@ impl TryFrom<RawLease> for Snapshot {
         let revision = metadata.resource_version.unwrap_or_default();
         let revision = parse_revision(&revision).ok_or(Malformed::Revision(revision))?;
         let record = spec.map_or(Record::EMPTY, Record::from);
-        let queue = metadata.annotations.and_then(|annotations| annotations.queue);
-        let queue = queue.map_or_else(Queue::default, |queue| parse_queue(&queue));
+        let queue = metadata.annotations.map_or_else(Queue::default, |RawAnnotations { queue, joining }| {
+            let waiting = queue.as_deref().map_or_else(Vec::new, parse_tickets);
+            Queue::new(waiting, joining.as_deref().map(parse_tickets))
+        });
         Ok(Self { version: Version { uid, revision }, record, queue })
     }
 }
@@ -110,16 +118,42 @@ pub(super) fn spec(record: &Record) -> Value {
     })
 }
 
-/// The value of [`QUEUE_ANNOTATION`]: the tickets in hexadecimal, the first in the queue first.
-pub(super) fn queue_value(queue: &Queue) -> String {
-    let tickets: Vec<_> = queue.tickets().iter().map(|Ticket(number)| format!("{number:016x}")).collect();
-    tickets.join(" ")
+/// The annotations that a claim, renewal or release writes.
+pub(super) fn annotations(queue: &Queue) -> Value {
+    json!({
+        QUEUE_ANNOTATION: tickets(queue.waiting()),
+        JOINING_ANNOTATION: tickets(queue.joining().unwrap_or_default()),
+    })
+}
+
+/// The JSON Patch (RFC 6902) of a join. It changes nothing unless the Lease is as expected.
+pub(super) fn join(Join { uid, under, expected, forced, ticket }: &Join) -> Value {
+    let list = format!("/metadata/annotations/{}", JOINING_ANNOTATION.replace('/', "~1"));
+    let joined: Vec<_> = expected.iter().chain([ticket]).copied().collect();
+    let test = |path: &str, value: &str| json!({ "op": "test", "path": path, "value": value });
+    let mut patch = vec![test("/metadata/uid", uid)];
+    patch.extend(under.as_ref().map(|holder| test("/spec/holderIdentity", holder)));
+    patch.extend((!forced).then(|| test(&list, &tickets(expected))));
+    patch.push(json!({ "op": "replace", "path": list, "value": tickets(&joined) }));
+    patch.into()
+}
+
+/// The tickets as text, the first in the queue first: each number in hexadecimal, and its head start in milliseconds.
+fn tickets(tickets: &[Ticket]) -> String {
+    let words = tickets
+        .iter()
+        .map(|Ticket { number, head_start }| format!("{number:08x}:{}", head_start.as_millis()));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// Reads the tickets that can be read.
-fn parse_queue(text: &str) -> Queue {
-    let tickets = text.split_ascii_whitespace().filter_map(|word| u64::from_str_radix(word, 16).ok());
-    tickets.fold(Queue::default(), |queue, number| queue.joined_by(Ticket(number)))
+fn parse_tickets(text: &str) -> Vec<Ticket> {
+    let ticket = |word: &str| {
+        let (number, millis) = word.split_once(':')?;
+        let number = u32::from_str_radix(number, 16).ok()?;
+        Some(Ticket { number, head_start: Duration::from_millis(millis.parse::<u32>().ok()?.into()) })
+    };
+    text.split_ascii_whitespace().filter_map(ticket).collect()
 }
 
 #[cfg(test)]
@@ -147,9 +181,11 @@ mod tests {
         assert_eq!(snapshot.version, Version { uid: "u".into(), revision: 7 });
         assert_eq!(snapshot.queue, Queue::default());
 
-        let queue = Queue::default().joined_by(Ticket(7));
+        let ticket = |number| Ticket { number, head_start: Duration::from_millis(80) };
+        let queue = Queue::new(vec![ticket(7)], Some(vec![ticket(u32::MAX)]));
         let mut waited_for = json!({ "metadata": { "name": "x", "uid": "u", "resourceVersion": "8" } });
-        waited_for["metadata"]["annotations"] = json!({ "a": "b", QUEUE_ANNOTATION: queue_value(&queue) });
+        waited_for["metadata"]["annotations"] = annotations(&queue);
+        waited_for["metadata"]["annotations"]["a"] = json!("b");
         let waited_for: RawLease = serde_json::from_value(waited_for).unwrap();
         assert_eq!(Snapshot::try_from(waited_for).unwrap().queue, queue);
 
@@ -187,6 +223,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_join_is_conditional_on_the_object_the_holder_and_the_list() {
+        let ticket = |number| Ticket { number, head_start: Duration::from_millis(50) };
+        let path = "/metadata/annotations/kube-lease-lock~1joining";
+        let test = |path: &str, value: &str| json!({ "op": "test", "path": path, "value": value });
+        let (is_object, is_held) = (test("/metadata/uid", "u"), test("/spec/holderIdentity", "them"));
+        let is_list = test(path, "00000001:50");
+        let change = json!({ "op": "replace", "path": path, "value": "00000001:50 000000ff:50" });
+        for (under, forced, expected) in [
+            (Some("them".to_owned()), false, json!([is_object, is_held, is_list, change])),
+            (None, false, json!([is_object, is_list, change])),
+            (None, true, json!([is_object, change])),
+        ] {
+            let (uid, expected_list) = ("u".to_owned(), vec![ticket(1)]);
+            let wanted = Join { uid, under, expected: expected_list, forced, ticket: ticket(255) };
+            assert_eq!(join(&wanted), expected);
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -220,14 +275,23 @@ mod tests {
         }
 
         #[test]
-        fn a_queue_is_read_back_as_written(numbers in prop::collection::vec(any::<u64>(), 0..20)) {
-            let queue = numbers.into_iter().fold(Queue::default(), |queue, number| queue.joined_by(Ticket(number)));
-            prop_assert_eq!(parse_queue(&queue_value(&queue)), queue);
+        fn a_queue_is_read_back_as_written(
+            waiting in prop::collection::vec(any::<(u32, u32)>(), 0..200),
+            joining in prop::collection::vec(any::<(u32, u32)>(), 0..20),
+        ) {
+            let ticket = |(number, millis): (u32, u32)| Ticket { number, head_start: Duration::from_millis(millis.into()) };
+            let [waiting, joining] = [waiting, joining].map(|list| list.into_iter().map(ticket).collect::<Vec<_>>());
+            let queue = Queue::new(waiting, Some(joining));
+            let read = Queue::new(
+                parse_tickets(&tickets(queue.waiting())),
+                Some(parse_tickets(&tickets(queue.joining().unwrap()))),
+            );
+            prop_assert_eq!(read, queue);
         }
 
         #[test]
-        fn no_queue_annotation_panics(text in "\\PC*|[0-9a-f +-]{0,400}") {
-            prop_assert!(parse_queue(&text).tickets().len() <= 16);
+        fn no_queue_annotation_panics(text in "\\PC*|[0-9a-f: +-]{0,4000}") {
+            prop_assert!(Queue::new(parse_tickets(&text), None).len() <= Queue::MAX_TICKETS);
         }
     }
 }

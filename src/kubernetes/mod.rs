@@ -12,4 +12,4 @@ mod watch_stream;
 
 pub(crate) use classify::{Denial, Failure};
 pub(crate) use requests::LeaseClient;
-pub(crate) use watch::{WatchEvent, watch};
+pub(crate) use watch::{Delivery, watch};

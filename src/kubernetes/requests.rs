@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Resource;
 use kube::api::{GetParams, Patch, PatchParams, PostParams, WatchParams};
@@ -12,11 +14,11 @@ use kube::core::{Request, WatchEvent};
 use serde_json::{Value, json};
 
 use super::classify::{Denial, Failure, classify, shows_acceptance};
-use super::codec::{self, QUEUE_ANNOTATION, RawLease};
+use super::codec::{self, RawLease};
 use super::watch_stream::watch_stream;
 use crate::error::{Cause, RequestError};
 use crate::lease::LeaseName;
-use crate::protocol::{Queue, Record, Snapshot, Version, Write};
+use crate::protocol::{Join, Queue, Record, Snapshot, Version, Write};
 use crate::settings::{LeaseTemplate, Settings};
 
 /// A request, if it could be put into HTTP.
@@ -72,13 +74,13 @@ impl LeaseClient {
     pub(crate) async fn write(&self, write: &Write, within: Duration) -> Result<Snapshot, Failure> {
         match &write.on {
             Some(version) => self.apply(version, write, within).await,
-            None => self.create(&write.record, within, false).await,
+            None => self.create(&write.record, &write.queue, within, false).await,
         }
     }
 
     /// Whether the namespace is gone. A dry run of creating the Lease tells.
     pub(crate) async fn namespace_gone(&self, record: &Record, within: Duration) -> bool {
-        let answer = self.create(record, within, true).await;
+        let answer = self.create(record, &Queue::EMPTY, within, true).await;
         matches!(answer, Err(Failure::Denied(Denial::NamespaceGone(_))))
     }
 
@@ -88,34 +90,43 @@ impl LeaseClient {
         let mut object = self.object(record);
         object["metadata"]["uid"] = json!(on.uid);
         object["metadata"]["resourceVersion"] = json!(on.revision.to_string());
-        if let Some(queue) = queue {
-            object["metadata"]["annotations"] = json!({ QUEUE_ANNOTATION: codec::queue_value(queue) });
-        }
+        object["metadata"]["annotations"] = codec::annotations(queue);
         let params = PatchParams::apply(&self.field_manager).force();
         let request = self.requests.patch(self.lease.name(), &params, &Patch::Apply(&object));
         let lease = self.bounded("patch", within, self.send(request)).await?;
         self.written("patch", lease, record)
     }
 
-    /// Writes the queue alone, into exactly this version of exactly this object.
-    pub(crate) async fn join(&self, on: &Version, queue: &Queue) -> Result<Snapshot, Failure> {
-        let patch = json!({ "metadata": {
-            "uid": on.uid,
-            "resourceVersion": on.revision.to_string(),
-            "annotations": { QUEUE_ANNOTATION: codec::queue_value(queue) },
-        } });
+    /// Joins the queue. A list that is not as expected, and another object of the same name, are a conflict.
+    pub(crate) async fn join(&self, join: &Join) -> Result<Snapshot, Failure> {
         let params =
             PatchParams { field_manager: Some(self.field_manager.clone()), ..PatchParams::default() };
-        let request = self.requests.patch(self.lease.name(), &params, &Patch::Merge(&patch));
-        let lease = self.bounded("patch", self.request_timeout, self.send(request)).await?;
-        self.snapshot("patch", lease)
+        let request = self.requests.patch(self.lease.name(), &params, &Patch::Merge(&codec::join(join)));
+        let request = request.map(|mut request| {
+            let json_patch = HeaderValue::from_static("application/json-patch+json");
+            request.headers_mut().insert(CONTENT_TYPE, json_patch);
+            request
+        });
+        match self.bounded("patch", self.request_timeout, self.send(request)).await {
+            Ok(lease) => self.snapshot("patch", lease),
+            Err(failure) => Err(failure.of_test()),
+        }
     }
 
     /// PUT without a version: it creates the Lease atomically, and is refused if the Lease exists.
-    async fn create(&self, record: &Record, within: Duration, dry_run: bool) -> Result<Snapshot, Failure> {
+    async fn create(
+        &self,
+        record: &Record,
+        queue: &Queue,
+        within: Duration,
+        dry_run: bool,
+    ) -> Result<Snapshot, Failure> {
         let mut object = self.object(record);
         object["metadata"]["labels"] = json!(self.template.labels);
-        object["metadata"]["annotations"] = json!(self.template.annotations);
+        object["metadata"]["annotations"] = codec::annotations(queue);
+        for (key, value) in &self.template.annotations {
+            object["metadata"]["annotations"][key] = json!(value);
+        }
         if let Some(owner) = &self.template.owner {
             object["metadata"]["ownerReferences"] = json!([owner]);
         }
@@ -204,8 +215,8 @@ impl LeaseClient {
     }
 
     /// The server ended a watch that had only just begun.
-    pub(super) fn short_watch(&self) -> RequestError {
-        self.error("watch", Cause::Malformed("the watch ended right after it had begun".to_owned()))
+    pub(super) fn short_watch(&self) -> Failure {
+        self.malformed("watch", "the watch ended right after it had begun".to_owned())
     }
 
     fn malformed(&self, verb: &'static str, what: String) -> Failure {

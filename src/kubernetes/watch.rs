@@ -15,29 +15,24 @@ use super::classify::{Denial, Failure};
 use super::codec::RawLease;
 use super::requests::LeaseClient;
 use crate::error::RequestError;
-use crate::protocol::Snapshot;
+use crate::protocol::WatchEvent;
 
-/// An event of the watch.
+/// An event of the watch, with the failure that it stands for.
 #[derive(Debug)]
-pub(crate) enum WatchEvent {
-    /// The Lease is now in this state.
-    Changed(Snapshot),
-    /// The Lease was deleted, at this revision.
-    Deleted(u64),
-    /// The watch broke off, and changes may have been missed. The stream ends.
-    Broken(RequestError),
-    /// This client may not watch. The stream ends.
-    Forbidden(RequestError),
+pub(crate) struct Delivery {
+    pub event: WatchEvent,
+    pub failure: Option<RequestError>,
 }
 
-/// All changes of the Lease after `revision`. Dropping the stream closes the watch.
-pub(crate) fn watch(client: Arc<LeaseClient>, revision: u64) -> BoxStream<'static, WatchEvent> {
+/// All changes of the Lease after `revision`, or, if that is zero, what there is and all changes after that. The stream ends after
+/// [`WatchEvent::Broken`] and [`WatchEvent::Forbidden`]. Dropping it closes the watch.
+pub(crate) fn watch(client: Arc<LeaseClient>, revision: u64) -> BoxStream<'static, Delivery> {
     let watch = Watch { client, revision, events: None, opened: Instant::now() };
     stream::unfold(Some(watch), |watch| async {
         let mut watch = watch?;
-        let event = watch.next().await;
-        let ends = matches!(event, WatchEvent::Broken(_) | WatchEvent::Forbidden(_));
-        Some((event, (!ends).then_some(watch)))
+        let delivery = watch.next().await;
+        let ends = delivery.failure.is_some();
+        Some((delivery, (!ends).then_some(watch)))
     })
     .boxed()
 }
@@ -56,52 +51,50 @@ impl Watch {
     /// A watch that ends earlier was not ended because its time was over.
     const MIN_WATCH_DURATION: Duration = Duration::from_secs(10);
 
-    async fn next(&mut self) -> WatchEvent {
+    async fn next(&mut self) -> Delivery {
+        let failure = match self.next_event().await {
+            Ok(event) => return Delivery { event, failure: None },
+            Err(failure) => failure,
+        };
+        let event = match &failure {
+            Failure::Denied(Denial::Forbidden(_)) => WatchEvent::Forbidden,
+            other => WatchEvent::Broken { expired: other.error().status() == Some(410) },
+        };
+        Delivery { event, failure: Some(failure.error().clone()) }
+    }
+
+    async fn next_event(&mut self) -> Result<WatchEvent, Failure> {
         loop {
-            let event = match &mut self.events {
-                None => self.connect().await,
-                Some(events) => {
-                    if let Some(event) = events.next().await {
-                        self.read(event)
-                    } else {
-                        // Its time was over: nothing was missed.
-                        self.events = None;
-                        if self.opened.elapsed() < Self::MIN_WATCH_DURATION {
-                            return WatchEvent::Broken(self.client.short_watch());
-                        }
-                        Ok(None)
-                    }
-                }
+            let Some(events) = &mut self.events else {
+                self.events = Some(self.client.watch(self.revision).await?.boxed());
+                self.opened = Instant::now();
+                return Ok(WatchEvent::Connected);
             };
-            match event {
-                Ok(None) => {}
-                Ok(Some(event)) => return event,
-                Err(Failure::Denied(Denial::Forbidden(error))) => return WatchEvent::Forbidden(error),
-                Err(failure) => return WatchEvent::Broken(failure.error().clone()),
+            if let Some(event) = events.next().await {
+                return self.read(event);
+            }
+            // Its time was over: nothing was missed.
+            self.events = None;
+            if self.opened.elapsed() < Self::MIN_WATCH_DURATION {
+                return Err(self.client.short_watch());
             }
         }
     }
 
-    async fn connect(&mut self) -> Result<Option<WatchEvent>, Failure> {
-        self.events = Some(self.client.watch(self.revision).await?.boxed());
-        self.opened = Instant::now();
-        Ok(None)
-    }
-
-    fn read(&mut self, event: kube::Result<ApiEvent<RawLease>>) -> Result<Option<WatchEvent>, Failure> {
+    fn read(&mut self, event: kube::Result<ApiEvent<RawLease>>) -> Result<WatchEvent, Failure> {
         let event = match event.map_err(|error| self.client.failure("watch", error))? {
             ApiEvent::Added(lease) | ApiEvent::Modified(lease) => {
                 let snapshot = self.client.snapshot("watch", lease)?;
                 self.revision = snapshot.version.revision;
-                Some(WatchEvent::Changed(snapshot))
+                WatchEvent::Changed(snapshot)
             }
             ApiEvent::Deleted(lease) => {
                 self.revision = self.client.snapshot("watch", lease)?.version.revision;
-                Some(WatchEvent::Deleted(self.revision))
+                WatchEvent::Deleted(self.revision)
             }
             ApiEvent::Bookmark(bookmark) => {
                 self.revision = bookmark.metadata.resource_version.parse().unwrap_or(self.revision);
-                None
+                WatchEvent::Bookmark
             }
             ApiEvent::Error(status) => {
                 return Err(self.client.failure("watch", kube::Error::Api(status)));

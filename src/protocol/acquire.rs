@@ -1,77 +1,87 @@
-//! One acquisition: when to read, when to claim, and what became of a claim without an answer.
+//! One acquisition: when to read, to claim, to join the queue, to wait for other processes, and when to give up.
 
-use super::carryover::Carryover;
-use super::expiry::{Availability, ExpiryTracker};
-use super::queue::{Queue, Ticket};
-use super::record::{Record, Snapshot, Version};
+use std::time::Duration;
+
+use super::backoff::{Backoff, jittered};
+use super::claim::{Claim, ClaimState};
+use super::expiry::Availability;
+use super::identity;
+use super::memory::Memory;
+use super::queue::Queue;
+use super::queueing::JoinStep;
+use super::record::Snapshot;
 use super::release::ReleaseState;
-use super::request::{Outcome, Write};
+use super::request::{Join, Outcome, Write};
 use super::time::{Instant, WallTime};
 use super::timings::Timings;
+use super::watch_health::WatchEvent;
 
-/// One acquisition by one holder identity, up to the claim that wins.
+/// One acquisition, from its first read to the claim that wins.
 ///
 /// Invariants:
 ///
-/// 1. At most one request is in flight.
-/// 2. A claim is conditional on the newest state that was received. That state was free, expired, our own, or handed off
-///    to us.
-/// 3. A claim that won counts from its own sending, also if a later read revealed it.
-/// 4. After a claim without a definite answer comes a read, before any other claim.
-/// 5. The `renewTime` of our claims only rises, so each claim can be told from the others.
+/// 1. It claims only what its [`ClaimState`] allows, and leaves a Lease that can be claimed to the processes ahead in the queue for
+///    their head starts. An expired Lease is read when these are over: meanwhile the watch tells of their claims.
+/// 2. It joins the queue of a Lease that a process of this crate holds. It does not join while another library holds it,
+///    because the release of that holder can fail for good if another client has written since. It joins the queue of a free
+///    Lease only if nobody waits, and its claim came too late, or the last one did: then the other processes are quicker.
+/// 3. While it waits, it always has an instant at which it acts without an event, and there is a watch, or the pause before one.
+/// 4. It gives up at once if waiting would not change anything. If no server has ever answered, it gives up after
+///    `lease_duration`.
+/// 5. The pauses after requests that fail in a row double.
 ///
-/// The driver calls [`step`](Self::step). If the step sends a request, the driver reports its outcome by
-/// [`answered`](Self::answered), or by [`refused`](Self::refused) if the request will never have an effect. At any time it
-/// may report what the watch delivers by [`watched`](Self::watched), and its doubts by [`read_again`](Self::read_again).
-/// An acquisition that is given up ends with [`withdraw`](Self::withdraw).
+/// The driver calls [`step`](Self::step) and carries it out. It reports the outcome of a read or a claim by [`answered`](Self::answered)
+/// before it calls again, the outcome of a join by [`joined`](Self::joined) whenever it comes, and what the watch delivers by
+/// [`watched`](Self::watched). An acquisition that is given up ends with [`withdraw`](Self::withdraw).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct AcquireState {
-    me: String,
-    ticket: Ticket,
+    claims: ClaimState,
+    mode: Mode,
+    create_mode: CreateMode,
     timings: Timings,
-    /// The previous holder, if it was another task of this process that handed the Lease off to us.
-    predecessor: Option<String>,
-    /// The newest state that was received. `None`: the Lease does not exist.
-    observed: Option<Snapshot>,
-    /// Whether `observed` may be claimed. `None`: read before anything else.
-    availability: Option<Availability>,
-    in_flight: Option<Request>,
-    in_doubt: Option<InDoubtClaims>,
+    started: Instant,
     /// Nothing is sent before this.
     not_before: Instant,
-    /// The `renewTime` of the last claim.
-    last_renew_time: Option<WallTime>,
-    won: Option<Claim>,
+    read_backoff: Backoff,
+    /// Starts over when another process holds the Lease: then the refused claims were a matter of competition.
+    claim_backoff: Backoff,
+    opening: Option<Opening>,
+    /// How long to wait for the next read while there is no watch.
+    poll_pause: Duration,
+    given_up: Option<GiveUp>,
 }
 
-/// A claim that was made, and the sending that it counts from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Claim {
-    pub sent: Instant,
-    pub snapshot: Snapshot,
-    /// Whether the claim created the Lease.
-    pub created: bool,
+/// The reaction to a held Lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Mode {
+    /// Wait until it can be claimed.
+    Wait,
+    /// Give up at once.
+    Try,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Request {
-    Read,
-    Claim { on: Option<Version>, attempt: Attempt },
+/// Whether the lock may, must or must not create the Lease object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum CreateMode {
+    /// Create the Lease if it does not exist.
+    #[default]
+    IfMissing,
+    /// Never create the Lease. If it does not exist, acquiring fails with
+    /// [`AcquireError::LeaseMissing`](crate::AcquireError::LeaseMissing).
+    MustExist,
+    /// The first acquisition has to create the Lease. If the Lease exists, it fails with
+    /// [`AcquireError::LeaseExists`](crate::AcquireError::LeaseExists). Later acquisitions of the same lock use the Lease that
+    /// the lock created.
+    MustNotExist,
 }
 
-/// Claims that may have been made, or may still be made, without an answer to us.
+/// A time in which the Lease can be claimed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct InDoubtClaims {
-    /// The state that they were conditional on. `None`: that there was no Lease.
-    on: Option<Version>,
-    attempts: Vec<Attempt>,
-}
-
-/// One sending of a claim, recognised in the Lease by its `renewTime`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Attempt {
-    sent: Instant,
-    renew_time: WallTime,
+struct Opening {
+    since: Instant,
+    /// Drawn after collisions.
+    contention_pause: Duration,
 }
 
 /// The next action.
@@ -81,227 +91,365 @@ pub(crate) enum AcquireStep {
     Read,
     /// Send this write and report its [`Outcome`].
     Claim(Write),
-    /// The Lease is held: do nothing before this instant, unless the watch delivers something.
+    /// Send this write, and go on. Its outcome grants nothing.
+    Join(Join),
+    /// Open the watch from this revision. Zero: with what there is.
+    OpenWatch(u64),
+    /// Close the watch: it is not to be believed.
+    CloseWatch,
+    /// Do nothing before this instant, unless something is reported.
     Wait(Instant),
-    /// A request failed: send nothing before this instant.
-    Pause(Instant),
     /// The claim is won.
     Won(Claim),
+    /// The acquisition has failed.
+    GiveUp(GiveUp),
+}
+
+/// Why an acquisition has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum GiveUp {
+    /// The Lease is held, and the mode is [`Mode::Try`].
+    Held,
+    /// The last request failed, and the mode is [`Mode::Try`].
+    Failed,
+    /// The last request was refused, and would be refused again.
+    Denied,
+    /// There is no Lease, and this lock does not create it.
+    LeaseMissing,
+    /// There is a Lease that this lock has not created.
+    LeaseExists,
+    /// No API server has answered for this time.
+    Unreachable { waited: Duration },
 }
 
 impl AcquireState {
-    /// Starts with a read, unless the previous acquisition left a Lease that can be claimed.
-    pub(crate) fn new(me: String, ticket: Ticket, timings: Timings, carryover: Carryover) -> Self {
-        let (predecessor, observed) = match carryover {
-            Carryover::Unknown => (None, None),
-            Carryover::Free(snapshot) => (None, Some(snapshot)),
-            Carryover::HandedOff { by, snapshot } => (Some(by), Some(snapshot)),
-        };
+    /// If there is no watch, the Lease is read at this interval, less up to one half by chance.
+    const POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+    /// The longest pause after a failed request, however long the server asks the client to wait.
+    const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
+
+    /// An acquisition by the holder identity `me`. It goes on from what the previous acquisition left.
+    pub(crate) fn new(
+        me: String,
+        mode: Mode,
+        create_mode: CreateMode,
+        timings: Timings,
+        memory: &mut Memory,
+        now: Instant,
+    ) -> Self {
+        let carryover = memory.begin(now);
         Self {
-            me,
-            ticket,
+            claims: ClaimState::new(me, memory.queueing.number(), timings, carryover),
+            mode,
+            create_mode,
             timings,
-            predecessor,
-            availability: observed.as_ref().map(|_| Availability::Claimable),
-            observed,
-            in_flight: None,
-            in_doubt: None,
+            started: now,
             not_before: Instant::ORIGIN,
-            last_renew_time: None,
-            won: None,
+            read_backoff: Backoff::new(timings.max_pause),
+            claim_backoff: Backoff::new(timings.max_pause),
+            opening: None,
+            poll_pause: Self::POLL_INTERVAL,
+            given_up: None,
         }
     }
 
-    /// Whether the next step is to claim the observed state.
-    pub(crate) fn may_claim(&self) -> bool {
-        self.won.is_none() && self.in_flight.is_none() && self.availability == Some(Availability::Claimable)
-    }
-
-    /// The newest state that was received. `None`: the Lease does not exist, or nothing was received yet.
-    pub(crate) fn observed(&self) -> Option<&Snapshot> {
-        self.observed.as_ref()
-    }
-
-    /// The queue on the Lease, if its first process has precedence. It has none if the Lease is already ours.
-    pub(crate) fn queue(&self) -> Option<&Queue> {
-        self.observed.as_ref().filter(|seen| !self.is_ours(seen)).map(|seen| &seen.queue)
+    /// The state in which the Lease is held by another acquisition, as far as is known.
+    pub(crate) fn foreign_holder(&self) -> Option<&Snapshot> {
+        self.claims.foreign_holder()
     }
 
     /// Whether the state of the Lease is known, so that no read is needed.
     pub(crate) fn is_known(&self) -> bool {
-        self.availability.is_some()
+        self.claims.availability().is_some()
     }
 
-    /// Whether a claim of ours has created the Lease, or may have created it.
+    /// Whether a claim has created the Lease, or may have created it.
     pub(crate) fn may_have_created(&self) -> bool {
-        let won = self.won.as_ref().is_some_and(|claim| claim.created);
-        let in_flight = matches!(self.in_flight, Some(Request::Claim { on: None, .. }));
-        won || in_flight || self.in_doubt.as_ref().is_some_and(|claims| claims.on.is_none())
+        self.claims.may_have_created()
     }
 
-    /// Decides. A returned [`AcquireStep::Read`] or [`AcquireStep::Claim`] counts as sent at `now`.
-    pub(crate) fn step(&mut self, now: Instant, wall: WallTime) -> AcquireStep {
-        if let Some(claim) = &self.won {
+    /// Before this instant nothing is sent.
+    pub(crate) fn not_before(&self) -> Instant {
+        self.not_before
+    }
+
+    /// Decides. A returned request counts as sent at `now`.
+    pub(crate) fn step(
+        &mut self,
+        memory: &mut Memory,
+        now: Instant,
+        wall: WallTime,
+        rng: &mut fastrand::Rng,
+    ) -> AcquireStep {
+        if let Some(claim) = self.claims.won() {
+            memory.created |= claim.created;
+            memory.contention.won();
             return AcquireStep::Won(claim.clone());
         }
-        if self.in_flight.is_some() {
-            return AcquireStep::Pause(now + self.timings.lease_duration);
+        if let Some(reason) = self.given_up.or_else(|| self.check_create_mode(memory)) {
+            return AcquireStep::GiveUp(reason);
         }
-        match self.availability {
-            _ if now < self.not_before => AcquireStep::Pause(self.not_before),
-            Some(Availability::HeldUntil(until)) if now < until => AcquireStep::Wait(until),
-            Some(Availability::Claimable) => AcquireStep::Claim(self.claim(now, wall)),
-            Some(Availability::HeldUntil(_)) | None => {
-                self.in_flight = Some(Request::Read);
-                AcquireStep::Read
-            }
+        if now < self.not_before {
+            return AcquireStep::Wait(self.not_before);
+        }
+        match self.claims.availability() {
+            None => self.read(memory, now),
+            Some(Availability::Claimable) => self.approach(memory, now, wall, rng),
+            Some(Availability::HeldUntil(expiry)) => match self.mode {
+                Mode::Wait => self.wait(expiry, memory, now, rng),
+                Mode::Try if now < expiry => AcquireStep::GiveUp(GiveUp::Held),
+                Mode::Try => self.read(memory, now),
+            },
         }
     }
 
-    /// Takes the outcome of the request in flight.
+    /// Claims the Lease, once the processes ahead in the queue have had their time.
+    fn approach(
+        &mut self,
+        memory: &mut Memory,
+        now: Instant,
+        wall: WallTime,
+        rng: &mut fastrand::Rng,
+    ) -> AcquireStep {
+        let claim_at = self.turn(now, memory, rng);
+        if claim_at > now && self.mode == Mode::Try {
+            // An event might be old, and there is no time to wait for a newer one. The claim will tell.
+            return AcquireStep::Wait(claim_at);
+        }
+        if self.mode == Mode::Wait && memory.outpaced && self.claims.queue().is_some_and(Queue::is_empty) {
+            match self.join(memory, now, rng) {
+                JoinStep::Join(join) => return AcquireStep::Join(join),
+                JoinStep::Wait(until) => return self.wait_with_watch(until, memory, now, rng),
+                // It is on its way.
+                JoinStep::None if memory.queueing.is_joining() => {
+                    return self.wait_with_watch(now + Self::POLL_INTERVAL, memory, now, rng);
+                }
+                JoinStep::None => {}
+            }
+        }
+        if claim_at > now {
+            return self.wait_with_watch(claim_at, memory, now, rng);
+        }
+        AcquireStep::Claim(self.claims.claim(now, wall))
+    }
+
+    /// Waits while the Lease is held, until `expiry` and the end of the head starts at the latest.
+    fn wait(
+        &mut self,
+        expiry: Instant,
+        memory: &mut Memory,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) -> AcquireStep {
+        let expired = expiry <= now;
+        let until = if expired { self.turn(expiry, memory, rng) } else { expiry };
+        if until <= now {
+            return self.read(memory, now);
+        }
+        match self.join(memory, now, rng) {
+            JoinStep::Join(join) => AcquireStep::Join(join),
+            JoinStep::Wait(at) => self.wait_with_watch(until.min(at), memory, now, rng),
+            JoinStep::None => self.wait_with_watch(until, memory, now, rng),
+        }
+    }
+
+    /// Waits for an event, but no longer than is safe without one.
+    fn wait_with_watch(
+        &mut self,
+        until: Instant,
+        memory: &mut Memory,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) -> AcquireStep {
+        let Memory { watch, trip, .. } = memory;
+        if watch.give_up(trip, now, rng) {
+            return AcquireStep::CloseWatch;
+        }
+        if let Some(from) = self.claims.observed().and_then(|seen| watch.open(seen.version.revision, now)) {
+            return AcquireStep::OpenWatch(from);
+        }
+        let read_at = watch.read_at(self.poll_pause);
+        if read_at <= now {
+            return self.read(memory, now);
+        }
+        let wake_at = watch.wake_at(trip).filter(|at| *at > now);
+        AcquireStep::Wait(wake_at.into_iter().fold(until.min(read_at), Instant::min))
+    }
+
+    /// When the processes ahead in the queue have had their time, of a Lease that can be claimed since `since`. After collisions,
+    /// a process outside the queue waits a little longer.
+    fn turn(&mut self, since: Instant, memory: &Memory, rng: &mut fastrand::Rng) -> Instant {
+        let Memory { queueing, contention, trip, .. } = memory;
+        let opening =
+            self.opening.get_or_insert_with(|| Opening { since, contention_pause: contention.pause(rng) });
+        let Some(queue) = self.claims.queue() else { return opening.since };
+        let has_place = queue.contains(queueing.number());
+        let pause = if has_place { Duration::ZERO } else { opening.contention_pause };
+        opening.since + queueing.head_start(queue, trip, self.timings.lease_duration / 2) + pause
+    }
+
+    fn join(&self, memory: &mut Memory, now: Instant, rng: &mut fastrand::Rng) -> JoinStep {
+        let Memory { queueing, trip, .. } = memory;
+        let may_join = |seen: &&Snapshot| seen.record.holder.as_deref().is_none_or(identity::is_generated);
+        match self.claims.observed().filter(may_join) {
+            Some(seen) => queueing.join(seen, trip, now, rng),
+            None => JoinStep::None,
+        }
+    }
+
+    fn read(&mut self, memory: &mut Memory, now: Instant) -> AcquireStep {
+        memory.watch.reading();
+        self.claims.read(now);
+        AcquireStep::Read
+    }
+
+    fn check_create_mode(&self, memory: &Memory) -> Option<GiveUp> {
+        self.claims.availability()?;
+        let exists = self.claims.observed().is_some();
+        let ours = memory.created || self.may_have_created();
+        match self.create_mode {
+            CreateMode::MustExist if !exists => Some(GiveUp::LeaseMissing),
+            CreateMode::MustNotExist if exists && !ours => Some(GiveUp::LeaseExists),
+            _ => None,
+        }
+    }
+
+    /// Takes the outcome of a read or a claim.
     pub(crate) fn answered(
         &mut self,
         outcome: Outcome,
-        expiry: &mut ExpiryTracker,
+        memory: &mut Memory,
         now: Instant,
         wall: WallTime,
+        rng: &mut fastrand::Rng,
     ) {
-        let Some(request) = self.in_flight.take() else { return };
-        if let Outcome::Unknown { pause } = outcome {
+        let Some(sent) = self.claims.sent() else { return };
+        let Memory { watch, trip, .. } = memory;
+        match &outcome {
+            Outcome::Read(seen) => {
+                watch.read(seen.as_ref().map(|seen| seen.version.revision), sent, trip, now);
+                self.read_backoff.succeeded();
+                self.poll_pause = jittered(Self::POLL_INTERVAL, rng);
+                if let Some(seen) = seen {
+                    memory.shown(seen);
+                }
+            }
+            Outcome::Written(seen) => watch.wrote(seen.version.revision, sent, trip, now),
+            Outcome::Conflict => self.too_late(memory, now, rng),
+            Outcome::InDoubt { retry_after, server_known } => {
+                let claiming = self.claims.is_claiming();
+                let backoff = if claiming { &mut self.claim_backoff } else { &mut self.read_backoff };
+                let pause = backoff.failed(*retry_after, rng).min(Self::MAX_RETRY_PAUSE);
+                self.not_before = now + pause;
+                self.failed(*server_known, now);
+            }
+            Outcome::Denied => self.given_up = Some(GiveUp::Denied),
+        }
+        self.claims.answered(outcome, &mut memory.expiry, now, wall);
+        self.observed(memory, now);
+    }
+
+    /// A claim was refused, because the Lease has changed. The first time, the next read comes at once.
+    fn too_late(&mut self, memory: &mut Memory, now: Instant, rng: &mut fastrand::Rng) {
+        let first = self.claim_backoff.is_fresh();
+        let pause = self.claim_backoff.failed(None, rng);
+        if !first && self.mode == Mode::Try {
+            self.given_up = Some(GiveUp::Failed);
+        }
+        if !first {
             self.not_before = now + pause;
         }
-        match (request, outcome) {
-            // An answer that comes after the end of the hold is as good as none.
-            (Request::Claim { on, attempt }, Outcome::Written(snapshot))
-                if now < attempt.sent + self.timings.token_deadline =>
-            {
-                self.in_doubt = None;
-                self.won = Some(Claim { sent: attempt.sent, snapshot, created: on.is_none() });
-            }
-            (Request::Claim { on, attempt }, _) => {
-                self.mark_in_doubt(on, attempt);
-                self.availability = None;
-            }
-            (Request::Read, Outcome::Read(seen)) => {
-                self.observe(seen, expiry, now, wall);
-                self.resolve(now);
-            }
-            (Request::Read, _) => self.availability = None,
+        if memory.watch.is_open() || !first {
+            memory.contention.collided();
+        }
+        memory.outpaced = true;
+        self.opening = None;
+    }
+
+    /// A request has failed in a way that may pass.
+    fn failed(&mut self, server_known: bool, now: Instant) {
+        let waited = self.started.until(now);
+        if self.mode == Mode::Try {
+            self.given_up = Some(GiveUp::Failed);
+        } else if !server_known && waited >= self.timings.lease_duration {
+            self.given_up = Some(GiveUp::Unreachable { waited });
         }
     }
 
-    /// The request in flight was refused: it has had no effect, and will have none.
-    pub(crate) fn refused(&mut self) {
-        self.in_flight = None;
+    /// Takes the outcome of a join. It grants nothing, and a failure is no reason to stop waiting.
+    pub(crate) fn joined(&mut self, outcome: Outcome, memory: &mut Memory, now: Instant, wall: WallTime) {
+        let Memory { queueing, watch, trip, .. } = memory;
+        let sent = queueing.answered(&outcome, trip, now);
+        if outcome == Outcome::Conflict && self.can_claim() {
+            self.claims.doubt();
+        }
+        if let (Outcome::Written(seen), Some(sent)) = (outcome, sent) {
+            let revision = seen.version.revision;
+            watch.wrote(revision, sent, trip, now);
+            memory.shown(&seen);
+            self.claims.watched(revision, Some(seen), &mut memory.expiry, now, wall);
+            self.observed(memory, now);
+        }
     }
 
-    /// Takes a state of the Lease from the watch, as of `revision`.
+    /// Takes an event of the watch.
     pub(crate) fn watched(
         &mut self,
-        revision: u64,
-        seen: Option<Snapshot>,
-        expiry: &mut ExpiryTracker,
+        event: WatchEvent,
+        memory: &mut Memory,
         now: Instant,
         wall: WallTime,
+        rng: &mut fastrand::Rng,
     ) {
-        let known = self.observed.as_ref().map_or(0, |seen| seen.version.revision);
-        if revision > known && self.availability.is_some() {
-            self.observe(seen, expiry, now, wall);
+        memory.told(&event, now, rng);
+        let expiry = &mut memory.expiry;
+        match event {
+            WatchEvent::Changed(seen) => {
+                self.claims.watched(seen.version.revision, Some(seen), expiry, now, wall);
+            }
+            WatchEvent::Deleted(revision) => self.claims.watched(revision, None, expiry, now, wall),
+            _ => return,
+        }
+        self.observed(memory, now);
+    }
+
+    /// Draws the consequences of a new observation of the Lease.
+    fn observed(&mut self, memory: &mut Memory, now: Instant) {
+        if self.claims.availability().is_none() {
+            return;
+        }
+        if let Some(Availability::HeldUntil(expiry)) = self.claims.availability()
+            && now < expiry
+        {
+            self.opening = None;
+            self.claim_backoff.succeeded();
+        }
+        if let Some(seen) = self.claims.observed()
+            && memory.queueing.observed(seen, now)
+        {
+            memory.trip.exceeded();
         }
     }
 
-    /// Demands a read before anything else, but not before `not_before`.
-    pub(crate) fn read_again(&mut self, not_before: Instant) {
-        self.availability = None;
-        self.not_before = not_before;
+    fn can_claim(&self) -> bool {
+        self.claims.availability() == Some(Availability::Claimable)
+    }
+
+    /// See [`Memory::forget_measurements`].
+    #[cfg(test)]
+    pub(crate) fn forget_measurements(&mut self) {
+        self.started = Instant::ORIGIN;
+        self.read_backoff.succeeded();
+        self.claim_backoff.succeeded();
     }
 
     /// The way to ensure that no claim of ours stays in the Lease. `None` if there was no claim.
-    pub(crate) fn withdraw(mut self, now: Instant) -> Option<ReleaseState> {
-        if let Some(Claim { sent, snapshot, .. }) = self.won {
-            let deadline = sent + self.timings.token_deadline;
-            return Some(ReleaseState::of_hold(self.me, snapshot, false, deadline));
+    pub(crate) fn withdraw(self, memory: &mut Memory, now: Instant) -> Option<ReleaseState> {
+        if let Some((me, sent)) = self.claims.last_attempt() {
+            memory.expiry.lost(me, sent);
         }
-        if let Some(Request::Claim { on, attempt }) = self.in_flight.take() {
-            self.mark_in_doubt(on, attempt);
-        }
-        let deadline = now + self.timings.token_deadline;
-        let ours = [self.predecessor, Some(self.me)].into_iter().flatten().collect::<Vec<_>>();
-        match self.in_doubt {
-            Some(claims) => Some(ReleaseState::of_claim(ours, claims.on, deadline)),
-            None => (ours.len() > 1).then(|| ReleaseState::of_hand_off(ours, deadline)),
-        }
-    }
-
-    fn claim(&mut self, now: Instant, wall: WallTime) -> Write {
-        let previous = self.observed.as_ref().map(|seen| &seen.record);
-        let renew_time = self.next_renew_time(previous, wall);
-        let record = Record::claim(&self.me, self.timings.lease_duration, previous, renew_time);
-        let write = match &self.observed {
-            None => Write::create(record),
-            Some(seen) if self.is_ours(seen) => Write::replace(seen, record, seen.queue.clone()),
-            Some(seen) => Write::replace(seen, record, seen.queue.after(self.ticket)),
-        };
-        self.last_renew_time = Some(renew_time);
-        let attempt = Attempt { sent: now, renew_time };
-        self.in_flight = Some(Request::Claim { on: write.on.clone(), attempt });
-        write
-    }
-
-    /// Whether the Lease has a claim of ours, or the hold that our predecessor handed off.
-    fn is_ours(&self, seen: &Snapshot) -> bool {
-        let ours = |holder: &String| *holder == self.me || Some(holder) == self.predecessor.as_ref();
-        seen.record.holder.as_ref().is_some_and(ours)
-    }
-
-    /// Later than all our earlier ones, and in another second than the one that it replaces.
-    fn next_renew_time(&self, previous: Option<&Record>, wall: WallTime) -> WallTime {
-        let replaced = previous.and_then(|record| record.renewed);
-        let next = self.last_renew_time.map_or(wall, |last| wall.after(last));
-        match replaced {
-            Some(ours) if previous.is_some_and(|record| record.holder.as_ref() == Some(&self.me)) => {
-                next.after(ours)
-            }
-            other => next.distinct_from(other),
-        }
-    }
-
-    fn observe(&mut self, seen: Option<Snapshot>, expiry: &mut ExpiryTracker, now: Instant, wall: WallTime) {
-        let ours = seen.as_ref().is_some_and(|seen| self.is_ours(seen));
-        let foreign = if ours { None } else { seen.as_ref() };
-        self.availability = Some(expiry.observe(&self.me, foreign, now, wall));
-        self.observed = seen;
-    }
-
-    /// The outcome of a claim is unknown. Earlier claims on another state can no longer be made, because that state was
-    /// gone when this claim was sent.
-    fn mark_in_doubt(&mut self, on: Option<Version>, attempt: Attempt) {
-        let earlier = self.in_doubt.take().filter(|claims| claims.on == on);
-        let mut attempts = earlier.map_or_else(Vec::new, |claims| claims.attempts);
-        attempts.push(attempt);
-        self.in_doubt = Some(InDoubtClaims { on, attempts });
-    }
-
-    /// Finds out what became of the claims in doubt. A claim that was made counts from its own sending. A record of ours
-    /// that is none of these claims is claimed again.
-    fn resolve(&mut self, now: Instant) {
-        let Some(claims) = &self.in_doubt else { return };
-        if self.observed.as_ref().map(|seen| &seen.version) == claims.on.as_ref() {
-            return; // They may still be made.
-        }
-        let Some(seen) = self.observed.as_ref().filter(|seen| seen.record.holder.as_ref() == Some(&self.me))
-        else {
-            self.in_doubt = None; // They never will be.
-            return;
-        };
-        let made = claims.attempts.iter().find(|attempt| seen.record.renewed == Some(attempt.renew_time));
-        let fresh = made.filter(|attempt| now < attempt.sent + self.timings.renew_interval);
-        let intact = seen.record.duration == Some(self.timings.lease_duration);
-        if let (Some(attempt), true) = (fresh, intact) {
-            let claim = Claim { sent: attempt.sent, snapshot: seen.clone(), created: claims.on.is_none() };
-            self.won = Some(claim);
-            self.in_doubt = None;
-        }
+        self.claims.withdraw(now)
     }
 }
 

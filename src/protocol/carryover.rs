@@ -13,13 +13,3 @@ pub(crate) enum Carryover {
     /// The acquisition handed its hold off, and did not release the Lease: `by` is still its holder there.
     HandedOff { by: String, snapshot: Snapshot },
 }
-
-impl Carryover {
-    /// The revision in which the acquisition left the Lease, if it is known.
-    pub(crate) fn revision(&self) -> Option<u64> {
-        match self {
-            Self::Unknown => None,
-            Self::Free(snapshot) | Self::HandedOff { snapshot, .. } => Some(snapshot.version.revision),
-        }
-    }
-}

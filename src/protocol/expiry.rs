@@ -12,7 +12,8 @@ use super::time::{Instant, WallTime};
 /// 1. A foreign record is held for the holder's own `leaseDurationSeconds`, counted from the instant at which this process
 ///    first *received* exactly this record.
 /// 2. Any change of the record, or another object, restarts the wait.
-/// 3. No remote timestamp is compared with a local clock, so wall clocks may differ by any amount. The one exception is
+/// 3. The record of a hold of this process that was lost expires a lease duration after the last write of that hold was sent.
+/// 4. No remote timestamp is compared with a local clock, so wall clocks may differ by any amount. The one exception is
 ///    `max_clock_skew`, which the user has to set.
 ///
 /// The rule is that of client-go's `leaderelection` package (`observedRecord` and `observedTime`).
@@ -23,6 +24,8 @@ pub(crate) struct ExpiryTracker {
     /// How far wall clocks may differ. If set, they are trusted when a record is seen for the first time.
     max_clock_skew: Option<Duration>,
     observed: Option<Observed>,
+    /// The last hold of this process that ended without a release: its holder, and when it sent its last write.
+    own: Option<(String, Instant)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -43,7 +46,12 @@ pub(crate) enum Availability {
 
 impl ExpiryTracker {
     pub(crate) fn new(fallback_duration: Duration, max_clock_skew: Option<Duration>) -> Self {
-        Self { fallback_duration, max_clock_skew, observed: None }
+        Self { fallback_duration, max_clock_skew, observed: None, own: None }
+    }
+
+    /// A hold of this process ended, and its record may still be in the Lease.
+    pub(crate) fn lost(&mut self, holder: String, last_sent: Instant) {
+        self.own = Some((holder, last_sent));
     }
 
     /// Takes the state that was received at `now` (`None`: there is no Lease), and decides for the contender `me`.
@@ -65,6 +73,11 @@ impl ExpiryTracker {
     }
 
     fn expiry(&mut self, snapshot: &Snapshot, now: Instant, wall: WallTime) -> Instant {
+        if let Some((own, last_sent)) = &self.own
+            && snapshot.record.holder.as_ref() == Some(own)
+        {
+            return *last_sent + self.duration(&snapshot.record);
+        }
         if let Some(known) = &self.observed
             && known.uid == snapshot.version.uid
             && known.record == snapshot.record
@@ -135,6 +148,24 @@ mod tests {
         assert_eq!(me.observe("me", Some(&theirs), at(100), WALL), Availability::HeldUntil(at(140)));
         assert_eq!(me.observe("me", Some(&theirs), at(139), WALL), Availability::HeldUntil(at(140)));
         assert_eq!(me.observe("me", Some(&theirs), at(140), WALL), Availability::Claimable);
+    }
+
+    #[test]
+    fn a_lost_hold_of_this_process_expires_a_lease_duration_after_its_last_write() {
+        let mut me = contender();
+        me.lost("former".into(), at(80));
+        assert_eq!(
+            me.observe("me", Some(&held("former", 1, Some(15))), at(90), WALL),
+            Availability::HeldUntil(at(95))
+        );
+        assert_eq!(
+            me.observe("me", Some(&held("former", 2, Some(15))), at(96), WALL),
+            Availability::Claimable
+        );
+        assert_eq!(
+            me.observe("me", Some(&held("them", 1, Some(15))), at(96), WALL),
+            Availability::HeldUntil(at(111))
+        );
     }
 
     #[test]

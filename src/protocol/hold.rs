@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use super::carryover::Carryover;
+use super::backoff::Backoff;
 use super::loss::Loss;
-use super::queue::Queue;
+use super::memory::Memory;
 use super::record::{Record, Snapshot};
 use super::release::ReleaseState;
 use super::request::{Outcome, Write};
 use super::time::{Instant, WallTime};
 use super::timings::Timings;
+use super::watch_health::{WatchEvent, WatchHealth};
 
 /// One hold of a claimed Lease.
 ///
@@ -24,18 +25,25 @@ use super::timings::Timings;
 /// 5. After a write without a definite answer comes a read, before any other write.
 /// 6. Edits beside the holder are kept. An edit of the record is restored, and shortens the hold if contenders now wait for
 ///    less time than they should.
+/// 7. A read that was sent after everything that is known is believed, whatever its revision: a store can be set back. Another
+///    holder or object is a loss. If the record is ours, the next write goes on from that revision.
+/// 8. A short hold needs no watch. From [`WATCH_AFTER`](Self::WATCH_AFTER) on there is one, or the pause before one.
+/// 9. Other processes that wait are let in after [`MAX_HAND_OFFS`](Self::MAX_HAND_OFFS) hand-offs within the process.
 ///
 /// The driver calls [`step`](Self::step). If the step sends a request, the driver reports its outcome by
-/// [`answered`](Self::answered). At any time it may report what the watch delivers by [`watched`](Self::watched) and
-/// [`watched_deletion`](Self::watched_deletion). A hold ends with [`HoldStep::Lost`], or by [`release`](Self::release) or
-/// [`hand_off`](Self::hand_off).
+/// [`answered`](Self::answered). At any time it may report what the watch delivers by [`watched`](Self::watched). A hold ends with
+/// [`HoldStep::Lost`], or by [`stop`](Self::stop).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct HoldState {
     me: String,
     timings: Timings,
     /// The newest state of the Lease that is known to be ours.
     current: Snapshot,
+    claimed: Instant,
+    /// When the last write was sent.
+    last_sent: Instant,
     deadline: Instant,
+    renew_at: Instant,
     /// Nothing is sent before this.
     not_before: Instant,
     in_flight: Option<Request>,
@@ -46,14 +54,31 @@ pub(crate) struct HoldState {
     last_renew_time: WallTime,
     /// A read must come before the next write.
     must_read: bool,
+    backoff: Backoff,
     lost: Option<Loss>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Request {
-    /// A read, or a write whose outcome is already known.
-    Read,
+    /// A read, sent when the newest known state had this revision.
+    Read {
+        sent: Instant,
+        known: u64,
+    },
     Write(Attempt),
+    /// A write whose outcome is already known.
+    Confirmed {
+        sent: Instant,
+    },
+}
+
+impl Request {
+    fn sent(&self) -> Instant {
+        match self {
+            Self::Read { sent, .. } | Self::Confirmed { sent } => *sent,
+            Self::Write(attempt) => attempt.sent,
+        }
+    }
 }
 
 /// A renewal, recognised in the Lease by its `renewTime`: no two of one hold share a second.
@@ -70,15 +95,36 @@ pub(crate) enum HoldStep {
     Renew(Write),
     /// Read the Lease and report the [`Outcome`].
     Read,
+    /// Open the watch from this revision. Zero: with what there is.
+    OpenWatch(u64),
+    /// Close the watch: it is not to be believed.
+    CloseWatch,
     /// Do nothing before this instant, unless something is reported.
     Wait(Instant),
     /// The hold is over.
     Lost(Loss),
 }
 
+/// The end of a hold that was not lost.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum HoldStop {
+    /// The next task of this process has the hold.
+    HandedOff,
+    Release(Box<ReleaseState>),
+}
+
 impl HoldState {
     /// An edited record is restored at once, but no more often than this.
     const RESTORE_INTERVAL: Duration = Duration::from_secs(1);
+
+    /// How long after its claim a hold opens a watch.
+    pub(crate) const WATCH_AFTER: Duration = Duration::from_secs(1);
+
+    /// How often in a row a Lease is handed off within one process while other processes wait.
+    pub(crate) const MAX_HAND_OFFS: u32 = 16;
+
+    /// So shortly before the deadline, no request can be answered in time.
+    const MIN_REQUEST_TIME: Duration = Duration::from_millis(50);
 
     /// A hold by `me` that began with a write at `sent`. The write left the Lease as `claimed`.
     pub(crate) fn new(me: String, timings: Timings, sent: Instant, claimed: Snapshot) -> Self {
@@ -87,11 +133,15 @@ impl HoldState {
             timings,
             last_renew_time: claimed.record.renewed.unwrap_or(WallTime(0)),
             current: claimed,
+            claimed: sent,
+            last_sent: sent,
             deadline: sent + timings.token_deadline,
-            not_before: sent + timings.renew_interval,
+            renew_at: sent + timings.renew_interval,
+            not_before: Instant::ORIGIN,
             in_flight: None,
             in_doubt: Vec::new(),
             must_read: false,
+            backoff: Backoff::new(timings.max_pause),
             lost: None,
         }
     }
@@ -99,7 +149,7 @@ impl HoldState {
     /// Lets the first renewal come as early as `first`. Locks that were claimed at the same time are then not renewed at
     /// the same time for ever after.
     pub(crate) fn renewing_from(mut self, first: Instant) -> Self {
-        self.not_before = self.not_before.min(first);
+        self.renew_at = self.renew_at.min(first);
         self
     }
 
@@ -108,91 +158,181 @@ impl HoldState {
         self.deadline
     }
 
-    /// The newest revision of the Lease that is known to be ours.
-    pub(crate) fn revision(&self) -> u64 {
-        self.current.version.revision
-    }
-
-    /// The processes that wait for the Lease, as far as is known.
-    pub(crate) fn queue(&self) -> &Queue {
-        &self.current.queue
-    }
-
-    /// Whether the Lease is certainly ours, so that it can be handed off.
-    pub(crate) fn may_hand_off(&self, now: Instant) -> bool {
+    /// Whether the Lease can be handed off: it is certainly ours, and it is not the turn of other processes.
+    pub(crate) fn may_hand_off(&self, memory: &Memory, now: Instant) -> bool {
+        let others_first = !self.current.queue.is_empty() && memory.hand_offs >= Self::MAX_HAND_OFFS;
         let certain = !self.must_read && self.in_flight.is_none() && self.lost.is_none();
-        certain && now < self.deadline
+        certain && now < self.deadline && !others_first
     }
 
-    /// Ends the hold, and leaves its record to the next acquisition of this process.
-    pub(crate) fn hand_off(self) -> Carryover {
-        Carryover::HandedOff { by: self.me, snapshot: self.current }
-    }
-
-    /// The way to release the Lease, whatever is in flight.
-    pub(crate) fn release(self) -> ReleaseState {
+    /// Ends the hold. If another task of this process waits for the Lease (`waited_for`), that task gets the hold, unless it is
+    /// the turn of other processes. Otherwise the Lease is released, whatever is in flight.
+    pub(crate) fn stop(self, waited_for: bool, memory: &mut Memory, now: Instant) -> HoldStop {
+        if waited_for && self.may_hand_off(memory, now) {
+            memory.handed_off(self.me, self.current);
+            return HoldStop::HandedOff;
+        }
+        memory.hand_offs = 0;
+        memory.expiry.lost(self.me.clone(), self.last_sent);
         let must_read = self.must_read || self.in_flight.is_some();
-        ReleaseState::of_hold(self.me, self.current, must_read, self.deadline)
+        let release = ReleaseState::of_hold(self.me, self.current, must_read, self.deadline, self.timings);
+        let release = match memory.queueing.rejoining(waited_for, &memory.trip) {
+            // Beside quicker processes it would find no queue to join when it is back.
+            Some(ticket) => release.rejoining(ticket, memory.outpaced),
+            None => release,
+        };
+        HoldStop::Release(Box::new(release))
     }
 
     /// Decides. A returned [`HoldStep::Renew`] or [`HoldStep::Read`] counts as sent at `now`.
-    pub(crate) fn step(&mut self, now: Instant, wall: WallTime) -> HoldStep {
+    pub(crate) fn step(
+        &mut self,
+        memory: &mut Memory,
+        now: Instant,
+        wall: WallTime,
+        rng: &mut fastrand::Rng,
+    ) -> HoldStep {
         self.expire(now);
         if let Some(loss) = &self.lost {
+            memory.expiry.lost(self.me.clone(), self.last_sent);
             return HoldStep::Lost(loss.clone());
         }
-        if self.in_flight.is_some() {
-            return HoldStep::Wait(self.deadline);
+        let Memory { watch, trip, .. } = memory;
+        if watch.give_up(trip, now, rng) {
+            return HoldStep::CloseWatch;
         }
-        if now < self.not_before {
-            return HoldStep::Wait(self.not_before.min(self.deadline));
+        let watch_from = self.claimed + Self::WATCH_AFTER;
+        if watch_from <= now
+            && let Some(from) = watch.open(self.current.version.revision, now)
+        {
+            return HoldStep::OpenWatch(from);
         }
-        if self.must_read {
-            self.in_flight = Some(Request::Read);
-            return HoldStep::Read;
+        let opens_at = if watch.is_open() { Instant::ORIGIN } else { watch_from };
+        let watch_at = watch.wake_at(trip).map(|at| at.max(opens_at)).filter(|at| *at > now);
+        let wait = |until: Instant| {
+            HoldStep::Wait(watch_at.into_iter().chain([self.deadline]).fold(until, Instant::min))
+        };
+        let read_at = watch.read_at(WatchHealth::SILENCE_LIMIT);
+        if self.in_flight.is_some() || now.until(self.deadline) < Self::MIN_REQUEST_TIME {
+            wait(self.deadline)
+        } else if now < self.not_before {
+            wait(self.not_before)
+        } else if !self.must_read && self.renew_at <= now {
+            HoldStep::Renew(self.renewal(now, wall))
+        } else if self.must_read || read_at <= now {
+            watch.reading();
+            self.in_flight = Some(Request::Read { sent: now, known: self.current.version.revision });
+            HoldStep::Read
+        } else {
+            wait(self.renew_at.min(read_at))
         }
-        HoldStep::Renew(self.renewal(now, wall))
     }
 
     /// Takes the outcome of the request in flight.
-    pub(crate) fn answered(&mut self, outcome: Outcome, now: Instant) {
+    pub(crate) fn answered(
+        &mut self,
+        outcome: Outcome,
+        memory: &mut Memory,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) {
         self.expire(now);
         let Some(request) = self.in_flight.take() else {
             return;
         };
+        let Memory { watch, trip, .. } = memory;
         match (request, outcome) {
-            (Request::Read, Outcome::Written(snapshot)) => self.observe(snapshot, now),
-            (request @ Request::Write(_), Outcome::Written(snapshot)) => {
-                self.mark_in_doubt(request);
+            (request, Outcome::Written(snapshot)) => {
+                self.backoff.succeeded();
+                watch.wrote(snapshot.version.revision, request.sent(), trip, now);
+                if let Request::Write(attempt) = request {
+                    self.mark_in_doubt(attempt);
+                }
                 self.observe(snapshot, now);
             }
-            (_, Outcome::Read(Some(snapshot))) => {
-                self.must_read = false;
-                // A read tells what is true after its sending, whatever its revision: a store may have been restored.
-                match self.foreign(&snapshot) {
-                    Some(loss) => self.lose(loss),
-                    None => self.observe(snapshot, now),
-                }
+            (Request::Read { sent, known }, Outcome::Read(seen)) => {
+                watch.read(seen.as_ref().map(|seen| seen.version.revision), sent, trip, now);
+                self.on_read(seen, known, now);
             }
-            (_, Outcome::Read(None)) => self.lose(Loss::Deleted),
-            (request, Outcome::Unknown { pause }) => {
-                self.mark_in_doubt(request);
-                self.not_before = now + pause;
+            (_, Outcome::Read(_)) => {}
+            (request, failure) => {
+                let retry_after = match failure {
+                    Outcome::InDoubt { retry_after, .. } => retry_after,
+                    _ => None,
+                };
+                self.retry(request, failure == Outcome::Conflict, retry_after, now, rng);
             }
         }
     }
 
-    /// Takes a state of the Lease from the watch.
-    pub(crate) fn watched(&mut self, snapshot: Snapshot, now: Instant) {
-        self.expire(now);
-        self.observe(snapshot, now);
+    /// A request has failed. However long the server asks the client to wait, half of the time that is left remains for
+    /// another try. After a first conflict the read comes at once.
+    fn retry(
+        &mut self,
+        request: Request,
+        conflict: bool,
+        retry_after: Option<Duration>,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) {
+        let at_once = conflict && self.backoff.is_fresh();
+        let pause = self.backoff.failed(retry_after, rng);
+        let pause = if at_once { Duration::ZERO } else { pause };
+        self.not_before = now + pause.min(now.until(self.deadline) / 2);
+        match request {
+            Request::Write(attempt) => self.mark_in_doubt(attempt),
+            Request::Confirmed { .. } => self.must_read = true,
+            // A read that only checks the watch is not needed for the next write.
+            Request::Read { .. } => {}
+        }
     }
 
-    /// Takes a deletion from the watch.
-    pub(crate) fn watched_deletion(&mut self, revision: u64, now: Instant) {
+    /// Takes what a read has shown that was sent when the newest known state had the revision `known`.
+    fn on_read(&mut self, seen: Option<Snapshot>, known: u64, now: Instant) {
+        self.must_read = false;
+        let Some(seen) = seen else { return self.lose(Loss::Deleted) };
+        let set_back = seen.version.revision < known && known == self.current.version.revision;
+        match self.foreign(&seen) {
+            Some(loss) => self.lose(loss),
+            None if set_back => self.go_back_to(seen, now),
+            None => self.observe(seen, now),
+        }
+    }
+
+    /// The store was set back, or an answer had named a revision that was too high. The next write has to go on from `seen`.
+    /// If a renewal is gone, it is repeated at once. Other processes may have waited since the one before, so the hold is
+    /// trusted for that much less time.
+    fn go_back_to(&mut self, seen: Snapshot, now: Instant) {
+        if let Some(attempt) = self.attempt_seen_in(&seen.record) {
+            self.confirm(attempt);
+        } else if seen.record != self.current.record {
+            let lost = match (self.current.record.renewed, seen.record.renewed) {
+                (Some(known), Some(seen)) => seen.until(known),
+                _ => Duration::MAX,
+            };
+            self.deadline = self.deadline.before(lost);
+            self.renew_at = now;
+            self.in_doubt.clear();
+        }
+        self.current = seen;
+    }
+
+    /// Takes an event of the watch.
+    pub(crate) fn watched(
+        &mut self,
+        event: WatchEvent,
+        memory: &mut Memory,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) {
         self.expire(now);
-        if revision > self.current.version.revision {
-            self.lose(Loss::Deleted);
+        memory.told(&event, now, rng);
+        match event {
+            WatchEvent::Changed(seen) => self.observe(seen, now),
+            WatchEvent::Deleted(revision) if revision > self.current.version.revision => {
+                self.lose(Loss::Deleted);
+            }
+            _ => {}
         }
     }
 
@@ -239,38 +379,38 @@ impl HoldState {
     /// they never will be. Returns the record that it wrote.
     fn confirm(&mut self, attempt: Attempt) -> Record {
         self.deadline = self.deadline.max(attempt.sent + self.timings.token_deadline);
-        self.not_before = attempt.sent + self.timings.renew_interval;
+        self.renew_at = attempt.sent + self.timings.renew_interval;
+        self.not_before = Instant::ORIGIN;
         self.in_doubt.clear();
-        self.in_flight = self.in_flight.take().map(|_| Request::Read);
+        self.in_flight = self.in_flight.take().map(|request| Request::Confirmed { sent: request.sent() });
         self.must_read = false;
         attempt.record
     }
 
-    /// The outcome of a request is unknown.
-    fn mark_in_doubt(&mut self, request: Request) {
+    /// The outcome of a renewal is unknown, until the Lease shows it.
+    fn mark_in_doubt(&mut self, attempt: Attempt) {
         self.must_read = true;
-        if let Request::Write(attempt) = request {
-            self.in_doubt.push(attempt);
-        }
+        self.in_doubt.push(attempt);
     }
 
     /// Another client edited our record but left us the holder. Restore the record soon. If contenders now wait for less
     /// time than they should, trust the hold for less time in proportion.
     fn on_foreign_edit(&mut self, record: &Record, now: Instant) {
-        self.not_before = self.not_before.min(now + Self::RESTORE_INTERVAL);
+        self.renew_at = self.renew_at.min(now + Self::RESTORE_INTERVAL);
         let wait = record.duration.unwrap_or_default();
         if wait < self.timings.lease_duration {
             let share = wait.as_secs_f64() / self.timings.lease_duration.as_secs_f64();
             self.deadline = self.deadline.min(now + self.timings.token_deadline.mul_f64(share));
-            self.not_before = now;
+            self.renew_at = now;
         }
     }
 
     fn renewal(&mut self, now: Instant, wall: WallTime) -> Write {
         self.last_renew_time = wall.after(self.last_renew_time).distinct_from(self.current.record.renewed);
         let record = self.current.record.renewal(self.timings.lease_duration, self.last_renew_time);
+        self.last_sent = now;
         self.in_flight = Some(Request::Write(Attempt { sent: now, record: record.clone() }));
-        Write::replace(&self.current, record, self.current.queue.clone())
+        Write::replace(&self.current, record, self.current.queue.merged())
     }
 
     fn expire(&mut self, now: Instant) {

@@ -8,22 +8,28 @@
 //!
 //! - [`time`] has the two kinds of time, [`record`] what a Lease says, [`queue`] the queue of processes that it carries.
 //! - [`request`] has what a machine sends, and the outcome that the driver reports.
-//! - [`Timings`] are the durations that the machines obey. [`Carryover`] is what one acquisition leaves to the next.
+//! - [`Timings`] are the durations that the machines obey. [`Memory`] is what a lock knows from one acquisition to the next.
 //!
 //! The rules:
 //!
-//! - [`ExpiryTracker`] decides whether a Lease that another process may hold can be claimed.
-//! - [`AcquireState`] is one acquisition: it reads, waits and claims until the claim is won.
-//! - [`HoldState`] is one hold: it renews the Lease, and decides when the hold is over.
+//! - [`AcquireState`] is one acquisition: it reads, waits, joins the queue and claims, until a claim wins or it gives up.
+//! - [`ClaimState`](claim::ClaimState) decides what can be claimed, and finds out what became of a claim without an answer.
+//! - [`ExpiryTracker`](expiry::ExpiryTracker) decides whether a Lease that another process may hold can be claimed.
+//! - [`HoldState`] is one hold: it renews the Lease, and decides when the hold is over, and whether it is handed off.
 //! - [`ReleaseState`] gives up a hold, or withdraws a claim.
-//! - [`QueuePolicy`] decides when to join the queue, and how long to leave a free Lease to the processes ahead.
+//! - [`QueuePolicy`](queueing::QueuePolicy) decides when to join the queue, and how long to leave a free Lease to the processes ahead.
+//! - [`WatchHealth`](watch_health::WatchHealth) decides when to open the watch, and whether to believe it.
 
 mod acquire;
+mod backoff;
 mod carryover;
+mod claim;
+mod contention;
 mod expiry;
 mod hold;
 pub(crate) mod identity;
 mod loss;
+mod memory;
 #[cfg(test)]
 mod model;
 mod queue;
@@ -31,18 +37,24 @@ mod queueing;
 mod record;
 mod release;
 mod request;
+mod round_trip;
 mod time;
 mod timings;
+mod watch_health;
 
-pub(crate) use acquire::{AcquireState, AcquireStep, Claim};
+pub use acquire::CreateMode;
+pub(crate) use acquire::{AcquireState, AcquireStep, GiveUp, Mode};
+pub(crate) use backoff::{Backoff, jittered};
+#[cfg(test)]
 pub(crate) use carryover::Carryover;
-pub(crate) use expiry::ExpiryTracker;
-pub(crate) use hold::{HoldState, HoldStep};
+pub(crate) use claim::Claim;
+pub(crate) use hold::{HoldState, HoldStep, HoldStop};
 pub(crate) use loss::Loss;
+pub(crate) use memory::Memory;
 pub(crate) use queue::{Queue, Ticket};
-pub(crate) use queueing::{ContentionWindow, QueuePolicy};
 pub(crate) use record::{Record, Snapshot, Version};
 pub(crate) use release::{ReleaseOutcome, ReleaseState, ReleaseStep};
-pub(crate) use request::{Outcome, Write};
+pub(crate) use request::{Join, Outcome, Write};
 pub(crate) use time::{Instant, WallTime};
 pub(crate) use timings::{CLOCK_RATE_ERROR, Timings};
+pub(crate) use watch_health::WatchEvent;

@@ -1,10 +1,15 @@
 //! One release: it gives up a finished hold, withdraws a claim, or releases what was handed off to nobody.
 
+use std::time::Duration;
+
+use super::backoff::Backoff;
 use super::loss::Loss;
 use super::queue::Ticket;
 use super::record::{Record, Snapshot, Version};
 use super::request::{Outcome, Write};
 use super::time::{Instant, WallTime};
+use super::timings::Timings;
+use super::watch_health::WatchEvent;
 
 /// Empties the holder of a Lease that is ours, or may be ours.
 ///
@@ -21,8 +26,8 @@ use super::time::{Instant, WallTime};
 pub(crate) struct ReleaseState {
     /// The holder identities under which the Lease may be ours.
     ours: Vec<String>,
-    /// The ticket to add to the queue in the releasing write, if other processes wait.
-    rejoining: Option<Ticket>,
+    /// The ticket to add to the queue in the releasing write, and whether to add it also if no process waits.
+    rejoining: Option<(Ticket, bool)>,
     /// The state to overwrite. `None`: there is no Lease.
     on: Option<Snapshot>,
     origin: Origin,
@@ -34,6 +39,7 @@ pub(crate) struct ReleaseState {
     /// A release may have been made without an answer to us.
     maybe_released: bool,
     in_flight: bool,
+    backoff: Backoff,
     end: Option<ReleaseOutcome>,
 }
 
@@ -76,23 +82,34 @@ pub(crate) enum ReleaseStep {
 
 impl ReleaseState {
     /// Ends a hold by `me` that was last seen as `current`.
-    pub(super) fn of_hold(me: String, current: Snapshot, must_read: bool, deadline: Instant) -> Self {
-        Self::new(vec![me], Some(current), Origin::Hold, must_read, deadline)
+    pub(super) fn of_hold(
+        me: String,
+        current: Snapshot,
+        must_read: bool,
+        deadline: Instant,
+        timings: Timings,
+    ) -> Self {
+        Self::new(vec![me], Some(current), Origin::Hold, must_read, deadline, timings)
     }
 
     /// Withdraws a claim, conditional on `on`, that was never answered.
-    pub(super) fn of_claim(ours: Vec<String>, on: Option<Version>, deadline: Instant) -> Self {
-        Self::new(ours, None, Origin::Claim { on }, true, deadline)
+    pub(super) fn of_claim(
+        ours: Vec<String>,
+        on: Option<Version>,
+        deadline: Instant,
+        timings: Timings,
+    ) -> Self {
+        Self::new(ours, None, Origin::Claim { on }, true, deadline, timings)
     }
 
     /// Releases what was handed off.
-    pub(super) fn of_hand_off(ours: Vec<String>, deadline: Instant) -> Self {
-        Self::new(ours, None, Origin::HandOff, true, deadline)
+    pub(super) fn of_hand_off(ours: Vec<String>, deadline: Instant, timings: Timings) -> Self {
+        Self::new(ours, None, Origin::HandOff, true, deadline, timings)
     }
 
-    /// The same release, which also adds `ticket` to the queue if other processes wait.
-    pub(crate) fn rejoining(self, ticket: Ticket) -> Self {
-        Self { rejoining: Some(ticket), ..self }
+    /// The same release, which also adds `ticket` to the queue if other processes wait, or `always`.
+    pub(crate) fn rejoining(self, ticket: Ticket, always: bool) -> Self {
+        Self { rejoining: Some((ticket, always)), ..self }
     }
 
     fn new(
@@ -101,6 +118,7 @@ impl ReleaseState {
         origin: Origin,
         must_read: bool,
         deadline: Instant,
+        timings: Timings,
     ) -> Self {
         Self {
             ours,
@@ -112,6 +130,7 @@ impl ReleaseState {
             must_read,
             maybe_released: false,
             in_flight: false,
+            backoff: Backoff::new(timings.max_pause),
             end: None,
         }
     }
@@ -150,15 +169,41 @@ impl ReleaseState {
     }
 
     /// Takes the outcome of the request in flight.
-    pub(crate) fn answered(&mut self, outcome: Outcome, now: Instant) {
+    pub(crate) fn answered(&mut self, outcome: Outcome, now: Instant, rng: &mut fastrand::Rng) {
         self.in_flight = false;
         match outcome {
             Outcome::Written(snapshot) => self.end(ReleaseOutcome::Done(Some(snapshot))),
             Outcome::Read(seen) => self.observe(seen),
-            Outcome::Unknown { pause } => {
-                self.mark_in_doubt();
-                self.not_before = now + pause;
-            }
+            Outcome::Conflict => self.retry(None, true, now, rng),
+            Outcome::InDoubt { retry_after, .. } => self.retry(retry_after, false, now, rng),
+            Outcome::Denied => self.retry(None, false, now, rng),
+        }
+    }
+
+    /// A request has failed. However long the server asks the client to wait, half of the time that is left remains for
+    /// another try. After a first conflict the read comes at once.
+    fn retry(
+        &mut self,
+        retry_after: Option<Duration>,
+        conflict: bool,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) {
+        self.mark_in_doubt();
+        let at_once = conflict && self.backoff.is_fresh();
+        let pause = self.backoff.failed(retry_after, rng);
+        let pause = if at_once { Duration::ZERO } else { pause };
+        self.not_before = now + pause.min(now.until(self.deadline) / 2);
+    }
+
+    /// Takes an event of the watch that came while no request was in flight. A state that is newer than the one that was to be
+    /// replaced is as good as a read: no write of ours is made on the older one any more.
+    pub(crate) fn watched(&mut self, event: WatchEvent) {
+        let known = self.on.as_ref().map_or(u64::MAX, |on| on.version.revision);
+        match event {
+            WatchEvent::Changed(seen) if seen.version.revision > known => self.observe(Some(seen)),
+            WatchEvent::Deleted(revision) if revision > known => self.observe(None),
+            _ => {}
         }
     }
 
@@ -184,12 +229,11 @@ impl ReleaseState {
         let Some(on) = &self.on else {
             return Write::create(Record::free(wall));
         };
-        let renew_time = wall.distinct_from(on.record.renewed);
         let queue = match self.rejoining {
-            Some(ticket) if !on.queue.is_empty() => on.queue.joined_by(ticket),
-            _ => on.queue.clone(),
+            Some((ticket, always)) if always || !on.queue.is_empty() => on.queue.joined_by(ticket),
+            _ => on.queue.merged(),
         };
-        Write::replace(on, on.record.release(renew_time), queue)
+        Write::replace(on, on.record.release(wall), queue)
     }
 
     /// A read that failed leaves nothing behind; a write may have been made.
@@ -205,18 +249,17 @@ impl ReleaseState {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::protocol::Queue;
 
     const NOW: Instant = Instant::ORIGIN;
     const WALL: WallTime = WallTime(1_000_000_000);
+    const TIMINGS: Timings = Timings { max_pause: Duration::ZERO, ..Timings::DEFAULTS };
 
     fn state(holder: &str, revision: u64) -> Snapshot {
         let record = Record::claim(holder, Duration::from_secs(15), None, WallTime(0));
         let record = if holder.is_empty() { record.release(WallTime(0)) } else { record };
-        Snapshot { version: Version { uid: "u".into(), revision }, record, queue: Queue::default() }
+        Snapshot { version: Version { uid: "u".into(), revision }, record, queue: Queue::EMPTY }
     }
 
     fn deadline() -> Instant {
@@ -224,11 +267,16 @@ mod tests {
     }
 
     fn of_hold(must_read: bool) -> ReleaseState {
-        ReleaseState::of_hold("me".into(), state("me", 10), must_read, deadline())
+        ReleaseState::of_hold("me".into(), state("me", 10), must_read, deadline(), TIMINGS)
     }
 
     fn of_claim(on: Option<u64>) -> ReleaseState {
-        ReleaseState::of_claim(vec!["me".into()], on.map(|revision| state("", revision).version), deadline())
+        ReleaseState::of_claim(
+            vec!["me".into()],
+            on.map(|revision| state("", revision).version),
+            deadline(),
+            TIMINGS,
+        )
     }
 
     fn write(release: &mut ReleaseState) -> Write {
@@ -238,9 +286,17 @@ mod tests {
         }
     }
 
+    fn answer(release: &mut ReleaseState, outcome: Outcome) {
+        release.answered(outcome, NOW, &mut fastrand::Rng::with_seed(1));
+    }
+
+    fn in_doubt(retry_after: Option<Duration>) -> Outcome {
+        Outcome::InDoubt { retry_after, server_known: true }
+    }
+
     fn read(release: &mut ReleaseState, seen: Option<Snapshot>) {
         assert_eq!(release.step(NOW, WALL), ReleaseStep::Read);
-        release.answered(Outcome::Read(seen), NOW);
+        answer(release, Outcome::Read(seen));
     }
 
     #[test]
@@ -249,18 +305,23 @@ mod tests {
         let write = write(&mut release);
         assert_eq!(write.on, Some(state("me", 10).version));
         assert_eq!((write.record.holder, write.record.duration), (None, Some(Duration::from_secs(1))));
-        release.answered(Outcome::Written(state("", 11)), NOW);
+        answer(&mut release, Outcome::Written(state("", 11)));
         assert_eq!(release.step(NOW, WALL), ReleaseStep::End(ReleaseOutcome::Done(Some(state("", 11)))));
     }
 
     #[test]
     fn a_process_that_will_be_back_joins_behind_the_processes_that_wait() {
-        let waiting = Queue::default().joined_by(Ticket(1));
-        for (queue, left) in [(Queue::default(), None), (waiting.clone(), Some(waiting.joined_by(Ticket(7))))]
-        {
+        let ticket = |number| Ticket { number, head_start: Duration::from_millis(50) };
+        let waiting = Queue::new(vec![ticket(1)], Some(vec![ticket(2)]));
+        let back = Queue::EMPTY.joined_by(ticket(7));
+        for (queue, always, left) in [
+            (Queue::EMPTY, false, Queue::EMPTY),
+            (Queue::EMPTY, true, back),
+            (waiting.clone(), false, waiting.joined_by(ticket(7))),
+        ] {
             let held = Snapshot { queue, ..state("me", 10) };
-            let release = ReleaseState::of_hold("me".into(), held, false, deadline());
-            assert_eq!(write(&mut release.rejoining(Ticket(7))).queue, left);
+            let release = ReleaseState::of_hold("me".into(), held, false, deadline(), TIMINGS);
+            assert_eq!(write(&mut release.rejoining(ticket(7), always)).queue, left);
         }
     }
 
@@ -289,7 +350,7 @@ mod tests {
         for (seen, released) in [(state("them", 13), true), (state("me", 10), false)] {
             let mut release = of_hold(false);
             write(&mut release);
-            release.answered(Outcome::Unknown { pause: Duration::ZERO }, NOW);
+            answer(&mut release, in_doubt(None));
             read(&mut release, Some(seen));
             let end = ReleaseStep::End(ReleaseOutcome::Done(None));
             assert_eq!(release.step(NOW, WALL) == end, released);
@@ -297,10 +358,34 @@ mod tests {
     }
 
     #[test]
+    fn an_event_is_as_good_as_a_read_if_it_is_newer() {
+        let after_conflict = |event| {
+            let mut release = of_hold(false);
+            write(&mut release);
+            answer(&mut release, Outcome::Conflict);
+            release.watched(event);
+            release.step(NOW, WALL)
+        };
+        let joined = WatchEvent::Changed(state("me", 11));
+        let ReleaseStep::Write(write) = after_conflict(joined) else { panic!("no read is needed") };
+        assert_eq!(write.on, Some(state("me", 11).version));
+        let done = ReleaseStep::End(ReleaseOutcome::Done(None));
+        assert_eq!(
+            after_conflict(WatchEvent::Changed(state("them", 12))),
+            done,
+            "the release was made after all"
+        );
+        assert_eq!(after_conflict(WatchEvent::Deleted(12)), done);
+        for old in [WatchEvent::Changed(state("me", 10)), WatchEvent::Deleted(9), WatchEvent::Bookmark] {
+            assert_eq!(after_conflict(old), ReleaseStep::Read);
+        }
+    }
+
+    #[test]
     fn past_the_deadline_nothing_is_written() {
         let mut release = of_hold(false);
         write(&mut release);
-        release.answered(Outcome::Unknown { pause: Duration::ZERO }, NOW);
+        answer(&mut release, in_doubt(None));
         assert_eq!(release.step(deadline(), WALL), ReleaseStep::End(ReleaseOutcome::Unconfirmed));
     }
 
@@ -317,7 +402,7 @@ mod tests {
     fn a_failed_read_is_no_release() {
         let mut release = of_hold(true);
         assert_eq!(release.step(NOW, WALL), ReleaseStep::Read);
-        release.answered(Outcome::Unknown { pause: Duration::from_secs(1) }, NOW);
+        answer(&mut release, in_doubt(Some(Duration::from_secs(1))));
         assert_eq!(release.step(NOW, WALL), ReleaseStep::Wait(NOW + Duration::from_secs(1)));
     }
 

@@ -1,8 +1,8 @@
-//! The writes that a machine sends to the API server, and the outcomes that its driver reports.
+//! The requests that a machine sends to the API server, and the outcomes that its driver reports.
 
 use std::time::Duration;
 
-use super::queue::Queue;
+use super::queue::{Queue, Ticket};
 use super::record::{Record, Snapshot, Version};
 
 /// One conditional write: this record, and only if the Lease is still in this version.
@@ -11,21 +11,34 @@ pub(crate) struct Write {
     /// `None` creates the Lease if it does not exist.
     pub on: Option<Version>,
     pub record: Record,
-    /// The queue that the Lease will carry. `None` if it carries none and will carry none.
-    pub queue: Option<Queue>,
+    /// The queue that the Lease will carry.
+    pub queue: Queue,
 }
 
 impl Write {
     /// Creates the Lease if it does not exist.
     pub(super) fn create(record: Record) -> Self {
-        Self { on: None, record, queue: None }
+        Self { on: None, record, queue: Queue::EMPTY }
     }
 
     /// Replaces exactly the state that was seen.
     pub(super) fn replace(seen: &Snapshot, record: Record, queue: Queue) -> Self {
-        let queue = (!seen.queue.is_empty() || !queue.is_empty()).then_some(queue);
         Self { on: Some(seen.version.clone()), record, queue }
     }
+}
+
+/// The write that joins the queue: it adds a ticket to the list of joining tickets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Join {
+    /// It is made only on this object.
+    pub uid: String,
+    /// It is made only under this holder (empty: while nobody holds the Lease). `None`: under any.
+    pub under: Option<String>,
+    /// The list as this process expects it when the write arrives.
+    pub expected: Vec<Ticket>,
+    /// Whether it is made also if the list is another one, whose tickets are then lost.
+    pub forced: bool,
+    pub ticket: Ticket,
 }
 
 /// The outcome of a request.
@@ -35,7 +48,15 @@ pub(crate) enum Outcome {
     Written(Snapshot),
     /// The read succeeded. This is the Lease now, or `None` if it does not exist.
     Read(Option<Snapshot>),
-    /// The request is in doubt. There was no answer, or an error that may hide a commit, or a conflict: a conflict can be
-    /// the answer to a silent repetition of a write that was made. Nothing further is sent for `pause`.
-    Unknown { pause: Duration },
+    /// The object is not as the write expected it. This can be the answer to a silent repetition of a write that was made.
+    Conflict,
+    /// There was no answer, or an error that may hide a commit.
+    InDoubt {
+        /// The pause that the server asked for.
+        retry_after: Option<Duration>,
+        /// Whether an API server has ever answered this client.
+        server_known: bool,
+    },
+    /// The server refused the request. It has had no effect, and the same request would be refused again.
+    Denied,
 }

@@ -21,6 +21,11 @@ impl Instant {
     pub(crate) fn until(self, later: Instant) -> Duration {
         later.0.saturating_sub(self.0)
     }
+
+    /// The instant `span` before this one, or the origin.
+    pub(crate) fn before(self, span: Duration) -> Instant {
+        Instant(self.0.saturating_sub(span))
+    }
 }
 
 impl std::ops::Add<Duration> for Instant {
@@ -53,6 +58,11 @@ impl WallTime {
     pub(crate) fn distinct_from(self, other: Option<WallTime>) -> WallTime {
         let same = other.is_some_and(|other| other.second() == self.second());
         if same { self.next_second() } else { self }
+    }
+
+    /// The time from `self` to `later`; zero if `later` is not later.
+    pub(crate) fn until(self, later: WallTime) -> Duration {
+        Duration::from_micros(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or_default())
     }
 
     fn next_second(self) -> WallTime {

@@ -15,4 +15,17 @@ pub(crate) struct Timings {
     pub token_deadline: Duration,
     /// The time from sending one successful write to sending the next.
     pub renew_interval: Duration,
+    /// The longest pause between two tries of a failing request.
+    pub max_pause: Duration,
+}
+
+#[cfg(test)]
+impl Timings {
+    /// The defaults of a lock.
+    pub(crate) const DEFAULTS: Self = Self {
+        lease_duration: Duration::from_secs(15),
+        token_deadline: Duration::from_secs(10),
+        renew_interval: Duration::from_secs(5),
+        max_pause: Duration::from_millis(1_250),
+    };
 }

@@ -1,8 +1,6 @@
 //! Every event that can happen next.
 
-use std::time::Duration;
-
-use super::process::State;
+use super::process::{Sent, State};
 use super::world::{Request, World};
 use super::{Faults, Outcome, Setup};
 
@@ -17,11 +15,14 @@ pub(super) enum Event {
     TimedOut(usize),
     WatchSends(usize),
     WatchDelivers(usize),
+    WatchBreaks(usize),
     Releases(usize),
     Withdraws(usize),
     HandsOff(usize),
     Returns(usize),
     Edited,
+    Stripped,
+    SetBack,
     Deleted,
     Emptied,
     Seized,
@@ -76,7 +77,7 @@ impl Explorer<'_> {
                 let request = world.requests.remove(at);
                 world.serve(setup, request);
             });
-            if request.write.is_some() {
+            if request.what != Sent::Read {
                 self.spend(
                     |left| &mut left.repetitions,
                     Event::ServedTwice(request.process),
@@ -96,7 +97,11 @@ impl Explorer<'_> {
             self.explore(Event::Answered(request.process), |world| {
                 let (request, answer) = world.answers.remove(at);
                 let (now, wall) = (world.now(setup, request.process), world.wall(setup, request.process));
-                world.processes[request.process].answered(answer, request.sent.unwrap_or(now), wall);
+                let (process, now) = (&mut world.processes[request.process], request.sent.unwrap_or(now));
+                match request.what {
+                    Sent::Join(_) => process.joined(answer, now, wall),
+                    Sent::Read | Sent::Write(_) => process.answered(answer, now, wall),
+                }
             });
         }
     }
@@ -104,11 +109,12 @@ impl Explorer<'_> {
     fn events(&mut self) {
         let (setup, world) = (self.setup, self.world);
         for number in 0..world.processes.len() {
-            if let Some(at) = world.events.iter().position(|event| event.process == number) {
+            let next = world.events.iter().position(|(process, _)| *process == number);
+            if let Some(at) = next.filter(|_| world.processes[number].listens()) {
                 self.explore(Event::WatchDelivers(number), |world| {
-                    let event = world.events.remove(at);
+                    let (_, event) = world.events.remove(at);
                     let (now, wall) = (world.now(setup, number), world.wall(setup, number));
-                    world.processes[number].watched(event.revision, event.seen, now, wall);
+                    world.processes[number].watched(event, now, wall);
                 });
             }
         }
@@ -124,15 +130,15 @@ impl Explorer<'_> {
                     |world| {
                         let (now, wall) = (world.now(setup, number), world.wall(setup, number));
                         world.abandon_requests(number);
-                        let unknown = Outcome::Unknown { pause: Duration::ZERO };
-                        world.processes[number].answered(unknown, now, wall);
+                        let in_doubt = Outcome::InDoubt { retry_after: None, server_known: true };
+                        world.processes[number].answered(in_doubt, now, wall);
                     },
                 );
             }
             let stop = |world: &mut World| {
                 let now = world.now(setup, number);
                 world.abandon_requests(number);
-                world.processes[number].stop(now);
+                world.processes[number].stop(false, now);
             };
             match &process.state {
                 State::Acquiring(_) => {
@@ -151,28 +157,41 @@ impl Explorer<'_> {
                     );
                 }
                 State::Releasing(_) => continue,
-                State::Over(_) => {
+                State::Over => {
                     self.spend(
                         |left| &mut left.returns,
                         Event::Returns(number),
                         |world| {
-                            world.processes[number].acquire(setup);
+                            let now = world.now(setup, number);
+                            world.processes[number].acquire(setup, now);
                         },
                     );
                     continue;
                 }
             }
-            if world.has_history() {
+            if process.watching && world.has_history() {
                 self.spend(|left| &mut left.events, Event::WatchSends(number), |world| world.watch(number));
+            }
+            if process.watching {
+                let expired = world.left.breaks % 2 == 1;
+                self.spend(
+                    |left| &mut left.breaks,
+                    Event::WatchBreaks(number),
+                    |world| world.break_watch(number, expired),
+                );
             }
         }
     }
 
     fn other_clients(&mut self) {
         let setup = self.setup;
+        if self.world.can_be_set_back() {
+            self.spend(|left| &mut left.set_backs, Event::SetBack, World::set_back);
+        }
         self.spend(|left| &mut left.seizures, Event::Seized, |world| world.seize(setup));
         if self.world.lease.is_some() {
             self.spend(|left| &mut left.edits, Event::Edited, World::edit);
+            self.spend(|left| &mut left.strips, Event::Stripped, World::strip);
             self.spend(|left| &mut left.deletions, Event::Deleted, World::delete);
             self.spend(|left| &mut left.clearings, Event::Emptied, World::empty);
         }

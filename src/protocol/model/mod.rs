@@ -10,6 +10,7 @@
 //! 1. At most one process holds the Lease.
 //! 2. No write replaces the record of a hold that is not over.
 //! 3. Each guard has a higher fencing token than the guard before.
+//! 4. A process that waits always has an instant ahead at which it acts by itself, and that instant is near.
 
 mod events;
 mod process;
@@ -32,7 +33,11 @@ const NOTHING: Faults = Faults {
     withdrawals: 0,
     hand_offs: 0,
     returns: 0,
+    joins: 0,
     events: 0,
+    breaks: 0,
+    strips: 0,
+    set_backs: 0,
     edits: 0,
     deletions: 0,
     seizures: 0,
@@ -98,6 +103,10 @@ fn every_single_fault() {
         ("a hold handed off", short(3, Faults { hand_offs: 1, ..NOTHING })),
         ("an acquisition given up", short(3, Faults { withdrawals: 1, ..NOTHING })),
         ("a watch", short(3, Faults { events: 1, ..NOTHING })),
+        ("a watch that breaks off", short(3, Faults { breaks: 1, ..NOTHING })),
+        ("a join", short(3, Faults { joins: 1, ..NOTHING })),
+        ("a queue that is removed", short(3, Faults { strips: 1, ..NOTHING })),
+        ("a store that is set back", short(3, Faults { set_backs: 1, ..NOTHING })),
         ("an edit beside the record", short(3, Faults { edits: 1, ..NOTHING })),
         ("a deletion", short(3, Faults { deletions: 1, ..NOTHING })),
         ("an emptied holder", short(3, Faults { clearings: 1, ..NOTHING })),
@@ -136,6 +145,12 @@ fn faults_together() {
             short(2, Faults { deletions: 1, repetitions: 1, ..lost }),
         ),
         ("a lost answer, a watch, an emptied holder", short(2, Faults { events: 1, clearings: 1, ..lost })),
+        (
+            "a queue that is removed, a release, and again",
+            short(3, Faults { joins: 1, strips: 1, releases: 1, ..NOTHING }),
+        ),
+        ("a watch that breaks off twice, and goes on", short(3, Faults { breaks: 2, events: 1, ..NOTHING })),
+        ("a store that is set back, a watch", short(3, Faults { set_backs: 1, events: 1, ..NOTHING })),
         ("two deletions, a release", short(3, Faults { deletions: 2, releases: 1, ..NOTHING })),
         ("a seizure, a lost answer", short(4, Faults { seizures: 1, ..lost })),
         (

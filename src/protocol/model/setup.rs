@@ -32,8 +32,16 @@ pub(super) struct Faults {
     pub hand_offs: u8,
     /// Processes that acquire once more.
     pub returns: u8,
+    /// Joins that leave their process.
+    pub joins: u8,
     /// States that a watch delivers.
     pub events: u8,
+    /// Watches that break off, by turns because the server has forgotten their revision.
+    pub breaks: u8,
+    /// Edits by another client that remove the queue.
+    pub strips: u8,
+    /// The store comes back in the state before the last change.
+    pub set_backs: u8,
     /// Edits beside the record, by another client.
     pub edits: u8,
     /// Deletions of the Lease, by another client.
@@ -61,6 +69,7 @@ impl Setup {
             lease_duration: Duration::from_secs(self.lease_duration),
             token_deadline: Duration::from_secs(self.token_deadline),
             renew_interval: Duration::from_secs(self.token_deadline / 2),
+            max_pause: Duration::ZERO,
         }
     }
 }

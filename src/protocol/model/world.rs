@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::process::{Action, Process};
-use super::{Faults, Flaw, Instant, Outcome, Queue, Record, Setup, Snapshot, Version, WallTime, Write};
+use super::process::{Action, Process, Sent};
+use super::{
+    Faults, Flaw, Instant, Join, Outcome, Queue, Record, Setup, Snapshot, Version, WallTime, WatchEvent,
+    Write,
+};
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct World {
@@ -12,13 +15,15 @@ pub(super) struct World {
     revision: u64,
     objects: u64,
     pub lease: Option<Snapshot>,
+    /// The state before the last change, if the store may be set back to it.
+    before: Option<Before>,
     pub processes: Vec<Process>,
     /// On the way to the server.
     pub requests: Vec<Request>,
     /// On the way back.
     pub answers: Vec<(Request, Outcome)>,
-    /// On the way from the watches. Each process receives its own in order.
-    pub events: Vec<WatchEvent>,
+    /// On the way from the watches, with the process that receives them. Each receives its own in order.
+    pub events: Vec<(usize, WatchEvent)>,
     pub left: Faults,
     /// Holders from which another client took the Lease. Until they learn of it, they may hold beside a successor.
     dispossessed: BTreeSet<String>,
@@ -29,6 +34,10 @@ pub(super) struct World {
     pub broken: Option<&'static str>,
 }
 
+/// A state of the Lease, or its absence.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Before(Option<Snapshot>);
+
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Request {
     pub process: usize,
@@ -36,15 +45,7 @@ pub(super) struct Request {
     pub stale: bool,
     /// When it was sent, if the flaw under test needs that.
     pub sent: Option<Instant>,
-    /// `None`: a read.
-    pub write: Option<Write>,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct WatchEvent {
-    pub process: usize,
-    pub revision: u64,
-    pub seen: Option<Snapshot>,
+    pub what: Sent,
 }
 
 const OUTSIDER: &str = "outsider";
@@ -56,6 +57,7 @@ impl World {
             revision: 0,
             objects: 0,
             lease: None,
+            before: None,
             processes: (0..setup.rates.len()).map(|number| Process::new(number, setup)).collect(),
             requests: Vec::new(),
             answers: Vec::new(),
@@ -84,6 +86,7 @@ impl World {
     pub(super) fn act(&mut self, setup: &Setup) {
         for number in 0..self.processes.len() {
             while self.act_once(setup, number) {}
+            self.processes[number].forget_measurements();
         }
         if setup.flaw.is_none() {
             self.forget_void_requests();
@@ -96,10 +99,20 @@ impl World {
     fn act_once(&mut self, setup: &Setup, number: usize) -> bool {
         let (now, wall) = (self.now(setup, number), self.wall(setup, number));
         match self.processes[number].act(setup, now, wall) {
-            Action::Send(write) => {
+            // A join that never arrives is like one that is not sent.
+            Action::Send(Sent::Join(_)) if self.left.joins == 0 => {}
+            Action::Send(what) => {
+                self.left.joins -= u8::from(matches!(what, Sent::Join(_)));
                 let sent = (setup.flaw == Some(Flaw::ReceivedAtRequest)).then_some(now);
-                self.requests.push(Request { process: number, stale: false, sent, write });
+                self.requests.push(Request { process: number, stale: false, sent, what });
             }
+            Action::Watch(from) => {
+                self.processes[number].watched(WatchEvent::Connected, now, wall);
+                if let (0, Some(lease)) = (from, &self.lease) {
+                    self.events.push((number, WatchEvent::Changed(lease.clone())));
+                }
+            }
+            Action::CloseWatch => self.events.retain(|(process, _)| *process != number),
             Action::Granted(token) => {
                 if !self.dispossessed.contains(&self.processes[number].identity()) {
                     if token <= self.token {
@@ -108,8 +121,17 @@ impl World {
                     self.token = token;
                 }
             }
-            Action::Ended => self.abandon_requests(number),
-            Action::Waits => return false,
+            Action::Ended => {
+                self.abandon_requests(number);
+                self.events.retain(|(process, _)| *process != number);
+            }
+            Action::Waits(until) => {
+                let longest = setup.timings().lease_duration.max(Duration::from_secs(30));
+                if until.is_some_and(|until| until <= now || until > now + longest) {
+                    self.broken = Some("a process waits for too long, or for no time");
+                }
+                return false;
+            }
         }
         true
     }
@@ -117,10 +139,14 @@ impl World {
     /// Drops writes that can no longer change anything: their state is gone, and no process waits for the answer.
     fn forget_void_requests(&mut self) {
         let found = self.lease.as_ref().map(|lease| lease.version.clone());
-        let may_come_back = self.left.deletions > 0;
-        self.requests.retain(|request| {
-            let on = request.write.as_ref().map(|write| &write.on);
-            !request.stale || on == Some(&found) || (may_come_back && on == Some(&None))
+        let may_come_back = self.left.deletions > 0 || self.left.set_backs > 0;
+        self.requests.retain(|request| match &request.what {
+            Sent::Write(write) => {
+                !request.stale
+                    || write.on == found
+                    || (may_come_back && (write.on.is_none() || self.left.set_backs > 0))
+            }
+            Sent::Read | Sent::Join(_) => true,
         });
     }
 
@@ -129,14 +155,14 @@ impl World {
         for request in self.requests.iter_mut().filter(|request| request.process == process) {
             request.stale = true;
         }
-        self.requests.retain(|request| !request.stale || request.write.is_some());
+        self.requests.retain(|request| !request.stale || request.what != Sent::Read);
         self.answers.retain(|(request, _)| request.process != process);
     }
 
     pub(super) fn serve(&mut self, setup: &Setup, request: Request) {
-        let answer = match &request.write {
-            None => Outcome::Read(self.lease.clone()),
-            Some(write) if self.accepts(setup, write) => {
+        let answer = match &request.what {
+            Sent::Read => Outcome::Read(self.lease.clone()),
+            Sent::Write(write) if self.accepts(setup, write) => {
                 if self.replaces_live_hold(setup, request.process) {
                     self.broken = Some("a write replaces the record of a hold that is not over");
                 }
@@ -144,13 +170,28 @@ impl World {
                 if let Some(holder) = &write.record.holder {
                     self.dispossessed.remove(holder);
                 }
-                Outcome::Written(self.put(write.record.clone()))
+                Outcome::Written(self.put(write.record.clone(), write.queue.clone()))
             }
-            Some(_) => Outcome::Unknown { pause: Duration::ZERO },
+            Sent::Write(_) => Outcome::Conflict,
+            Sent::Join(join) => self.serve_join(join),
         };
         if !request.stale {
             self.answers.push((request, answer));
         }
+    }
+
+    fn serve_join(&mut self, Join { uid, under, expected, forced, ticket }: &Join) -> Outcome {
+        let Some(lease) = self.lease.clone().filter(|lease| lease.version.uid == *uid) else {
+            return Outcome::Conflict;
+        };
+        if under.as_ref().is_some_and(|under| *under != lease.record.holder.clone().unwrap_or_default()) {
+            return Outcome::Conflict;
+        }
+        if !forced && lease.queue.joining() != Some(expected) {
+            return Outcome::Conflict;
+        }
+        let joining = expected.iter().chain([ticket]).copied().collect();
+        Outcome::Written(self.put(lease.record, Queue::new(lease.queue.waiting().to_vec(), Some(joining))))
     }
 
     fn accepts(&self, setup: &Setup, write: &Write) -> bool {
@@ -163,7 +204,8 @@ impl World {
 
     /// Whether another client or process holds the Lease and may still trust it.
     fn replaces_live_hold(&self, setup: &Setup, writer: usize) -> bool {
-        let Some(holder) = self.lease.as_ref().and_then(|lease| lease.record.holder.as_ref()) else {
+        let holder = self.lease.as_ref().and_then(|lease| lease.record.holder.as_ref());
+        let Some(holder) = holder.filter(|holder| !self.dispossessed.contains(*holder)) else {
             return false;
         };
         let seized = holder == OUTSIDER && self.time < self.seized_until;
@@ -172,15 +214,22 @@ impl World {
         seized || owners.any(|number| self.holds(setup, number))
     }
 
-    fn put(&mut self, record: Record) -> Snapshot {
+    fn put(&mut self, record: Record, queue: Queue) -> Snapshot {
+        self.keep_state();
         if self.lease.is_none() {
             self.objects += 1;
         }
         self.revision += 1;
         let version = Version { uid: self.objects.to_string(), revision: self.revision };
-        let snapshot = Snapshot { version, record, queue: Queue::default() };
+        let snapshot = Snapshot { version, record, queue };
         self.lease = Some(snapshot.clone());
         snapshot
+    }
+
+    fn keep_state(&mut self) {
+        if self.left.set_backs > 0 {
+            self.before = Some(Before(self.lease.clone()));
+        }
     }
 
     /// The number of processes that believe they hold the Lease, without the dispossessed ones.
@@ -199,12 +248,32 @@ impl World {
     /// Another client edits a field beside the record.
     pub(super) fn edit(&mut self) {
         if let Some(lease) = &self.lease {
-            self.put(lease.record.clone());
+            self.put(lease.record.clone(), lease.queue.clone());
         }
+    }
+
+    /// Another client removes the queue.
+    pub(super) fn strip(&mut self) {
+        if let Some(lease) = &self.lease {
+            self.put(lease.record.clone(), Queue::default());
+        }
+    }
+
+    /// The store comes back in the state before the last change. It repeats no revision, so that conditions still hold.
+    pub(super) fn set_back(&mut self) {
+        let Some(Before(lease)) = self.before.take() else { return };
+        self.dispossess();
+        (self.lease, self.token) = (lease, 0);
+    }
+
+    /// Whether there is a state to come back to.
+    pub(super) fn can_be_set_back(&self) -> bool {
+        self.before.is_some()
     }
 
     pub(super) fn delete(&mut self) {
         self.dispossess();
+        self.keep_state();
         self.revision += 1;
         self.lease = None;
     }
@@ -212,7 +281,7 @@ impl World {
     pub(super) fn empty(&mut self) {
         self.dispossess();
         if let Some(lease) = &self.lease {
-            self.put(Record { holder: None, ..lease.record.clone() });
+            self.put(Record { holder: None, ..lease.record.clone() }, lease.queue.clone());
         }
     }
 
@@ -222,7 +291,8 @@ impl World {
         let now = WallTime(1_000_000_000_000_000) + Duration::from_secs(self.time);
         let previous = self.lease.as_ref().map(|lease| &lease.record);
         let record = Record::claim(OUTSIDER, setup.timings().lease_duration, previous, now);
-        self.put(record);
+        let queue = self.lease.as_ref().map_or(Queue::EMPTY, |lease| lease.queue.clone());
+        self.put(record, queue);
         self.seized_until = self.time + setup.token_deadline;
     }
 
@@ -232,7 +302,17 @@ impl World {
 
     /// The watch of a process sends the present state.
     pub(super) fn watch(&mut self, process: usize) {
-        self.events.push(WatchEvent { process, revision: self.revision, seen: self.lease.clone() });
+        let event = match &self.lease {
+            Some(lease) => WatchEvent::Changed(lease.clone()),
+            None => WatchEvent::Deleted(self.revision),
+        };
+        self.events.push((process, event));
+    }
+
+    /// The watch of a process breaks off.
+    pub(super) fn break_watch(&mut self, process: usize, expired: bool) {
+        self.events.retain(|(receiver, _)| *receiver != process);
+        self.events.push((process, WatchEvent::Broken { expired }));
     }
 
     /// Whether there is a state that a watch could send.

@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// Each pause is drawn between one half and all of its nominal length: "equal jitter" in Brooker, *Exponential Backoff And
 /// Jitter* (AWS Architecture Blog, 2015).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Backoff {
     failures: u32,
     max_pause: Duration,

@@ -1,0 +1,20 @@
+//! Requests in flight, and what their failures mean to a machine.
+
+use futures::future::{BoxFuture, Fuse};
+
+use crate::kubernetes::{Failure, LeaseClient};
+use crate::protocol::Outcome;
+
+/// A request in flight. It is ready once with the answer; without a request it is never ready.
+pub(super) type InFlight = Fuse<BoxFuture<'static, Result<Outcome, Failure>>>;
+
+/// The outcome of a request that failed.
+pub(super) fn outcome_of(failure: &Failure, client: &LeaseClient) -> Outcome {
+    match failure {
+        Failure::Conflict(_) => Outcome::Conflict,
+        Failure::Unknown { retry_after, .. } => {
+            Outcome::InDoubt { retry_after: *retry_after, server_known: client.reached() }
+        }
+        Failure::Denied(_) => Outcome::Denied,
+    }
+}

@@ -1,0 +1,135 @@
+//! The knowledge of one lock about its Lease, from one acquisition to the next.
+
+use std::time::Duration;
+
+use super::carryover::Carryover;
+use super::contention::ContentionWindow;
+use super::expiry::ExpiryTracker;
+use super::queueing::QueuePolicy;
+use super::record::{Record, Snapshot};
+use super::round_trip::RoundTrip;
+use super::time::Instant;
+use super::timings::Timings;
+use super::watch_health::{WatchEvent, WatchHealth};
+
+/// The knowledge of one lock about its Lease.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Memory {
+    pub expiry: ExpiryTracker,
+    pub watch: WatchHealth,
+    pub trip: RoundTrip,
+    pub queueing: QueuePolicy,
+    pub contention: ContentionWindow,
+    /// Whether a claim came too late, because other processes are quicker.
+    pub outpaced: bool,
+    /// The record with which this process last released the Lease.
+    left_record: Option<Record>,
+    /// Whether this lock has created the Lease.
+    pub created: bool,
+    /// How often in a row the Lease was handed off within this process.
+    pub hand_offs: u32,
+    carryover: Carryover,
+    /// When the last acquisition ended.
+    left: Instant,
+}
+
+impl Memory {
+    /// For so long, a released Lease counts as free although no watch is open. After that it is read first.
+    const CARRYOVER_TIMEOUT: Duration = Duration::from_secs(1);
+
+    /// `number` stands on the ticket of this lock.
+    pub(crate) fn new(timings: &Timings, max_clock_skew: Option<Duration>, number: u32) -> Self {
+        Self {
+            expiry: ExpiryTracker::new(timings.lease_duration, max_clock_skew),
+            watch: WatchHealth::new(),
+            trip: RoundTrip::default(),
+            queueing: QueuePolicy::new(number),
+            contention: ContentionWindow::default(),
+            outpaced: false,
+            left_record: None,
+            created: false,
+            hand_offs: 0,
+            carryover: Carryover::Unknown,
+            left: Instant::ORIGIN,
+        }
+    }
+
+    /// An acquisition begins. It goes on from what the last one left, if that is still likely to be true.
+    pub(super) fn begin(&mut self, now: Instant) -> Carryover {
+        self.queueing.acquiring(&self.trip, now);
+        let stale = !self.watch.is_open() && self.left + Self::CARRYOVER_TIMEOUT < now;
+        match std::mem::take(&mut self.carryover) {
+            Carryover::Free(_) if stale => Carryover::Unknown,
+            carryover => carryover,
+        }
+    }
+
+    /// A hold ended with a release, which left the Lease in this state, if that is known.
+    pub(crate) fn released(&mut self, left: Option<Snapshot>, now: Instant) {
+        self.queueing.released(now);
+        self.left_record = left.as_ref().map(|left| left.record.clone());
+        (self.carryover, self.left) = (left.map_or(Carryover::Unknown, Carryover::Free), now);
+    }
+
+    /// The watch has delivered an event.
+    pub(crate) fn told(&mut self, event: &WatchEvent, now: Instant, rng: &mut fastrand::Rng) {
+        self.watch.delivered(event, &mut self.trip, now, rng);
+    }
+
+    /// The API server has answered with this state.
+    pub(super) fn shown(&mut self, seen: &Snapshot) {
+        // If no other process has used the Lease meanwhile, none is quicker.
+        self.outpaced &= self.left_record.as_ref() != Some(&seen.record);
+    }
+
+    /// A hold was handed off to the next task of this process.
+    pub(super) fn handed_off(&mut self, by: String, snapshot: Snapshot) {
+        self.hand_offs = self.hand_offs.saturating_add(1);
+        self.carryover = Carryover::HandedOff { by, snapshot };
+    }
+
+    /// Forgets what was measured and drawn, so that a search does not tell apart states that differ in nothing else.
+    #[cfg(test)]
+    pub(crate) fn forget_measurements(&mut self) {
+        (self.trip, self.contention) = (RoundTrip::default(), ContentionWindow::default());
+        self.queueing.forget_measurements();
+        self.watch.forget_measurements();
+    }
+
+    /// An acquisition left this.
+    #[cfg(test)]
+    pub(crate) fn leave(&mut self, carryover: Carryover) {
+        self.carryover = carryover;
+    }
+
+    /// Whether a hold was handed off, and no task has taken it yet.
+    pub(crate) fn has_hand_off(&self) -> bool {
+        matches!(self.carryover, Carryover::HandedOff { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Queue, Version};
+
+    fn at(millis: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_released_lease_counts_as_free_for_a_second_or_while_a_watch_is_open() {
+        let version = Version { uid: "u".into(), revision: 5 };
+        let free = Snapshot { version, record: Record::EMPTY, queue: Queue::EMPTY };
+        for (watched, next, known) in [(false, 1_000, true), (false, 1_001, false), (true, 9_000, true)] {
+            let mut memory = Memory::new(&Timings::DEFAULTS, None, 1);
+            memory.released(Some(free.clone()), at(0));
+            if watched {
+                memory.watch.open(5, at(0));
+            }
+            let carryover = memory.begin(at(next));
+            assert_eq!(carryover == Carryover::Free(free.clone()), known, "{next} ms, watched: {watched}");
+            assert_eq!(memory.begin(at(next)), Carryover::Unknown, "once");
+        }
+    }
+}
