@@ -99,9 +99,9 @@ impl Cluster {
 
     /// The number of tickets in the queue.
     pub(crate) async fn tickets(&self) -> usize {
-        let annotations = self.lease().await.and_then(|lease| lease.metadata.annotations);
-        let queue = annotations.and_then(|mut annotations| annotations.remove("kube-lease-lock/queue"));
-        queue.map_or(0, |queue| queue.split_whitespace().count())
+        let annotations = self.lease().await.and_then(|lease| lease.metadata.annotations).unwrap_or_default();
+        let lists = ["kube-lease-lock/queue", "kube-lease-lock/joining"].map(|list| annotations.get(list));
+        lists.into_iter().flatten().flat_map(|list| list.split_whitespace()).count()
     }
 
     /// Another client creates the Lease.

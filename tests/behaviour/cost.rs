@@ -42,7 +42,8 @@ async fn a_renewal_costs_one_write(cluster: Cluster) {
     tap.requests();
     // The lock renews every second: three times in each lease duration.
     tokio::time::sleep(Duration::from_millis(3_500)).await;
-    let renewals = tap.requests();
+    let mut renewals = tap.requests();
+    renewals.retain(|request| request != "WATCH");
     assert!(renewals.iter().all(|request| request == "PATCH"), "{renewals:?}");
     assert!((2..=4).contains(&renewals.len()), "{renewals:?}");
 }

@@ -30,7 +30,7 @@ async fn contests(distances: &[u64], hold: u64) {
 async fn crowd(count: usize, hold: u64) {
     let distances: Vec<_> = [1, 5, 20, 2, 40].into_iter().cycle().take(count).collect();
     // A few more than the least that a fair share needs.
-    let limits = Limits { turns: (count * 16 / 5).max(150), ..LIMITS };
+    let limits = Limits { turns: (count * 5).max(150), ..LIMITS };
     let unfair = unfair_shares(&distances, hold, 0, limits).await;
     assert!(unfair.is_empty(), "{} unfair shares:\n{}", unfair.len(), unfair.join("\n"));
 }
