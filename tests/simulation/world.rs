@@ -40,10 +40,10 @@ const MAX_COMMIT_DELAY: Duration = Duration::from_secs(41);
 const MAX_TIME_TO_END: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Contention is decided after so many holds.
-const HOLDS_PER_NODE: usize = 6;
+const HOLDS_PER_NODE: usize = 10;
 const MIN_HOLDS: usize = 100;
 /// The shortest that nodes contend.
-const MIN_CONTENTION: Duration = Duration::from_secs(5);
+const MIN_CONTENTION: Duration = Duration::from_secs(12);
 
 struct World {
     scenario: Scenario,

@@ -9,8 +9,8 @@ use crate::trace::Wait;
 
 /// The rate of the slowest clock.
 const SLOWEST_RATE: f64 = 0.99;
-/// The longest that colliding waiters need to spread out and to read again.
-const MAX_COLLISION_TIME: Duration = Duration::from_millis(500);
+/// The longest that colliding waiters need to spread out and to read again, behind the tickets of two that crashed.
+const MAX_COLLISION_TIME: Duration = Duration::from_secs(1);
 /// The longest from the call of a waiter to its open watch.
 const MAX_SETUP_TIME: Duration = Duration::from_millis(500);
 

@@ -1,5 +1,5 @@
-//! If requests succeed, a holder learns at once that the administrator took the Lease from it. It also corrects an
-//! edited duration before contenders take the Lease for expired.
+//! If requests succeed, a holder learns at once that the administrator took the Lease from it, from the first second of its
+//! hold on. It also corrects an edited duration before contenders take the Lease for expired.
 
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use crate::trace::HoldRecord;
 
 /// The longest that the pause between two watches and a new watch take.
 const MAX_REACTION_TIME: Duration = Duration::from_millis(200);
+/// For how long after its claim a hold may have no watch, by the slowest clock.
+const MAX_UNWATCHED_TIME: Duration = Duration::from_millis(1_011);
 
 pub(super) fn check(run: &Run<'_>) -> Vec<String> {
     if run.scenario.profile != FaultProfile::LeaseEdits {
@@ -36,7 +38,7 @@ fn short_duration(run: &Run<'_>, old: &State, new: &State) -> Option<String> {
     if new.lease.as_ref()?.duration >= promised {
         return None;
     }
-    let due = new.at + 2 * MAX_REACTION_TIME;
+    let due = watched_from(run, hold, new.at) + 2 * MAX_REACTION_TIME;
     let over = hold.cancelled_at.is_some_and(|at| at <= due);
     let corrected = run.states.iter().any(|state| {
         let own = state.revision > new.revision && !run.is_admin_edit(state);
@@ -57,7 +59,13 @@ pub(super) fn learns_late<'a>(
         return None;
     }
     let hold = run.trace.holds.iter().find(|hold| hold.identity == old.holder())?;
-    let unaware = !hold.node.as_ref()?.is_frozen()
-        && hold.cancelled_at.is_none_or(|at| at > new.at + MAX_REACTION_TIME);
+    let due = watched_from(run, hold, new.at) + MAX_REACTION_TIME;
+    let unaware = !hold.node.as_ref()?.is_frozen() && hold.cancelled_at.is_none_or(|at| at > due);
     unaware.then_some((hold, new.at))
+}
+
+/// The first instant from `at` on at which the hold has a watch.
+fn watched_from(run: &Run<'_>, hold: &HoldRecord, at: Instant) -> Instant {
+    let claimed = run.writes_of(hold).next().map(|claim| claim.at);
+    claimed.map_or(at, |claimed| at.max(claimed + MAX_UNWATCHED_TIME))
 }
