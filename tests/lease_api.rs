@@ -12,16 +12,18 @@ mod support;
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::api::{Api, DeleteParams};
-use request::{Request, apply, delete, get, held, lease, list, merge, named, post, put, watch};
+use request::{Request, apply, delete, get, held, json_patch, lease, list, merge, named, post, put, watch};
 use serde_json::{Value, json};
 use support::ControlPlane;
 use tokio::time::sleep;
 
 const ANOTHER_UID: &str = "11111111-2222-4333-8444-555555555555";
 const FIELD_SELECTOR: &str = "fieldSelector=metadata.name%3Dx";
+const LIST: &str = "example.com/list";
 
 /// A client with a namespace of its own.
 struct Session {
@@ -174,6 +176,118 @@ async fn a_write_without_a_change_makes_no_new_version() {
     }
     let renewed = json!({ "holderIdentity": "a", "renewTime": "2020-01-01T00:00:00.000000Z" });
     assert!(version(&session.ok(apply("x", "me", named("x", renewed)).force()).await) > version(&first));
+}
+
+/// A Lease with this list in an annotation.
+fn with_list(name: &str, list: &str) -> Value {
+    lease(json!({ "name": name, "annotations": { LIST: list } }), json!({ "holderIdentity": "a" }))
+}
+
+/// A JSON Patch of the list in that annotation. It expects this object, and this list if there is one.
+fn replace_list(name: &str, object: &Value, expected: Option<&str>, list: &str) -> Request {
+    let path = format!("/metadata/annotations/{}", LIST.replace('/', "~1"));
+    let mut operations =
+        vec![json!({ "op": "test", "path": "/metadata/uid", "value": object["metadata"]["uid"] })];
+    operations.extend(expected.map(|expected| json!({ "op": "test", "path": path, "value": expected })));
+    operations.push(json!({ "op": "replace", "path": path, "value": list }));
+    json_patch(name, operations.into())
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn a_json_patch_is_carried_out_on_the_live_object() {
+    let session = Session::new().await;
+    let read = session.ok(post(with_list("x", "1"))).await;
+    let changed = session.ok(merge("x", json!({ "spec": { "holderIdentity": "b" } }))).await;
+    let patched = session.ok(replace_list("x", &read, Some("1"), "1 2")).await;
+    assert!(version(&patched) > version(&changed));
+    assert_eq!(patched["metadata"]["annotations"][LIST], "1 2");
+    assert_eq!(patched["spec"]["holderIdentity"], "b", "the change since the read stays");
+
+    let events = session.events(&format!("{FIELD_SELECTOR}&resourceVersion={}", version(&changed))).await;
+    assert_eq!(kinds(&events), ["MODIFIED"]);
+    let event = &events[0].1;
+    assert_eq!(version(event), version(&patched));
+    assert_eq!(event["metadata"]["annotations"][LIST], "1 2");
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn a_json_patch_with_a_failing_operation_changes_nothing() {
+    let session = Session::new().await;
+    let another = json!({ "metadata": { "uid": ANOTHER_UID } });
+    let read = session.ok(post(with_list("x", "1"))).await;
+    // The first operation alone would succeed.
+    let change = json!({ "op": "replace", "path": "/spec/holderIdentity", "value": "b" });
+    let missing_annotation = json!({ "op": "test", "path": "/metadata/annotations/missing", "value": "" });
+    let missing_labels = json!({ "op": "replace", "path": "/metadata/labels/missing", "value": "v" });
+    for refused in [
+        replace_list("x", &another, Some("1"), "1 2"),
+        replace_list("x", &another, None, "1 2"),
+        replace_list("x", &read, Some("2"), "1 2"),
+        json_patch("x", json!([change, missing_annotation])),
+        json_patch("x", json!([change, missing_labels])),
+    ] {
+        let (code, status) = session.send(refused.clone()).await;
+        assert_eq!((code, &status["reason"]), (422, &json!("Invalid")), "{refused}: {status}");
+        assert_eq!(session.ok(get("x")).await, read, "{refused}");
+    }
+    session.ok(delete("x")).await;
+    assert_eq!(session.code(replace_list("x", &read, Some("1"), "1 2")).await, 404, "the Lease is missing");
+    assert_eq!(session.code(get("x")).await, 404, "the patch does not create the Lease");
+    session.ok(post(with_list("x", "1"))).await;
+    assert_eq!(session.code(replace_list("x", &read, Some("1"), "1 2")).await, 422, "it was created anew");
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn a_json_patch_of_a_missing_annotation_is_refused_only_by_a_test_or_without_other_annotations() {
+    let session = Session::new().await;
+    let annotated = |annotations: Value| lease(json!({ "name": "x", "annotations": annotations }), json!({}));
+    for (annotations, expected, code) in [
+        (json!({}), Some(""), 422),
+        (json!({}), None, 422),
+        (json!({ "other": "v" }), Some(""), 422),
+        // RFC 6902 forbids this. The server adds the annotation.
+        (json!({ "other": "v" }), None, 200),
+    ] {
+        let read = session.ok(post(annotated(annotations.clone()))).await;
+        let patch = replace_list("x", &read, expected, "1");
+        assert_eq!(session.code(patch.clone()).await, code, "{patch} of {annotations}");
+        let list = session.ok(get("x")).await["metadata"]["annotations"][LIST].clone();
+        assert_eq!(list == "1", code == 200, "{patch} of {annotations}: {list}");
+        session.ok(delete("x")).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn of_json_patches_that_expect_the_same_value_one_is_carried_out() {
+    const PATCHES: usize = 16;
+    let session = Session::new().await;
+    let read = session.ok(post(with_list("x", "1"))).await;
+    let patch = |expected: Option<&'static str>| {
+        let (session, read) = (&session, &read);
+        join_all((0..PATCHES).map(move |number| async move {
+            session.code(replace_list("x", read, expected, &format!("1 by-{number}"))).await
+        }))
+    };
+    let mut codes = patch(Some("1")).await;
+    codes.sort_unstable();
+    assert_eq!((codes[0], codes[1..].to_vec()), (200, vec![422; PATCHES - 1]));
+    assert_eq!(patch(None).await, [200; PATCHES], "without the test, all of them are");
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn after_a_json_patch_only_an_apply_with_force_sets_the_same_annotation() {
+    let session = Session::new().await;
+    let read = session.ok(apply("x", "me", with_list("x", "1")).force()).await;
+    session.ok(replace_list("x", &read, Some("1"), "1 2").by("me")).await;
+    assert_eq!(session.code(apply("x", "me", with_list("x", ""))).await, 409, "without force");
+    let applied = session.ok(apply("x", "me", with_list("x", "")).force()).await;
+    assert_eq!(applied["metadata"]["annotations"][LIST], "");
+    session.ok(replace_list("x", &read, Some(""), "3").by("me")).await;
 }
 
 #[tokio::test]
