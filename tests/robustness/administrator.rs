@@ -33,7 +33,7 @@ async fn the_holder_notices_an_edit_immediately() {
 
 async fn the_lease_is_deleted() {
     let fixture = Fixture::new("lease-deleted", shared_control_plane().await).await;
-    let (holder, waiter) = fixture.holder_and_waiter(Behaviour::HOLD_FOREVER).await;
+    let (holder, waiter) = fixture.watching_holder_and_waiter(Behaviour::HOLD_FOREVER).await;
     let edited = now();
     fixture.leases().await.delete(LEASE, &DeleteParams::default()).await.unwrap();
     let lost = holder.wait_for("lost", edited).await;
@@ -44,7 +44,7 @@ async fn the_lease_is_deleted() {
 
 async fn the_holder_is_cleared() {
     let fixture = Fixture::new("holder-cleared", shared_control_plane().await).await;
-    let (holder, waiter) = fixture.holder_and_waiter(Behaviour::HOLD_FOREVER).await;
+    let (holder, waiter) = fixture.watching_holder_and_waiter(Behaviour::HOLD_FOREVER).await;
     let edited = now();
     edit(&fixture, json!({ "spec": { "holderIdentity": "" } })).await;
     let lost = holder.wait_for("lost", edited).await;
@@ -56,7 +56,7 @@ async fn the_holder_is_cleared() {
 
 async fn the_holder_is_replaced() {
     let fixture = Fixture::new("holder-replaced", shared_control_plane().await).await;
-    let (holder, waiter) = fixture.holder_and_waiter(Behaviour::HOLD_FOREVER).await;
+    let (holder, waiter) = fixture.watching_holder_and_waiter(Behaviour::HOLD_FOREVER).await;
     let edited = now();
     edit(&fixture, json!({ "spec": { "holderIdentity": "somebody" } })).await;
     let lost = holder.wait_for("lost", edited).await;
@@ -87,7 +87,7 @@ async fn the_labels_are_edited() {
 
 async fn the_namespace_is_deleted() {
     let fixture = Fixture::new("namespace-deleted", shared_control_plane().await).await;
-    let (holder, waiter) = fixture.holder_and_waiter(Behaviour::HOLD_FOREVER).await;
+    let (holder, waiter) = fixture.watching_holder_and_waiter(Behaviour::HOLD_FOREVER).await;
     let namespaces = Api::<Namespace>::all(fixture.plane.client().await);
     let edited = now();
     namespaces.delete(&fixture.namespace, &DeleteParams::default()).await.unwrap();

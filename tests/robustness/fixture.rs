@@ -3,19 +3,24 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use serde_json::json;
 use tokio::sync::OnceCell;
+use tokio::time::sleep;
 
 use crate::behaviour::Behaviour;
 use crate::contender::Contender;
 use crate::event_log::EventLog;
-use crate::proxy::Proxy;
+use crate::proxy::{Distance, Proxy};
 use crate::support::{ControlPlane, Register, Verdict};
 
 pub(crate) const LEASE: &str = "contended";
+
+/// A holder opens its watch a second after its claim. Its first event takes a moment more.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One control plane for all tests that inject no faults into it.
 pub(crate) async fn shared_control_plane() -> &'static ControlPlane {
@@ -53,15 +58,31 @@ impl<'plane> Fixture<'plane> {
 
     /// Starts a contender with the permissions of an administrator.
     pub(crate) async fn contender(&self, name: &str, behaviour: Behaviour) -> Contender {
-        self.start(name, behaviour, None).await
+        self.start(name, behaviour, None, Distance::NONE).await
     }
 
     /// Starts a contender with the permissions that this user was granted.
     pub(crate) async fn contender_as(&self, user: &str, behaviour: Behaviour) -> Contender {
-        self.start(user, behaviour, Some(user)).await
+        self.contender_at(Distance::NONE, user, behaviour).await
     }
 
-    async fn start(&self, name: &str, behaviour: Behaviour, user: Option<&str>) -> Contender {
+    /// Starts a contender with the permissions of this user, and so far from the API server.
+    pub(crate) async fn contender_at(
+        &self,
+        distance: Distance,
+        user: &str,
+        behaviour: Behaviour,
+    ) -> Contender {
+        self.start(user, behaviour, Some(user), distance).await
+    }
+
+    async fn start(
+        &self,
+        name: &str,
+        behaviour: Behaviour,
+        user: Option<&str>,
+        distance: Distance,
+    ) -> Contender {
         let spec = json!({
             "kubeconfig": self.plane.kubeconfig(),
             "user": user,
@@ -71,7 +92,8 @@ impl<'plane> Fixture<'plane> {
             "seed": self.rng.borrow_mut().u64(..),
             "behaviour": behaviour.to_json(),
         });
-        Contender::start(name, Proxy::start(self.upstream).await, spec, Arc::clone(&self.event_log))
+        let link = Proxy::start(self.upstream, distance).await;
+        Contender::start(name, link, spec, Arc::clone(&self.event_log))
     }
 
     /// Starts two contenders with this behaviour: the one holds the lock, and the other waits for it. Which kind of
@@ -83,6 +105,14 @@ impl<'plane> Fixture<'plane> {
         let waiter = self.contender("waiter", behaviour()).await;
         waiter.wait_for("asks", 0).await;
         (holder, waiter)
+    }
+
+    /// Like [`holder_and_waiter`](Self::holder_and_waiter), after the holder has opened its watch. A young hold has none,
+    /// so that a short hold costs nothing more.
+    pub(crate) async fn watching_holder_and_waiter(&self, behaviour: Behaviour) -> (Contender, Contender) {
+        let pair = self.holder_and_waiter(behaviour).await;
+        sleep(WATCH_TIMEOUT).await;
+        pair
     }
 
     pub(crate) async fn leases(&self) -> Api<Lease> {

@@ -1,18 +1,27 @@
-//! A TCP proxy between a contender and the API server. TLS passes through it, and it injects faults.
+//! A TCP proxy between a contender and the API server. TLS passes through it. It delays all bytes by the distance of
+//! the contender, and injects faults.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{Receiver, channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
+pub(crate) use distance::Distance;
+use distance::Travelling;
+
+mod distance;
 mod tests;
+
+/// How many reads of one direction may be on their way.
+const MAX_TRAVELLING: usize = 1_024;
 
 /// The effect on the bytes of old and of new connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,22 +45,28 @@ pub(crate) enum Fault {
 /// It listens until it is dropped.
 pub(crate) struct Proxy {
     address: SocketAddr,
+    distance: Distance,
     fault: watch::Sender<Fault>,
     resets: watch::Sender<u64>,
     _accepting: AbortOnDropHandle<()>,
 }
 
 impl Proxy {
-    pub(crate) async fn start(upstream: SocketAddr) -> Self {
+    /// Starts a proxy for a contender that is so far from the API server.
+    pub(crate) async fn start(upstream: SocketAddr, distance: Distance) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on 127.0.0.1");
         let address = listener.local_addr().expect("the address just bound");
         let (fault, resets) = (watch::Sender::default(), watch::Sender::default());
-        let accepting = accept(listener, upstream, fault.subscribe(), resets.subscribe());
-        Self { address, fault, resets, _accepting: AbortOnDropHandle::new(tokio::spawn(accepting)) }
+        let accepting = accept(listener, upstream, distance, fault.subscribe(), resets.subscribe());
+        Self { address, distance, fault, resets, _accepting: AbortOnDropHandle::new(tokio::spawn(accepting)) }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    pub(crate) fn distance(&self) -> Distance {
+        self.distance
     }
 
     /// The fault is active until another one is set.
@@ -68,6 +83,7 @@ impl Proxy {
 async fn accept(
     listener: TcpListener,
     upstream: SocketAddr,
+    distance: Distance,
     fault: watch::Receiver<Fault>,
     resets: watch::Receiver<u64>,
 ) {
@@ -76,7 +92,7 @@ async fn accept(
         let (client, _) = listener.accept().await.expect("a connection");
         let mut resets = resets.clone();
         resets.mark_unchanged();
-        connections.spawn(connect(client, upstream, fault.clone(), resets));
+        connections.spawn(connect(client, upstream, distance, fault.clone(), resets));
         while connections.try_join_next().is_some() {}
     }
 }
@@ -84,6 +100,7 @@ async fn accept(
 async fn connect(
     mut client: TcpStream,
     upstream: SocketAddr,
+    distance: Distance,
     fault: watch::Receiver<Fault>,
     mut resets: watch::Receiver<u64>,
 ) {
@@ -95,8 +112,8 @@ async fn connect(
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         tokio::select! {
-            end = pump(from_client, to_server, Direction::Request, &fault) => end,
-            end = pump(from_server, to_client, Direction::Reply, &fault) => end,
+            end = pump(from_client, to_server, Direction::Request, distance, &fault) => end,
+            end = pump(from_server, to_client, Direction::Reply, distance, &fault) => end,
             _ = resets.changed() => End::Reset,
         }
     };
@@ -119,23 +136,37 @@ enum End {
 }
 
 async fn pump(
-    mut from: ReadHalf<'_>,
+    from: ReadHalf<'_>,
+    to: WriteHalf<'_>,
+    direction: Direction,
+    distance: Distance,
+    fault: &watch::Receiver<Fault>,
+) -> End {
+    let (far_end, arriving) = channel(MAX_TRAVELLING);
+    tokio::join!(deliver(arriving, to, direction, fault), distance.travel(from, far_end)).0
+}
+
+async fn deliver(
+    mut arriving: Receiver<Travelling>,
     mut to: WriteHalf<'_>,
     direction: Direction,
     fault: &watch::Receiver<Fault>,
 ) -> End {
-    let mut buffer = vec![0; 64 * 1024];
     let mut silent = false;
     loop {
-        let read = from.read(&mut buffer).await;
+        let Some(Travelling { arrival, bytes }) = arriving.recv().await else { return End::Closed };
+        if arrival > Instant::now() {
+            sleep_until(arrival).await;
+        }
         let fault = *fault.borrow();
         silent |= fault == Fault::HalfOpen || (fault == Fault::DropReplies && direction == Direction::Reply);
-        let bytes = match read {
+        let ended = bytes.as_ref().map_or(true, Vec::is_empty);
+        let bytes = match bytes {
             // The client does not learn that the server has closed the connection either.
-            Ok(0) | Err(_) if silent && direction == Direction::Reply => return std::future::pending().await,
-            Ok(0) => return End::Closed,
+            _ if ended && silent && direction == Direction::Reply => return std::future::pending().await,
+            Ok(bytes) if bytes.is_empty() => return End::Closed,
+            Ok(bytes) => bytes,
             Err(_) => return End::Reset,
-            Ok(length) => &buffer[..length],
         };
         if silent {
             continue;
@@ -143,15 +174,15 @@ async fn pump(
         let written = match (fault, direction) {
             (Fault::DelayRequests(delay), Direction::Request)
             | (Fault::DelayReplies(delay), Direction::Reply) => {
-                sleep(delay).await;
-                to.write_all(bytes).await
+                sleep_until(arrival + delay).await;
+                to.write_all(&bytes).await
             }
-            (Fault::Trickle, Direction::Reply) => trickle(&mut to, bytes).await,
+            (Fault::Trickle, Direction::Reply) => trickle(&mut to, &bytes).await,
             (Fault::CutReplies, Direction::Reply) => {
                 let _ = to.write_all(&bytes[..bytes.len() / 2]).await;
                 return End::Reset;
             }
-            _ => to.write_all(bytes).await,
+            _ => to.write_all(&bytes).await,
         };
         if written.is_err() {
             return End::Reset;

@@ -2,7 +2,8 @@
 
 use std::io::ErrorKind;
 
-use tokio::time::{Instant, timeout};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 use super::*;
 
@@ -11,9 +12,9 @@ const SHORT_DELAY: Duration = Duration::from_millis(200);
 const LONG_DELAY: Duration = Duration::from_secs(1);
 
 /// A server that sends back what it receives, a proxy in front of it, and the number of bytes that it has received.
-async fn echo() -> (Proxy, watch::Receiver<usize>, AbortOnDropHandle<()>) {
+async fn echo(distance: Distance) -> (Proxy, watch::Receiver<usize>, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = Proxy::start(listener.local_addr().unwrap()).await;
+    let proxy = Proxy::start(listener.local_addr().unwrap(), distance).await;
     let (received, receiving) = watch::channel(0);
     let serving = tokio::spawn(async move {
         let mut connections = JoinSet::new();
@@ -47,7 +48,7 @@ async fn connected(proxy: &Proxy) -> TcpStream {
 
 #[tokio::test]
 async fn a_delay_affects_one_direction_and_ends() {
-    let (proxy, mut received, _serving) = echo().await;
+    let (proxy, mut received, _serving) = echo(Distance::NONE).await;
     for (fault, requests_wait) in
         [(Fault::DelayRequests(LONG_DELAY), true), (Fault::DelayReplies(LONG_DELAY), false)]
     {
@@ -69,9 +70,45 @@ async fn a_delay_affects_one_direction_and_ends() {
 }
 
 #[tokio::test]
+async fn a_distance_delays_both_directions_but_not_the_bytes_behind() {
+    const PIECES: u8 = 40;
+    let distance = Distance { delay: SHORT_DELAY, jitter: SHORT_DELAY / 2 };
+    let (proxy, mut received, _serving) = echo(distance).await;
+    let mut stream = connected(&proxy).await;
+    stream.set_nodelay(true).unwrap();
+    received.mark_unchanged();
+    let (mut replies, mut requests) = stream.split();
+    let sent = Instant::now();
+    let ((), request_took, reply) = tokio::join!(
+        async {
+            for number in 0..PIECES {
+                requests.write_all(&[number]).await.unwrap();
+                sleep(Duration::from_millis(10)).await;
+            }
+        },
+        async {
+            received.changed().await.unwrap();
+            sent.elapsed()
+        },
+        async {
+            let mut reply = [0; PIECES as usize];
+            replies.read_exact(&mut reply[..1]).await.unwrap();
+            let first_took = sent.elapsed();
+            replies.read_exact(&mut reply[1..]).await.unwrap();
+            assert!(first_took >= 2 * distance.delay, "the first reply took {first_took:?}");
+            reply
+        },
+    );
+    assert!(request_took >= distance.delay, "the first request took {request_took:?}");
+    assert!(reply.into_iter().eq(0..PIECES), "{reply:?}");
+    let one_by_one = 2 * distance.delay * u32::from(PIECES);
+    assert!(sent.elapsed() < one_by_one / 4, "{:?}", sent.elapsed());
+}
+
+#[tokio::test]
 async fn a_connection_that_lost_bytes_stays_silent_and_a_new_one_works() {
     for (fault, arrives) in [(Fault::DropReplies, true), (Fault::HalfOpen, false)] {
-        let (proxy, received, _serving) = echo().await;
+        let (proxy, received, _serving) = echo(Distance::NONE).await;
         let mut stream = connected(&proxy).await;
         proxy.set(fault);
         assert!(timeout(SHORT_DELAY, ask(&mut stream)).await.is_err(), "{fault:?}");
@@ -84,7 +121,7 @@ async fn a_connection_that_lost_bytes_stays_silent_and_a_new_one_works() {
 
 #[tokio::test]
 async fn refuse_keeps_old_connections_and_reset_does_not() {
-    let (proxy, _received, _serving) = echo().await;
+    let (proxy, _received, _serving) = echo(Distance::NONE).await;
     let mut old = connected(&proxy).await;
     proxy.set(Fault::Refuse);
     let new = ask(&mut TcpStream::connect(proxy.address()).await.unwrap()).await;
@@ -97,7 +134,7 @@ async fn refuse_keeps_old_connections_and_reset_does_not() {
 
 #[tokio::test]
 async fn replies_trickle_and_are_cut() {
-    let (proxy, _received, _serving) = echo().await;
+    let (proxy, _received, _serving) = echo(Distance::NONE).await;
     let mut stream = connected(&proxy).await;
     proxy.set(Fault::Trickle);
     let asked = Instant::now();
