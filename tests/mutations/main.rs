@@ -1,9 +1,9 @@
-//! Deliberate faults in the crate, each of which the model or the simulation has to catch.
+//! Deliberate faults in the crate, each of which the unit tests, the model or the simulation has to catch.
 //!
 //! ```text
 //! cargo test --test mutations                                              each still applies
 //! MUTATION=all cargo test --test mutations -- --nocapture                  each is caught; prints the table
-//! MUTATION="release not sent" cargo test --test mutations -- --nocapture   one of them
+//! MUTATION="release not sent" cargo test --test mutations -- --nocapture   one of them, or several, separated by commas
 //! ```
 //!
 //! All of them are built into one copy of the crate, because a build is slow. An environment variable chooses the active one (after
@@ -35,8 +35,10 @@ fn each_mutation_is_caught() {
     let mut mutations = table::mutations();
     let copy = Copy::build(&mutations);
     if name != "all" {
-        mutations.retain(|mutation| mutation.name == name);
-        assert!(!mutations.is_empty(), "there is no mutation {name:?}");
+        let mut names: Vec<_> = name.split(',').map(str::trim).collect();
+        mutations.retain(|mutation| names.contains(&mutation.name.as_str()));
+        names.retain(|name| !mutations.iter().any(|mutation| mutation.name == *name));
+        assert!(names.is_empty(), "there is no mutation {names:?}");
     }
     let sound = copy.try_sound(&mutations);
     assert!(sound.is_none(), "without any mutation: {sound:?}");

@@ -20,9 +20,11 @@ impl Report {
 }
 
 fn wrong(mutation: &Mutation, trial: &Trial) -> Option<String> {
-    let caught = trial.model.is_some() || trial.simulation.is_some();
+    let caught = trial.units.is_some() || trial.model.is_some() || trial.simulation.is_some();
     let what = if mutation.equivalent.is_some() && caught {
         "is not equivalent: it was caught"
+    } else if mutation.units && trial.units.is_none() {
+        "was not caught by the unit tests"
     } else if mutation.model && trial.model.is_none() {
         "was not caught by the model"
     } else if mutation.worlds.is_some() && trial.simulation.is_none() {
@@ -37,11 +39,12 @@ impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         writeln!(
             f,
-            "| mutation | why it breaks | model: failed search | simulation: violated invariant | worlds | bound |"
+            "| mutation | why it breaks | unit tests: failed test | model: failed search | simulation: violated invariant | worlds | bound |"
         )?;
-        writeln!(f, "|---|---|---|---|---|---|")?;
+        writeln!(f, "|---|---|---|---|---|---|---|")?;
         for (Mutation { name, breaks, worlds, equivalent, .. }, trial) in &self.0 {
             let searched = if trial.endless.contains(&"model") { "not searched to the end" } else { "" };
+            let unit = trial.units.as_deref().unwrap_or_default();
             let model = trial.model.as_deref().unwrap_or(searched);
             let (lived, invariant) = trial
                 .simulation
@@ -49,7 +52,7 @@ impl Display for Report {
                 .map_or((String::new(), ""), |(n, invariant)| (n.to_string(), invariant.as_str()));
             let bound = worlds.map_or(String::new(), |worlds| worlds.to_string());
             let why = equivalent.as_ref().map_or_else(|| breaks.clone(), |why| format!("Equivalent: {why}"));
-            writeln!(f, "| {name} | {why} | {model} | {invariant} | {lived} | {bound} |")?;
+            writeln!(f, "| {name} | {why} | {unit} | {model} | {invariant} | {lived} | {bound} |")?;
         }
         Ok(())
     }

@@ -9,6 +9,8 @@ pub(crate) struct Mutation {
     pub(crate) name: String,
     /// The damage that it does, in one sentence.
     pub(crate) breaks: String,
+    /// Whether the unit tests of the modules have to catch it.
+    pub(crate) units: bool,
     /// Whether the model has to catch it.
     pub(crate) model: bool,
     /// Within how many worlds the simulation has to catch it; `None` if it does not have to.
@@ -35,12 +37,13 @@ impl Mutation {
         let mutation = Self {
             name: text(entry, "name"),
             breaks: text(entry, "breaks"),
+            units: entry["units"].as_bool().unwrap_or(false),
             model: entry["model"].as_bool().unwrap_or(false),
             worlds: entry["worlds"].as_u64(),
             equivalent: entry["equivalent"].as_str().map(str::to_owned),
             edits: entry["edits"].as_array().unwrap().iter().map(Edit::read).collect(),
         };
-        let caught = mutation.model || mutation.worlds.is_some();
+        let caught = mutation.units || mutation.model || mutation.worlds.is_some();
         assert!(caught != mutation.equivalent.is_some(), "{}: either caught or equivalent", mutation.name);
         mutation
     }

@@ -1,4 +1,5 @@
-//! Tries one mutation: in world after world, and in the model if the model has to catch it or the simulation did not.
+//! Tries one mutation: in the unit tests or in world after world, as the table says, and in the model if the model has to catch it
+//! or nothing else did.
 
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
@@ -10,6 +11,8 @@ use crate::table::Mutation;
 /// The result of a trial.
 #[derive(Debug, Default)]
 pub(crate) struct Trial {
+    /// The unit test that failed.
+    pub(crate) units: Option<String>,
     /// The search that failed.
     pub(crate) model: Option<String>,
     /// How many worlds it took, and the invariant that the last of them violated.
@@ -18,29 +21,47 @@ pub(crate) struct Trial {
     pub(crate) endless: Vec<&'static str>,
 }
 
-/// Longer than either takes on a busy machine. With some mutations the model has more to search than there is time for.
+/// Longer than each takes on a busy machine. With some mutations the model has more to search than there is time for.
+const UNITS_TIMEOUT: Duration = Duration::from_secs(120);
 const MODEL_TIMEOUT: Duration = Duration::from_secs(120);
 const SIMULATION_TIMEOUT: Duration = Duration::from_secs(1_200);
 
-/// How many worlds a mutation without a bound is tried in.
+/// How many worlds a mutation is tried in if nothing is said to catch it.
 const DEFAULT_WORLDS: u64 = 1_000;
+
+/// What to try.
+struct Trials {
+    units: bool,
+    /// In how many worlds of the simulation. `None`: in none.
+    worlds: Option<u64>,
+    model: bool,
+}
 
 impl Copy {
     /// Without a mutation nothing may fail, in any world in which one may be caught. Returns the failure.
     pub(crate) fn try_sound(&self, mutations: &[Mutation]) -> Option<String> {
         let worlds = mutations.iter().filter_map(|mutation| mutation.worlds).max().unwrap_or(DEFAULT_WORLDS);
-        let Trial { model, simulation, endless } = self.run("", worlds, true);
+        let everything = Trials { units: true, worlds: Some(worlds), model: true };
+        let Trial { units, model, simulation, endless } = self.run("", &everything);
         let broken = simulation.map(|(worlds, invariant)| format!("world {worlds}: {invariant}"));
-        model.or(broken).or_else(|| endless.first().map(|which| format!("the {which} does not end")))
+        units
+            .or(model)
+            .or(broken)
+            .or_else(|| endless.first().map(|which| format!("the {which} does not end")))
     }
 
     pub(crate) fn try_one(&self, mutation: &Mutation) -> Trial {
-        let trial = self.run(&mutation.name, mutation.worlds.unwrap_or(DEFAULT_WORLDS), mutation.model);
+        let Mutation { name, units, model, worlds, .. } = mutation;
+        // What the unit tests catch needs no other trial, unless the table names one.
+        let worlds = worlds.or((!units).then_some(DEFAULT_WORLDS));
+        let trial = self.run(name, &Trials { units: *units, worlds, model: *model });
         eprintln!("{}: {trial:?}", mutation.name);
         trial
     }
 
-    fn run(&self, name: &str, worlds: u64, in_model: bool) -> Trial {
+    fn run(&self, name: &str, trials: &Trials) -> Trial {
+        let mut units = Command::new(&self.units);
+        units.args(["--skip", "protocol::model"]).env("MUTATION", name);
         let mut model = Command::new(&self.units);
         // A search that has to find a flaw of its own may fail to do so if there is a second one.
         model.args(["protocol::model", "--skip", "flaw"]).env("MUTATION", name);
@@ -48,14 +69,22 @@ impl Copy {
         simulation
             .args(["every_invariant_holds_in_every_world", "--nocapture"])
             .env("MUTATION", name)
-            .env("SIMULATION_STOP", "1")
-            .env("SIMULATION_WORLDS", worlds.to_string());
+            .env("SIMULATION_STOP", "1");
         let mut trial = Trial::default();
-        match finish(simulation, SIMULATION_TIMEOUT) {
-            Some(output) => trial.simulation = first_violation(output),
-            None => trial.endless.push("simulation"),
+        if trials.units {
+            match finish(units, UNITS_TIMEOUT) {
+                Some(output) => trial.units = first_failure(output),
+                None => trial.endless.push("unit tests"),
+            }
         }
-        if in_model || trial.simulation.is_none() {
+        if let Some(worlds) = trials.worlds {
+            simulation.env("SIMULATION_WORLDS", worlds.to_string());
+            match finish(simulation, SIMULATION_TIMEOUT) {
+                Some(output) => trial.simulation = first_violation(output),
+                None => trial.endless.push("simulation"),
+            }
+        }
+        if trials.model || (trial.units.is_none() && trial.simulation.is_none()) {
             match finish(model, MODEL_TIMEOUT) {
                 Some(output) => trial.model = first_failure(output),
                 None => trial.endless.push("model"),
