@@ -39,10 +39,12 @@ async fn wait_beside_a_busy_process(hold: Duration, distances: &[u64]) {
         let outcome = contest(&[busy, other], limits).await;
         print(&format!("a process {distance:?} away beside a busy one"), &outcome);
         let [busy, other] = &outcome.shares[..] else { unreachable!() };
-        // Until the busy process can know of it: one trip, at most half as long again, and a read before it at first.
+        // Until the busy process can know of it: one trip, at most half as long again, and a read before it at first. The first
+        // join of all may come too late besides, because it is made only under the holder that was read.
         let unknown = distance * 3 + 10 * MS;
         let mut worst = 0;
-        for turn in &other.turns {
+        for (number, turn) in other.turns.iter().enumerate() {
+            let unknown = if number == 0 { unknown + distance * 3 } else { unknown };
             let between = |at: Instant| turn.asked + unknown < at && at < turn.granted;
             worst = worst.max(busy.turns.iter().filter(|busy| between(busy.granted)).count());
         }
