@@ -88,7 +88,7 @@ impl AcquireDriver<'_> {
 
     /// Waits for the first of: an event of the watch, the outcome of a join, and `until`.
     async fn wait(&mut self, until: Instant) {
-        // What the watch has told already comes first: the holders in it may have gone.
+        // Events that are there already come first: the holders in them may have gone.
         if let Some(event) = self.session.exclusive.watcher.ready() {
             return self.watched(event);
         }

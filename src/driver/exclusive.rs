@@ -1,4 +1,4 @@
-//! What one task of a process has at a time: the memory of the lock, and its watch.
+//! The state that one task of a process has at a time: the memory of the lock, and its watch.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::settings::Settings;
 pub(crate) struct Exclusive {
     pub memory: Memory,
     pub watcher: Watcher,
-    /// What the previous acquisition has left to do.
+    /// The work that the previous acquisition has left to do.
     pub unfinished: Option<Unfinished>,
     /// Dropped when the next acquisition begins.
     next_begins: Option<oneshot::Sender<()>>,

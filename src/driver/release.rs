@@ -69,17 +69,11 @@ async fn drive(session: &mut Session, mut release: ReleaseState) -> ReleaseOutco
             ReleaseStep::Read => context.client.get(left).await.map(Outcome::Read),
             ReleaseStep::Write(write) => context.client.write(&write, left).await.map(Outcome::Written),
         };
-        let now = context.now();
-        let failure = match answer {
-            Ok(outcome) => {
-                release.answered(outcome, now, &mut context.rng);
-                continue;
-            }
-            Err(failure) => outcome_of(&failure, &context.client),
-        };
-        release.answered(failure, now, &mut context.rng);
-        // Later events are for the next acquisition.
-        while let Some(event) = exclusive.watcher.ready() {
+        let (now, failed) = (context.now(), answer.is_err());
+        let outcome = answer.unwrap_or_else(|failure| outcome_of(&failure, &context.client));
+        release.answered(outcome, now, &mut context.rng);
+        // After an answer, the events are for the next acquisition.
+        while failed && let Some(event) = exclusive.watcher.ready() {
             exclusive.memory.told(&event, now, &mut context.rng);
             release.watched(event);
         }

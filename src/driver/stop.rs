@@ -33,7 +33,7 @@ impl StopRequest {
     }
 }
 
-/// What a stopped acquisition has left to do, and the request that asked for it.
+/// The work that a stopped acquisition has left to do, and the request that asked for it.
 pub(crate) struct Unfinished {
     pub state: Box<Stopped>,
     pub request: Option<StopRequest>,

@@ -1,4 +1,4 @@
-//! What an acquisition that was stopped has left to do: a release, or the withdrawal of a claim.
+//! The work that a stopped acquisition has left to do: a release, or the withdrawal of a claim.
 //!
 //! Both take answers of the API server. So they could wait for ever if nobody drives the runtime of the acquisition any more.
 //! The acquisition therefore leaves them in the [`Exclusive`](super::Exclusive) state, and the next task that has it carries them out:

@@ -337,11 +337,10 @@ impl AcquireState {
             }
             Outcome::Written(seen) => watch.wrote(seen.version.revision, sent, trip, now),
             Outcome::Conflict => self.too_late(memory, now, rng),
-            Outcome::InDoubt { retry_after, server_known } => {
+            Outcome::InDoubt { server_known, .. } => {
                 let claiming = self.claims.is_claiming();
                 let backoff = if claiming { &mut self.claim_backoff } else { &mut self.read_backoff };
-                let pause = backoff.failed(*retry_after, rng).min(Self::MAX_RETRY_PAUSE);
-                self.not_before = now + pause;
+                self.not_before = now + backoff.failed_with(&outcome, rng).min(Self::MAX_RETRY_PAUSE);
                 self.failed(*server_known, now);
             }
             Outcome::Denied => self.given_up = Some(GiveUp::Denied),
@@ -353,12 +352,9 @@ impl AcquireState {
     /// A claim was refused, because the Lease has changed. The first time, the next read comes at once.
     fn too_late(&mut self, memory: &mut Memory, now: Instant, rng: &mut fastrand::Rng) {
         let first = self.claim_backoff.is_fresh();
-        let pause = self.claim_backoff.failed(None, rng);
+        self.not_before = now + self.claim_backoff.failed_with(&Outcome::Conflict, rng);
         if !first && self.mode == Mode::Try {
             self.given_up = Some(GiveUp::Failed);
-        }
-        if !first {
-            self.not_before = now + pause;
         }
         if memory.watch.is_open() || !first {
             memory.contention.collided();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::request::Outcome;
+
 /// Pauses that double with each failure in a row.
 ///
 /// Each pause is drawn between one half and all of its nominal length: "equal jitter" in Brooker, *Exponential Backoff And
@@ -26,6 +28,18 @@ impl Backoff {
 
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
+    }
+
+    /// The pause after one more request that failed with this outcome. There is none after a first conflict: the read that
+    /// follows comes at once.
+    pub(super) fn failed_with(&mut self, outcome: &Outcome, rng: &mut fastrand::Rng) -> Duration {
+        let first_conflict = *outcome == Outcome::Conflict && self.is_fresh();
+        let retry_after = match outcome {
+            Outcome::InDoubt { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        let pause = self.failed(retry_after, rng);
+        if first_conflict { Duration::ZERO } else { pause }
     }
 
     /// The pause after one more failure: at least as long as the server asked for.

@@ -255,29 +255,14 @@ impl HoldState {
                 self.on_read(seen, known, now);
             }
             (_, Outcome::Read(_)) => {}
-            (request, failure) => {
-                let retry_after = match failure {
-                    Outcome::InDoubt { retry_after, .. } => retry_after,
-                    _ => None,
-                };
-                self.retry(request, failure == Outcome::Conflict, retry_after, now, rng);
-            }
+            (request, failure) => self.retry(request, &failure, now, rng),
         }
     }
 
     /// A request has failed. However long the server asks the client to wait, half of the time that is left remains for
-    /// another try. After a first conflict the read comes at once.
-    fn retry(
-        &mut self,
-        request: Request,
-        conflict: bool,
-        retry_after: Option<Duration>,
-        now: Instant,
-        rng: &mut fastrand::Rng,
-    ) {
-        let at_once = conflict && self.backoff.is_fresh();
-        let pause = self.backoff.failed(retry_after, rng);
-        let pause = if at_once { Duration::ZERO } else { pause };
+    /// another try.
+    fn retry(&mut self, request: Request, failure: &Outcome, now: Instant, rng: &mut fastrand::Rng) {
+        let pause = self.backoff.failed_with(failure, rng);
         self.not_before = now + pause.min(now.until(self.deadline) / 2);
         match request {
             Request::Write(attempt) => self.mark_in_doubt(attempt),

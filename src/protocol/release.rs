@@ -1,7 +1,5 @@
 //! One release: it gives up a finished hold, withdraws a claim, or releases what was handed off to nobody.
 
-use std::time::Duration;
-
 use super::backoff::Backoff;
 use super::loss::Loss;
 use super::queue::Ticket;
@@ -174,25 +172,15 @@ impl ReleaseState {
         match outcome {
             Outcome::Written(snapshot) => self.end(ReleaseOutcome::Done(Some(snapshot))),
             Outcome::Read(seen) => self.observe(seen),
-            Outcome::Conflict => self.retry(None, true, now, rng),
-            Outcome::InDoubt { retry_after, .. } => self.retry(retry_after, false, now, rng),
-            Outcome::Denied => self.retry(None, false, now, rng),
+            failure => self.retry(&failure, now, rng),
         }
     }
 
     /// A request has failed. However long the server asks the client to wait, half of the time that is left remains for
-    /// another try. After a first conflict the read comes at once.
-    fn retry(
-        &mut self,
-        retry_after: Option<Duration>,
-        conflict: bool,
-        now: Instant,
-        rng: &mut fastrand::Rng,
-    ) {
+    /// another try.
+    fn retry(&mut self, failure: &Outcome, now: Instant, rng: &mut fastrand::Rng) {
         self.mark_in_doubt();
-        let at_once = conflict && self.backoff.is_fresh();
-        let pause = self.backoff.failed(retry_after, rng);
-        let pause = if at_once { Duration::ZERO } else { pause };
+        let pause = self.backoff.failed_with(failure, rng);
         self.not_before = now + pause.min(now.until(self.deadline) / 2);
     }
 
@@ -249,6 +237,8 @@ impl ReleaseState {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::protocol::Queue;
 
