@@ -21,7 +21,7 @@ use crate::settings::Options;
 /// | [`lease_duration`](Self::lease_duration) | 15 s | how long other processes wait after a crash |
 /// | [`renew_deadline`](Self::renew_deadline) | 2/3 of `lease_duration` | how long the holder trusts a Lease without a confirmed renewal |
 /// | [`renew_interval`](Self::renew_interval) | 1/2 of `renew_deadline` | the time from one renewal to the next |
-/// | [`request_timeout`](Self::request_timeout) | 3/10 of `renew_deadline` | the bound on each request |
+/// | [`request_timeout`](Self::request_timeout) | a write: what the renewals leave; otherwise 5 s | the bound on each request |
 /// | [`max_clock_skew`](Self::max_clock_skew) | none | trust wall clocks when a Lease is seen for the first time |
 /// | [`field_manager`](Self::field_manager) | `kube-lease-lock` | the owner of the fields in Server-Side Apply |
 /// | [`create_mode`](Self::create_mode) | [`CreateMode::IfMissing`] | whether the lock may create the Lease |
@@ -108,8 +108,14 @@ impl LeaseLockBuilder {
         self
     }
 
-    /// The bound on each request, whatever timeouts and retries the client has itself. At least 100 milliseconds. Default:
-    /// 3/10 of `renew_deadline`.
+    /// The bound on each request, whatever timeouts and retries the client has itself. At least 100 milliseconds. Default: for a
+    /// write of the record, `renew_deadline` less `renew_interval`, but at most one half of `renew_deadline`; for any other
+    /// request, 5 seconds.
+    ///
+    /// A request without an answer is sent again after 2.5 seconds, or after one half of this time if that is less, and then
+    /// every few seconds. The first one stays in flight, because a slow server cancels a request that its client gives up. So
+    /// the lock is acquired and kept with a server that needs all of the default time for each write, and a lost packet costs
+    /// seconds, however long the lease is.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.options.request_timeout = Some(timeout);
         self

@@ -40,7 +40,10 @@ pub(crate) struct Settings {
     pub identity: String,
     pub renew_deadline: Duration,
     pub timings: Timings,
-    pub request_timeout: Duration,
+    /// The bound on a write of the record.
+    pub write_timeout: Duration,
+    /// The bound on every other request.
+    pub read_timeout: Duration,
     pub max_clock_skew: Option<Duration>,
     pub field_manager: String,
     pub create_mode: CreateMode,
@@ -52,6 +55,7 @@ const MIN_LEASE_DURATION: Duration = Duration::from_secs(3);
 const MAX_LEASE_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 const SECOND: Duration = Duration::from_secs(1);
 const MIN_REQUEST_TIMEOUT: Duration = Duration::from_millis(100);
+const DEFAULT_READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Options {
     pub(crate) fn validate(self, name: String, default_namespace: &str) -> Result<Settings, BuildError> {
@@ -76,9 +80,12 @@ impl Options {
         let lease_duration = self.lease_duration.unwrap_or(DEFAULT_LEASE_DURATION);
         let renew_deadline = self.renew_deadline.unwrap_or(lease_duration / 3 * 2);
         let renew_interval = self.renew_interval.unwrap_or_else(|| (renew_deadline / 2).max(SECOND));
-        let request_timeout =
-            self.request_timeout.unwrap_or_else(|| (renew_deadline / 10 * 3).max(MIN_REQUEST_TIMEOUT));
-        check_timings(lease_duration, renew_deadline, renew_interval, request_timeout)?;
+        let write_timeout = self.request_timeout.unwrap_or_else(|| {
+            // A write that takes longer than one half of the deadline leaves no time for the renewal after it.
+            let left = renew_deadline.saturating_sub(renew_interval).min(renew_deadline / 2);
+            left.max(MIN_REQUEST_TIMEOUT)
+        });
+        check_timings(lease_duration, renew_deadline, renew_interval, write_timeout)?;
         // A timer completes up to its granularity late. The token must not be cancelled late.
         let token_deadline = renew_deadline.saturating_sub(Clock::GRANULARITY);
 
@@ -92,7 +99,8 @@ impl Options {
                 renew_interval,
                 max_pause: renew_interval / 4,
             },
-            request_timeout,
+            write_timeout,
+            read_timeout: self.request_timeout.unwrap_or(DEFAULT_READ_TIMEOUT),
             max_clock_skew: self.max_clock_skew,
             field_manager,
             create_mode: self.create_mode,
@@ -226,8 +234,23 @@ mod tests {
         assert_eq!(settings.renew_deadline, Duration::from_secs(10));
         assert_eq!(settings.timings.token_deadline, Duration::from_millis(9_999));
         assert_eq!(settings.timings.renew_interval, Duration::from_secs(5));
-        assert_eq!(settings.request_timeout, Duration::from_secs(3));
+        assert_eq!(settings.write_timeout, Duration::from_secs(5));
+        assert_eq!(settings.read_timeout, Duration::from_secs(5));
         assert!(!settings.identity.is_empty());
+    }
+
+    #[test]
+    fn by_default_a_write_has_all_the_time_that_the_deadline_leaves() {
+        let settings = |options| validate(options).unwrap();
+        let long = settings(Options {
+            lease_duration: Some(seconds(270.0)),
+            renew_deadline: Some(seconds(240.0)),
+            renew_interval: Some(seconds(60.0)),
+            ..Options::default()
+        });
+        assert_eq!((long.write_timeout, long.read_timeout), (seconds(120.0), seconds(5.0)));
+        let chosen = settings(Options { request_timeout: Some(seconds(2.0)), ..Options::default() });
+        assert_eq!((chosen.write_timeout, chosen.read_timeout), (seconds(2.0), seconds(2.0)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::outcome::{InFlight, outcome_of};
 use super::session::Session;
 use super::stop::StopRequest;
+use crate::clock::Clock;
 use crate::hold::Hold;
 use crate::kubernetes::Failure;
 use crate::protocol::{HoldState, HoldStep, Instant, Loss, Outcome, WatchEvent};
@@ -95,8 +96,10 @@ impl HoldDriver<'_> {
         self.state.step(&mut exclusive.memory, now, context.clock.wall(), &mut context.rng)
     }
 
+    /// The time that a request has. A request without an answer fails shortly before the deadline, so that the loss can name
+    /// it.
     fn left(&self, now: Instant) -> Duration {
-        now.until(self.state.deadline())
+        now.until(self.state.deadline()).saturating_sub(Clock::GRANULARITY)
     }
 
     fn answered(&mut self, answer: Result<Outcome, Failure>) {

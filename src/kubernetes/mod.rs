@@ -5,6 +5,7 @@
 
 mod classify;
 mod codec;
+mod hedge;
 mod requests;
 mod timestamp;
 mod watch;

@@ -1,7 +1,8 @@
-//! The few requests about one Lease. Each is bounded in time, and each failure is classified.
+//! The few requests about one Lease. Each is bounded in time, and each failure is classified. A request without an answer is
+//! repeated beside the first.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{FutureExt, Stream};
@@ -15,10 +16,11 @@ use serde_json::{Value, json};
 
 use super::classify::{Denial, Failure, classify, shows_acceptance};
 use super::codec::{self, RawLease};
+use super::hedge::hedged;
 use super::watch_stream::watch_stream;
 use crate::error::{Cause, RequestError};
 use crate::lease::LeaseName;
-use crate::protocol::{Join, Queue, Record, Snapshot, Version, Write};
+use crate::protocol::{Hedging, Join, Queue, Record, Snapshot, Version, Write};
 use crate::settings::{LeaseTemplate, Settings};
 
 /// A request, if it could be put into HTTP.
@@ -31,7 +33,9 @@ pub(crate) struct LeaseClient {
     lease: LeaseName,
     field_manager: String,
     template: LeaseTemplate,
-    request_timeout: Duration,
+    write_timeout: Duration,
+    read_timeout: Duration,
+    hedging: Mutex<Hedging>,
     /// Whether a Kubernetes API server has ever answered, and accepted this client.
     reached: AtomicBool,
 }
@@ -44,7 +48,9 @@ impl LeaseClient {
             lease: settings.lease.clone(),
             field_manager: settings.field_manager.clone(),
             template: settings.template.clone(),
-            request_timeout: settings.request_timeout,
+            write_timeout: settings.write_timeout,
+            read_timeout: settings.read_timeout,
+            hedging: Mutex::default(),
             reached: AtomicBool::new(false),
         }
     }
@@ -60,14 +66,14 @@ impl LeaseClient {
     /// Reads the Lease. `None` if it does not exist.
     pub(crate) async fn get(&self, within: Duration) -> Result<Option<Snapshot>, Failure> {
         let request = self.requests.get(self.lease.name(), &GetParams::default());
-        let answer = async {
-            match self.send(request).await {
+        let request = self.built("get", request)?;
+        let lease = self.hedged("get", within.min(self.read_timeout), || async {
+            match self.client.request(request.clone()).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
                 answer => answer.map(Some),
             }
-        };
-        let answer = self.bounded("get", within, answer).await?;
-        answer.map(|lease| self.snapshot("get", lease)).transpose()
+        });
+        lease.await?.map(|lease| self.snapshot("get", lease)).transpose()
     }
 
     /// Makes one conditional write.
@@ -93,7 +99,7 @@ impl LeaseClient {
         object["metadata"]["annotations"] = codec::annotations(queue);
         let params = PatchParams::apply(&self.field_manager).force();
         let request = self.requests.patch(self.lease.name(), &params, &Patch::Apply(&object));
-        let lease = self.bounded("patch", within, self.send(request)).await?;
+        let lease = self.send_write("patch", request, within).await?;
         self.written("patch", lease, record)
     }
 
@@ -107,7 +113,8 @@ impl LeaseClient {
             request.headers_mut().insert(CONTENT_TYPE, json_patch);
             request
         });
-        match self.bounded("patch", self.request_timeout, self.send(request)).await {
+        let request = self.built("patch", request)?;
+        match self.bounded("patch", self.read_timeout, self.client.request(request).boxed()).await {
             Ok(lease) => self.snapshot("patch", lease),
             Err(failure) => Err(failure.of_test()),
         }
@@ -132,7 +139,7 @@ impl LeaseClient {
         }
         let params = PostParams { dry_run, field_manager: Some(self.field_manager.clone()) };
         let request = self.requests.replace(self.lease.name(), &params, object.to_string().into_bytes());
-        let lease = self.bounded("update", within, self.send(request)).await?;
+        let lease = self.send_write("update", request, within).await?;
         self.written("update", lease, record)
     }
 
@@ -143,9 +150,8 @@ impl LeaseClient {
     ) -> Result<impl Stream<Item = kube::Result<WatchEvent<RawLease>>> + use<>, Failure> {
         let params = WatchParams::default().fields(&format!("metadata.name={}", self.lease.name()));
         let request = self.requests.watch(&params, &revision.to_string());
-        let stream =
-            async { watch_stream(&self.client, request.map_err(kube::Error::BuildRequest)?).boxed().await };
-        self.bounded("watch", self.request_timeout, stream).await
+        let stream = watch_stream(&self.client, self.built("watch", request)?);
+        self.bounded("watch", self.read_timeout, stream.boxed()).await
     }
 
     /// The Lease of an answer or a watch event, if it is a Lease and this one.
@@ -176,10 +182,35 @@ impl LeaseClient {
         })
     }
 
-    /// Boxed, because the future of a request is large, and most locks wait for something else.
-    async fn send(&self, request: Built) -> kube::Result<RawLease> {
-        let request = request.map_err(kube::Error::BuildRequest)?;
-        self.client.request(request).boxed().await
+    fn built(&self, verb: &'static str, request: Built) -> Result<http::Request<Vec<u8>>, Failure> {
+        request.map_err(|error| self.failure(verb, kube::Error::BuildRequest(error)))
+    }
+
+    async fn send_write(
+        &self,
+        verb: &'static str,
+        request: Built,
+        within: Duration,
+    ) -> Result<RawLease, Failure> {
+        let request = self.built(verb, request)?;
+        self.hedged(verb, within.min(self.write_timeout), || self.client.request(request.clone())).await
+    }
+
+    /// Sends the request, and repeats it beside the first while there is no answer.
+    async fn hedged<T, F>(
+        &self,
+        verb: &'static str,
+        within: Duration,
+        send: impl Fn() -> F + Send + Sync,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = kube::Result<T>> + Send,
+    {
+        let send = || async { self.classified(verb, send().await) };
+        let repeating = |waited| {
+            tracing::warn!(verb, lease = %self.lease, ?waited, "no answer: the request is sent once more");
+        };
+        self.in_time(verb, within, hedged(&self.hedging, within, send, repeating)).await
     }
 
     async fn bounded<T>(
@@ -188,14 +219,23 @@ impl LeaseClient {
         within: Duration,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Failure> {
+        self.in_time(verb, within, async { self.classified(verb, request.await) }).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        verb: &'static str,
+        within: Duration,
+        request: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let unknown = |cause| Err(Failure::Unknown { error: self.error(verb, cause), retry_after: None });
         if tokio::runtime::Handle::try_current().is_err() {
-            return Err(Failure::Unknown { error: self.error(verb, Cause::NoRuntime), retry_after: None });
+            return unknown(Cause::NoRuntime);
         }
-        let within = within.min(self.request_timeout);
-        let Ok(answer) = tokio::time::timeout(within, request).await else {
-            let error = self.error(verb, Cause::NoAnswer(within));
-            return Err(Failure::Unknown { error, retry_after: None });
-        };
+        tokio::time::timeout(within, request).await.unwrap_or_else(|_| unknown(Cause::NoAnswer(within)))
+    }
+
+    fn classified<T>(&self, verb: &'static str, answer: kube::Result<T>) -> Result<T, Failure> {
         let accepted = match &answer {
             Ok(_) => true,
             Err(kube::Error::Api(status)) => shows_acceptance(status),

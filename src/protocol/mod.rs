@@ -18,6 +18,7 @@
 //! - [`HoldState`] is one hold: it renews the Lease, and decides when the hold is over, and whether it is handed off.
 //! - [`ReleaseState`] gives up a hold, or withdraws a claim.
 //! - [`QueuePolicy`](queueing::QueuePolicy) decides when to join the queue, and how long to leave a free Lease to the processes ahead.
+//! - [`Hedging`] decides when a request without an answer is sent once more.
 //! - [`WatchHealth`](watch_health::WatchHealth) decides when to open the watch, and whether to believe it.
 
 mod acquire;
@@ -26,6 +27,7 @@ mod carryover;
 mod claim;
 mod contention;
 mod expiry;
+mod hedging;
 mod hold;
 pub(crate) mod identity;
 mod loss;
@@ -48,6 +50,7 @@ pub(crate) use backoff::{Backoff, jittered};
 #[cfg(test)]
 pub(crate) use carryover::Carryover;
 pub(crate) use claim::Claim;
+pub(crate) use hedging::Hedging;
 pub(crate) use hold::{HoldState, HoldStep, HoldStop};
 pub(crate) use loss::Loss;
 pub(crate) use memory::Memory;

@@ -27,6 +27,7 @@ pub(crate) enum Effect {
     LoseReply,
     DelayBefore(Duration),
     DelayAfter(Duration),
+    Slow(Duration),
     Status(u16),
     CommitThenStatus(u16),
     Garbage,
@@ -75,6 +76,12 @@ impl Fault {
     /// The request is committed at once, but the response takes `delay`.
     pub fn delay_after(delay: Duration) -> Self {
         Self::new(Effect::DelayAfter(delay))
+    }
+
+    /// The server takes `delay` to process the request, as when it waits for a slow admission webhook. If the client gives
+    /// up before, the server cancels the request, and nothing is committed.
+    pub fn slow(delay: Duration) -> Self {
+        Self::new(Effect::Slow(delay))
     }
 
     /// The response is the HTTP status `code` and the `Status` object that Kubernetes sends with it. Nothing is

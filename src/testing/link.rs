@@ -9,7 +9,7 @@ use std::time::Duration;
 use kube::Client;
 use kube::client::Body;
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tower::BoxError;
 
 use super::connection::{Connection, WatchState};
@@ -190,13 +190,13 @@ impl Link {
         }
     }
 
-    async fn handle(&self, call: Call, sender: oneshot::Sender<SendResult>) {
+    async fn handle(&self, call: Call, mut sender: oneshot::Sender<SendResult>) {
         let (number, hit) = {
             let mut connection = lock(&self.connection);
             (connection.log.record_request(&call), connection.faults.next_for_request(call.verb))
         };
         self.travel().await;
-        let Some(result) = self.process(&call, hit).await else {
+        let Some(result) = self.process(&call, hit, &mut sender).await else {
             return;
         };
         self.travel().await;
@@ -214,8 +214,13 @@ impl Link {
         }
     }
 
-    /// The result that the client gets: a response, an I/O error, or nothing.
-    async fn process(&self, call: &Call, hit: Option<Hit>) -> Option<SendResult> {
+    /// The result that the client gets: a response, an I/O error, or nothing. The sender tells whether the client still waits.
+    async fn process(
+        &self,
+        call: &Call,
+        hit: Option<Hit>,
+        sender: &mut oneshot::Sender<SendResult>,
+    ) -> Option<SendResult> {
         let Some(Hit { effect, retry_after }) = hit else {
             return Some(Ok(self.serve(call)));
         };
@@ -232,6 +237,10 @@ impl Link {
             Effect::Status(code) => fail(code),
             Effect::DelayBefore(delay) => {
                 sleep(delay).await;
+                self.serve(call)
+            }
+            Effect::Slow(delay) => {
+                timeout(delay, sender.closed()).await.err()?;
                 self.serve(call)
             }
             _ => {

@@ -83,6 +83,18 @@ async fn a_late_request_is_committed_late() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_request_is_cancelled_with_its_client() {
+    let fixture = fixture(Fault::slow(10 * SECOND));
+    assert!(timeout(9 * SECOND, claim(&fixture)).await.is_err());
+    sleep(ONE_DAY).await;
+    assert!(!is_committed(&fixture));
+    assert_eq!(fixture.last_status(), None);
+    let start = Instant::now();
+    claim(&fixture).await.unwrap();
+    assert!(is_committed(&fixture) && start.elapsed() == 10 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_late_response_does_not_delay_the_commit() {
     let fixture = fixture(Fault::delay_after(10 * SECOND));
     let start = Instant::now();

@@ -1,6 +1,7 @@
 //! The lock with requests and watches that fail, in-process and in virtual time.
 
 mod requests;
+mod slow_server;
 mod token_deadline;
 mod watches;
 
