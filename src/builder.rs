@@ -22,6 +22,7 @@ use crate::settings::Options;
 /// | [`renew_deadline`](Self::renew_deadline) | 2/3 of `lease_duration` | how long the holder trusts a Lease without a confirmed renewal |
 /// | [`renew_interval`](Self::renew_interval) | 1/2 of `renew_deadline` | the time from one renewal to the next |
 /// | [`request_timeout`](Self::request_timeout) | a write: what the renewals leave; otherwise 5 s | the bound on each request |
+/// | [`startup_timeout`](Self::startup_timeout) | 1 minute | how long `acquire` waits for the first answer of an API server |
 /// | [`max_clock_skew`](Self::max_clock_skew) | none | trust wall clocks when a Lease is seen for the first time |
 /// | [`field_manager`](Self::field_manager) | `kube-lease-lock` | the owner of the fields in Server-Side Apply |
 /// | [`create_mode`](Self::create_mode) | [`CreateMode::IfMissing`] | whether the lock may create the Lease |
@@ -121,6 +122,17 @@ impl LeaseLockBuilder {
         self
     }
 
+    /// How long [`acquire`](LeaseLock::acquire) waits for the first answer of an API server, until it fails with
+    /// [`AcquireError::Unreachable`](crate::AcquireError::Unreachable). Default: 1 minute. After the first answer it waits as long
+    /// as it takes.
+    ///
+    /// It should be longer than the time that a sidecar proxy needs to become ready. Only a wrong address or wrong credentials make
+    /// an `acquire` wait for so long in vain. [`acquire_timeout`](LeaseLock::acquire_timeout) waits for its own timeout instead.
+    pub fn startup_timeout(mut self, timeout: Duration) -> Self {
+        self.options.startup_timeout = Some(timeout);
+        self
+    }
+
     /// Trusts that wall clocks differ by no more than `skew`. If the wall clock says that a Lease expired longer ago than
     /// `skew`, the lock takes it over when it sees it for the first time, and does not wait for a holder that crashed long ago.
     ///
@@ -156,6 +168,9 @@ impl LeaseLockBuilder {
     }
 
     /// The owner of a Lease that the lock creates. If the owner is deleted, Kubernetes deletes the Lease too.
+    ///
+    /// The owner has to exist, in the namespace of the Lease or outside of any namespace. Otherwise Kubernetes deletes the Lease as
+    /// soon as it is created. Do not name the pod itself: its Lease would be deleted under the next holder.
     pub fn owner(mut self, owner: OwnerReference) -> Self {
         self.options.template.owner = Some(owner);
         self

@@ -1,6 +1,7 @@
 //! The errors, one type for each operation. Every message says what happened, to which Lease, and what to do.
 
 use std::error::Error;
+use std::fmt;
 use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,10 +53,9 @@ pub enum BuildError {
 
 /// A request to the API server that failed.
 ///
-/// Its message contains the messages of all causes. So its `source()` is `None`: an application that prints the whole chain
-/// prints nothing twice. To examine the causes, call [`cause`](Self::cause).
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{verb} Lease {lease}: {cause}")]
+/// Its message contains the messages of all causes, because most programs print only the message. Its `source()` is the error of
+/// the client, if the client reported one, whose own sources lead to the root cause: for example, to an [`std::io::Error`].
+#[derive(Debug, Clone)]
 pub struct RequestError {
     pub(crate) verb: &'static str,
     pub(crate) lease: LeaseName,
@@ -68,7 +68,7 @@ pub(crate) enum Cause {
     #[error("no answer within {0:?}")]
     NoAnswer(Duration),
     #[error("{}", whole(.0))]
-    Client(Arc<kube::Error>),
+    Client(#[source] Arc<kube::Error>),
     #[error("the answer is malformed: {0}")]
     Malformed(String),
     #[error("called from outside of a tokio runtime")]
@@ -91,6 +91,19 @@ fn whole(error: &kube::Error) -> String {
     text
 }
 
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verb, lease, cause } = self;
+        write!(f, "{verb} Lease {lease}: {cause}")
+    }
+}
+
+impl Error for RequestError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.source()
+    }
+}
+
 impl RequestError {
     /// The RBAC verb of the request: `get`, `watch`, `patch` or `update`. An `update` also creates a missing Lease.
     #[must_use]
@@ -102,16 +115,6 @@ impl RequestError {
     #[must_use]
     pub fn lease(&self) -> &LeaseName {
         &self.lease
-    }
-
-    /// The error of the client, if the client reported one. Its own sources lead to the root cause, for example to an
-    /// [`std::io::Error`].
-    #[must_use]
-    pub fn cause(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.cause {
-            Cause::Client(error) => Some(&**error),
-            Cause::NoAnswer(_) | Cause::Malformed(_) | Cause::NoRuntime => None,
-        }
     }
 
     /// The HTTP status of the answer, if there was an answer.
@@ -131,34 +134,42 @@ impl RequestError {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcquireError {
-    /// The API server denies this client a request that a lock has to make (HTTP 401 or 403).
+    /// The API server denies this client a request that a lock has to make (HTTP 403 by RBAC or another authorizer).
     #[error(
         "permission denied: {0}; a lock needs the verbs get, watch, create, update and patch on leases.coordination.k8s.io \"{name}\" in namespace \"{namespace}\"",
         name = .0.lease.name(), namespace = .0.lease.namespace()
     )]
-    Forbidden(RequestError),
+    Forbidden(#[source] RequestError),
     /// The namespace does not exist, or is being deleted.
     #[error("namespace \"{namespace}\" does not exist or is being deleted: {0}", namespace = .0.lease.namespace())]
-    NamespaceGone(RequestError),
-    /// The API server refuses the request itself (HTTP 400, 422 and similar): for example, it does not accept a label or an
-    /// annotation, or the server is not a Kubernetes API server.
+    NamespaceGone(#[source] RequestError),
+    /// The API server refuses the request itself (HTTP 400, 403, 422 and similar): for example, an admission policy denies it, the
+    /// server does not accept a label or an annotation, or it is not a Kubernetes API server.
     #[error("refused by the API server: {0}")]
-    Refused(RequestError),
+    Refused(#[source] RequestError),
+    /// The client was made in a tokio runtime that has ended, so it sends no request any more.
+    #[error(
+        "the client is closed, because the tokio runtime in which it was made has ended; make the client and the lock in the runtime that uses them: {0}"
+    )]
+    ClientClosed(#[source] RequestError),
     /// The Lease does not exist, and [`CreateMode::MustExist`](crate::CreateMode::MustExist) forbids to create it.
     #[error("Lease {0} does not exist; create it, or let the lock do so with CreateMode::IfMissing")]
     LeaseMissing(LeaseName),
     /// The Lease exists already, and [`CreateMode::MustNotExist`](crate::CreateMode::MustNotExist) forbids to use it.
     #[error("Lease {0} exists already; delete it, or let the lock use it with CreateMode::IfMissing")]
     LeaseExists(LeaseName),
-    /// No API server has ever answered this lock.
+    /// No API server has answered this lock, or none has accepted its credentials (HTTP 401), for the whole
+    /// [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout).
     #[non_exhaustive]
     #[error(
-        "no API server could be reached for {waited:?}: {last}; check the address in the client's configuration"
+        "no API server could be reached for {waited:?}: {last}; check the {} in the client's configuration",
+        suspect(last)
     )]
     Unreachable {
         /// How long the lock has tried.
         waited: Duration,
         /// The last failed request.
+        #[source]
         last: RequestError,
     },
     /// The timeout of `acquire_timeout` is over.
@@ -182,6 +193,7 @@ pub enum AcquireError {
         /// crashed holder.
         expired_for: Option<Duration>,
         /// The last request, if it failed.
+        #[source]
         last: Option<RequestError>,
     },
     /// The lock was shut down.
@@ -216,7 +228,7 @@ pub enum TryAcquireError {
     },
     /// The API server did not answer, or answered with an error that may pass.
     #[error("could not find out who holds the Lease: {0}")]
-    Request(RequestError),
+    Request(#[source] RequestError),
     /// An error that a later try would meet again.
     #[error(transparent)]
     Acquire(#[from] AcquireError),
@@ -238,11 +250,14 @@ pub enum ReleaseError {
     /// The API server did not confirm in time. The Lease is released, or it expires by itself.
     #[non_exhaustive]
     #[error(
-        "the release of Lease {lease} was not confirmed; if it did not happen, the Lease expires by itself"
+        "the release of Lease {lease} was not confirmed{}; if it did not happen, the Lease expires by itself",
+        because(last_failure.as_deref())
     )]
     Unconfirmed {
         /// The Lease.
         lease: LeaseName,
+        /// The last request, if it failed.
+        last_failure: Option<String>,
     },
 }
 
@@ -329,6 +344,10 @@ pub enum LossReason {
     /// The background task ended: its runtime is shutting down, or this crate has a bug.
     #[error("the background task ended")]
     TaskEnded,
+}
+
+fn suspect(last: &RequestError) -> &'static str {
+    if last.status() == Some(401) { "credentials" } else { "address" }
 }
 
 fn held_by(holder: Option<&LeaseHolder>) -> String {

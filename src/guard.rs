@@ -131,7 +131,7 @@ impl LeaseGuard {
             // The background task had ended before, or its runtime ended during the release.
             let lease = self.lease().clone();
             Err(match self.hold.ended().await {
-                EndReason::Released => ReleaseError::Unconfirmed { lease },
+                EndReason::Released => ReleaseError::Unconfirmed { lease, last_failure: None },
                 EndReason::Lost(reason) => ReleaseError::Lost { lease, reason },
             })
         }

@@ -56,9 +56,13 @@ impl LockCore {
     }
 
     pub(crate) async fn acquire(&self) -> Result<LeaseGuard, AcquireError> {
+        self.acquire_in(self.context()).await
+    }
+
+    async fn acquire_in(&self, context: Box<Context>) -> Result<LeaseGuard, AcquireError> {
         self.check_open()?;
         let runtime = self.runtime()?;
-        match self.start(&runtime, self.fifo.enqueue(), Mode::Wait).await {
+        match self.start(&runtime, context, self.fifo.enqueue(), Mode::Wait).await {
             Ok(guard) => Ok(guard),
             Err(NotAcquired::Fatal(error)) => Err(error),
             // These belong to `Mode::Try`.
@@ -81,16 +85,21 @@ impl LockCore {
         };
         let runtime = self.runtime()?;
         let admission = Admission::Admitted(exclusive);
-        self.start(&runtime, admission, Mode::Try).await.map_err(|not_acquired| match not_acquired {
-            NotAcquired::Held(holder) => held(holder),
-            NotAcquired::Failed(error) => TryAcquireError::Request(error),
-            NotAcquired::Fatal(error) => TryAcquireError::Acquire(error),
+        self.start(&runtime, self.context(), admission, Mode::Try).await.map_err(|not_acquired| {
+            match not_acquired {
+                NotAcquired::Held(holder) => held(holder),
+                NotAcquired::Failed(error) => TryAcquireError::Request(error),
+                NotAcquired::Fatal(error) => TryAcquireError::Acquire(error),
+            }
         })
     }
 
     pub(crate) async fn acquire_timeout(&self, timeout: Duration) -> Result<LeaseGuard, AcquireError> {
         self.runtime()?;
-        tokio::time::timeout(timeout, self.acquire()).await.unwrap_or_else(|_| {
+        let mut context = self.context();
+        // The caller has said how long to wait.
+        context.timings.startup_timeout = Duration::MAX;
+        tokio::time::timeout(timeout, self.acquire_in(context)).await.unwrap_or_else(|_| {
             let (holder, last) = self.progress.get();
             Err(AcquireError::TimedOut {
                 lease: self.lease().clone(),
@@ -145,10 +154,10 @@ impl LockCore {
     async fn start(
         &self,
         runtime: &Handle,
+        context: Box<Context>,
         admission: Admission<Exclusive>,
         mode: Mode,
     ) -> Result<LeaseGuard, NotAcquired> {
-        let context = self.context();
         let span = self.span_of(&context.me);
         let (mut stop_handle, stop) = StopHandle::new(self.pending.clone());
         let (acquired, outcome) = oneshot::channel();

@@ -19,6 +19,7 @@ pub(crate) struct Options {
     pub renew_deadline: Option<Duration>,
     pub renew_interval: Option<Duration>,
     pub request_timeout: Option<Duration>,
+    pub startup_timeout: Option<Duration>,
     pub max_clock_skew: Option<Duration>,
     pub field_manager: Option<String>,
     pub create_mode: CreateMode,
@@ -56,6 +57,7 @@ const MAX_LEASE_DURATION: Duration = Duration::from_secs(24 * 60 * 60);
 const SECOND: Duration = Duration::from_secs(1);
 const MIN_REQUEST_TIMEOUT: Duration = Duration::from_millis(100);
 const DEFAULT_READ_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_STARTUP_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Options {
     pub(crate) fn validate(self, name: String, default_namespace: &str) -> Result<Settings, BuildError> {
@@ -97,6 +99,7 @@ impl Options {
                 lease_duration,
                 token_deadline,
                 renew_interval,
+                startup_timeout: self.startup_timeout.unwrap_or(DEFAULT_STARTUP_TIMEOUT),
                 max_pause: renew_interval / 4,
             },
             write_timeout,

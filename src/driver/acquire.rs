@@ -72,6 +72,11 @@ impl AcquireDriver<'_> {
                     self.joining =
                         async move { client.join(&join).await.map(Outcome::Written) }.boxed().fuse();
                 }
+                AcquireStep::Probe => {
+                    let client = self.session.context.client.clone();
+                    self.joining =
+                        async move { client.probe().await.map(Some).map(Outcome::Read) }.boxed().fuse();
+                }
                 AcquireStep::OpenWatch(revision) => self.session.exclusive.watcher.open(revision),
                 AcquireStep::CloseWatch => self.session.exclusive.watcher.close(),
                 AcquireStep::Wait(until) => self.wait(until).await,
@@ -127,9 +132,16 @@ impl AcquireDriver<'_> {
 
     fn joined(&mut self, answer: Result<Outcome, Failure>) {
         let Session { context, exclusive } = &mut *self.session;
+        if answer.is_ok() {
+            context.progress.accepted();
+        }
         let outcome = answer.unwrap_or_else(|failure| {
             tracing::debug!(error = %failure.error(), "not in the queue");
-            outcome_of(&failure, &context.client)
+            let outcome = outcome_of(&failure, &context.client);
+            if matches!(failure, Failure::Denied(_)) {
+                self.last_failure = Some(failure);
+            }
+            outcome
         });
         self.state.joined(outcome, &mut exclusive.memory, context.now(), context.clock.wall());
     }

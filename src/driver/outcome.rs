@@ -2,7 +2,7 @@
 
 use futures::future::{BoxFuture, Fuse};
 
-use crate::kubernetes::{Failure, LeaseClient};
+use crate::kubernetes::{Denial, Failure, LeaseClient};
 use crate::protocol::Outcome;
 
 /// A request in flight. It is ready once with the answer; without a request it is never ready.
@@ -15,6 +15,6 @@ pub(super) fn outcome_of(failure: &Failure, client: &LeaseClient) -> Outcome {
         Failure::Unknown { retry_after, .. } => {
             Outcome::InDoubt { retry_after: *retry_after, server_known: client.reached() }
         }
-        Failure::Denied(_) => Outcome::Denied,
+        Failure::Denied(denial) => Outcome::Denied { any_write: !matches!(denial, Denial::Refused(_)) },
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Progress(Mutex<State>);
 struct State {
     holder: Option<LeaseHolder>,
     failure: Option<RequestError>,
+    /// Whether the server has accepted a write, or a dry run of one, since the last refusal.
+    may_write: bool,
     /// The last hold of this process.
     hold: Option<Hold>,
     /// A release was not confirmed: the Lease may be held until then.
@@ -29,6 +31,21 @@ impl Progress {
     pub(crate) fn observed(&self, holder: Option<LeaseHolder>) {
         let mut state = self.state();
         (state.holder, state.failure) = (holder, None);
+    }
+
+    /// The server has accepted a write of this process.
+    pub(super) fn accepted(&self) {
+        self.state().may_write = true;
+    }
+
+    pub(crate) fn may_write(&self) -> bool {
+        self.state().may_write
+    }
+
+    /// This process cannot acquire the Lease. The holder that it waited for before says nothing any more.
+    pub(crate) fn refused(&self) {
+        let mut state = self.state();
+        (state.holder, state.failure, state.may_write) = (None, None, false);
     }
 
     pub(crate) fn failed(&self, error: RequestError) {

@@ -5,7 +5,7 @@
 use super::loss;
 use super::outcome::outcome_of;
 use super::session::Session;
-use crate::error::ReleaseError;
+use crate::error::{ReleaseError, RequestError};
 use crate::protocol::{
     AcquireState, HoldState, HoldStop, Outcome, ReleaseOutcome, ReleaseState, ReleaseStep,
 };
@@ -30,14 +30,17 @@ pub(super) async fn release(
         }
     };
     let lease = context.client.lease().clone();
-    let error = match Box::pin(drive(session, release)).await {
+    let (outcome, last_failure) = Box::pin(drive(session, release)).await;
+    let error = match outcome {
         ReleaseOutcome::Done(left) => {
             session.exclusive.memory.released(left, session.context.now());
             tracing::info!("released");
             return Ok(());
         }
         ReleaseOutcome::Lost(loss) => ReleaseError::Lost { lease, reason: loss::reason(loss) },
-        ReleaseOutcome::Unconfirmed => ReleaseError::Unconfirmed { lease },
+        ReleaseOutcome::Unconfirmed => {
+            ReleaseError::Unconfirmed { lease, last_failure: last_failure.map(|error| error.to_string()) }
+        }
     };
     tracing::warn!(%error, "release failed");
     Err(error)
@@ -48,20 +51,23 @@ pub(super) async fn withdraw(session: &mut Session, acquire: AcquireState) {
     let Session { context, exclusive } = session;
     let creating = acquire.may_have_created();
     if let Some(release) = acquire.withdraw(&mut exclusive.memory, context.now()) {
-        let outcome = Box::pin(drive(session, release)).await;
+        let (outcome, _) = Box::pin(drive(session, release)).await;
         tracing::debug!(?outcome, "withdrew an unanswered claim");
         session.exclusive.memory.created |= creating && matches!(outcome, ReleaseOutcome::Done(Some(_)));
     }
 }
 
+/// Drives the release to its end, and returns the last request too, if it failed.
+///
 /// Its future is large and short-lived. Callers box it, so that a lock that is held or waited for stays small.
-async fn drive(session: &mut Session, mut release: ReleaseState) -> ReleaseOutcome {
+async fn drive(session: &mut Session, mut release: ReleaseState) -> (ReleaseOutcome, Option<RequestError>) {
     let Session { context, exclusive } = session;
+    let mut last_failure = None;
     loop {
         let now = context.now();
         let left = now.until(release.deadline());
         let answer = match release.step(now, context.clock.wall()) {
-            ReleaseStep::End(end) => return end,
+            ReleaseStep::End(end) => return (end, last_failure),
             ReleaseStep::Wait(until) => {
                 context.clock.sleep_until(until).await;
                 continue;
@@ -69,11 +75,14 @@ async fn drive(session: &mut Session, mut release: ReleaseState) -> ReleaseOutco
             ReleaseStep::Read => context.client.get(left).await.map(Outcome::Read),
             ReleaseStep::Write(write) => context.client.write(&write, left).await.map(Outcome::Written),
         };
-        let (now, failed) = (context.now(), answer.is_err());
+        let now = context.now();
+        last_failure = answer.as_ref().err().map(|failure| failure.error().clone());
         let outcome = answer.unwrap_or_else(|failure| outcome_of(&failure, &context.client));
         release.answered(outcome, now, &mut context.rng);
         // After an answer, the events are for the next acquisition.
-        while failed && let Some(event) = exclusive.watcher.ready() {
+        while last_failure.is_some()
+            && let Some(event) = exclusive.watcher.ready()
+        {
             exclusive.memory.told(&event, now, &mut context.rng);
             release.watched(event);
         }

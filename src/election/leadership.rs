@@ -102,10 +102,17 @@ impl Leadership {
         matches!(*self.state(), State::Ended)
     }
 
-    /// Why this process cannot lead. `None` while it waits for another holder, because then nothing refuses it any more.
+    /// Why this process cannot lead. `None` while nothing refuses it any more: if a write was refused, once the server accepts
+    /// one; otherwise while this process waits for another holder.
     pub(super) fn refusal(&self) -> Option<AcquireError> {
         let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        refusal.filter(|_| self.core.progress().get().0.is_none())
+        let progress = self.core.progress();
+        refusal.filter(|refusal| match refusal {
+            AcquireError::Forbidden(request) if matches!(request.verb(), "patch" | "update") => {
+                !progress.may_write()
+            }
+            _ => progress.get().0.is_none(),
+        })
     }
 
     pub(super) fn set_refusal(&self, refusal: Option<AcquireError>) {

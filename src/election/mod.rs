@@ -165,7 +165,8 @@ impl Election {
     /// Why this process cannot lead: the error of the last attempt, if it does not pass by itself, such as a missing
     /// permission.
     ///
-    /// `None` again when this process leads, or waits for another holder. The election goes on: it tries again after 100
+    /// A missing permission to write is met while another process leads too. `None` again when this process leads, or when the
+    /// server accepts that it queues behind the holder. The election goes on: it tries again after 100
     /// milliseconds, then less and less often, in the end every 30 seconds. Errors that may pass, such as an unavailable API
     /// server, are tried again as by [`LeaseLock::acquire`], and only logged.
     #[must_use]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::leadership::Leadership;
@@ -18,6 +19,9 @@ pub(super) struct ElectionTask {
     leadership: Arc<Leadership>,
     channel: watch::Sender<Option<Hold>>,
     backoff: Backoff,
+    /// The pauses after holds that were lost as soon as they had begun, and the end of the last one.
+    losses: Backoff,
+    paused_until: Option<Instant>,
     rng: fastrand::Rng,
     /// `shutdown` waits for an election that has not ended.
     pending: Option<TaskTrackerToken>,
@@ -27,14 +31,19 @@ pub(super) struct ElectionTask {
 /// this crate, 4.4 s in client-go with its defaults.
 const STEP_DOWN_PAUSE: Duration = Duration::from_secs(5);
 
-/// The longest pause after a refusal.
-const MAX_REFUSAL_PAUSE: Duration = Duration::from_secs(30);
+/// The longest pause after a refusal, and after a hold that was lost as soon as it had begun.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// A hold that is lost earlier is lost for a reason that will probably come again: for example, the Lease is deleted each
+/// time.
+const SHORT_HOLD: Duration = Duration::from_secs(10);
 
 impl ElectionTask {
     pub(super) fn new(leadership: Arc<Leadership>, channel: watch::Sender<Option<Hold>>) -> Self {
         let rng = leadership.core().fork_rng();
         let pending = Some(leadership.core().pending());
-        Self { leadership, channel, backoff: Backoff::new(MAX_REFUSAL_PAUSE), rng, pending }
+        let (backoff, losses) = (Backoff::new(MAX_PAUSE), Backoff::new(MAX_PAUSE));
+        Self { leadership, channel, backoff, losses, paused_until: None, rng, pending }
     }
 
     /// Stands for election until the election is stopped or the lock is shut down.
@@ -75,7 +84,7 @@ impl ElectionTask {
     }
 
     async fn lead(&mut self, hold: Hold) {
-        let lost = hold.token();
+        let (lost, began) = (hold.token(), Instant::now());
         self.channel.send_replace(Some(hold));
         tokio::select! {
             biased;
@@ -85,7 +94,29 @@ impl ElectionTask {
         self.publish_none();
         if self.leadership.clear() {
             self.cool_down().await;
+        } else if began.elapsed() < SHORT_HOLD {
+            self.lost_early(began).await;
         }
+    }
+
+    /// A hold was lost soon after it began. If that happens once, this process claims the Lease again at once.
+    async fn lost_early(&mut self, began: Instant) {
+        let again = self.paused_until.is_some_and(|until| began < until + SHORT_HOLD);
+        if !again {
+            self.losses.succeeded();
+        }
+        let pause = self.losses.failed(None, &mut self.rng);
+        if again {
+            self.leadership.core().span().in_scope(|| {
+                tracing::warn!(
+                    ?pause,
+                    "lost again as soon as it was acquired; if the Lease is deleted each time, does its owner exist in the \
+                     same namespace?"
+                );
+            });
+            self.pause(pause).await;
+        }
+        self.paused_until = Some(Instant::now());
     }
 
     /// Lets other processes lead: not only until the release is over.
@@ -101,8 +132,7 @@ impl ElectionTask {
         if known.is_none_or(|known| discriminant(&known) != discriminant(&refusal)) {
             core.span().in_scope(|| tracing::error!(error = %refusal, ?pause, "election refused"));
         }
-        // The holder that this process waited for before says nothing any more.
-        core.progress().observed(None);
+        core.progress().refused();
         self.leadership.set_refusal(Some(refusal));
         self.pause(pause).await;
     }

@@ -1,5 +1,7 @@
 //! The meaning of a failed request to the lock.
 
+use std::error::Error;
+use std::iter;
 use std::time::Duration;
 
 use kube::core::Status;
@@ -22,6 +24,8 @@ pub(crate) enum Failure {
 pub(crate) enum Denial {
     Forbidden(RequestError),
     NamespaceGone(RequestError),
+    /// The client sends nothing any more.
+    ClientClosed(RequestError),
     Refused(RequestError),
 }
 
@@ -30,6 +34,7 @@ impl From<Denial> for AcquireError {
         match denial {
             Denial::Forbidden(error) => AcquireError::Forbidden(error),
             Denial::NamespaceGone(error) => AcquireError::NamespaceGone(error),
+            Denial::ClientClosed(error) => AcquireError::ClientClosed(error),
             Denial::Refused(error) => AcquireError::Refused(error),
         }
     }
@@ -51,27 +56,39 @@ impl Failure {
             Failure::Conflict(error)
             | Failure::Unknown { error, .. }
             | Failure::Denied(
-                Denial::Forbidden(error) | Denial::NamespaceGone(error) | Denial::Refused(error),
+                Denial::Forbidden(error)
+                | Denial::NamespaceGone(error)
+                | Denial::ClientClosed(error)
+                | Denial::Refused(error),
             ) => error,
         }
     }
 }
 
-/// Classifies an error answer: by HTTP code first, by reason second. `known`: the server has accepted this client before.
-pub(super) fn classify(status: &Status, error: RequestError, known: bool) -> Failure {
+/// Classifies an error answer: by HTTP code first, by reason second.
+pub(super) fn classify(status: &Status, error: RequestError) -> Failure {
     let retry_after = retry_after(status);
     match status.code {
         _ if is_foreign(status) => Failure::Unknown { error, retry_after },
         403 | 404 if is_namespace_gone(status) => Failure::Denied(Denial::NamespaceGone(error)),
-        // Tokens rotate: a server that has accepted this client will accept it again.
-        401 if known => Failure::Unknown { error, retry_after },
-        401 | 403 => Failure::Denied(Denial::Forbidden(error)),
+        403 if is_authorization(status) => Failure::Denied(Denial::Forbidden(error)),
+        // A quota is raised, or its status becomes known a moment after its creation.
+        403 if status.message.contains("quota") => Failure::Unknown { error, retry_after },
         409 if error.verb == "patch" || error.verb == "update" => Failure::Conflict(error),
         422 if is_other_object(status) => Failure::Conflict(error),
-        408 | 409 | 410 | 425 | 429 => Failure::Unknown { error, retry_after },
+        // 401: tokens rotate, and the server may not know a new one yet.
+        401 | 408 | 409 | 410 | 425 | 429 => Failure::Unknown { error, retry_after },
         400..=499 => Failure::Denied(Denial::Refused(error)),
         _ => Failure::Unknown { error, retry_after },
     }
+}
+
+/// Whether the client sends nothing any more, because the runtime has ended in which it was made: kube's client sends by a task
+/// of that runtime.
+pub(super) fn is_closed(error: &kube::Error) -> bool {
+    let kube::Error::Service(error) = error else { return false };
+    iter::successors(Some(&**error as &dyn Error), |&error| error.source())
+        .any(|error| error.to_string().starts_with("buffer's worker closed"))
 }
 
 /// Whether the answer shows that a Kubernetes API server is there and accepts this client.
@@ -84,7 +101,17 @@ fn is_foreign(status: &Status) -> bool {
     status.reason == "Failed to parse error data"
 }
 
+/// Whether an authorizer refused the request: RBAC, or another one in its place. Quotas and admission answer 403 too.
+fn is_authorization(status: &Status) -> bool {
+    // For example: User "x" cannot get resource "leases" in API group "coordination.k8s.io" in the namespace "y"
+    status.message.contains(" cannot ")
+}
+
+/// The pause that the server asked for. API Priority and Fairness asks for 1 s in a header that kube does not pass on.
 fn retry_after(status: &Status) -> Option<Duration> {
+    if status.code == 429 && is_foreign(status) {
+        return Some(Duration::from_secs(1));
+    }
     let seconds = status.details.as_ref()?.retry_after_seconds;
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }

@@ -29,8 +29,8 @@ where
 {
     let lock = || hedging.lock().unwrap_or_else(PoisonError::into_inner);
     let request = || {
-        let (answer, sent) = (send(), Instant::now());
-        async move { (answer.await, sent.elapsed()) }.boxed().fuse()
+        let (answer, start) = (send(), Instant::now());
+        async move { (answer.await, start.elapsed()) }.boxed().fuse()
     };
     let start = Instant::now();
     let (mut first, mut newest) = (request(), Fuse::terminated());

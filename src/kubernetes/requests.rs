@@ -14,7 +14,7 @@ use kube::api::{GetParams, Patch, PatchParams, PostParams, WatchParams};
 use kube::core::{Request, WatchEvent};
 use serde_json::{Value, json};
 
-use super::classify::{Denial, Failure, classify, shows_acceptance};
+use super::classify::{Denial, Failure, classify, is_closed, shows_acceptance};
 use super::codec::{self, RawLease};
 use super::hedge::hedged;
 use super::watch_stream::watch_stream;
@@ -118,6 +118,20 @@ impl LeaseClient {
             Ok(lease) => self.snapshot("patch", lease),
             Err(failure) => Err(failure.of_test()),
         }
+    }
+
+    /// A dry run of a write that changes nothing. It needs the permission of every other write.
+    pub(crate) async fn probe(&self) -> Result<Snapshot, Failure> {
+        let params = PatchParams {
+            field_manager: Some(self.field_manager.clone()),
+            dry_run: true,
+            force: false,
+            ..PatchParams::default()
+        };
+        let request = self.requests.patch(self.lease.name(), &params, &Patch::Merge(&json!({})));
+        let request = self.built("patch", request)?;
+        let answer = self.bounded("patch", self.read_timeout, self.client.request(request).boxed()).await;
+        self.snapshot("patch", answer?)
     }
 
     /// PUT without a version: it creates the Lease atomically, and is refused if the Lease exists.
@@ -249,7 +263,8 @@ impl LeaseClient {
         let error = Arc::new(error);
         let failed = self.error(verb, Cause::Client(error.clone()));
         match &*error {
-            kube::Error::Api(status) => classify(status, failed, self.reached()),
+            kube::Error::Api(status) => classify(status, failed),
+            error if is_closed(error) => Failure::Denied(Denial::ClientClosed(failed)),
             _ => Failure::Unknown { error: failed, retry_after: None },
         }
     }

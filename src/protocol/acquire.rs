@@ -27,7 +27,8 @@ use super::watch_health::WatchEvent;
 ///    Lease only if nobody waits, and its claim came too late, or the last one did: then the other processes are quicker.
 /// 3. While it waits, it always has an instant at which it acts without an event, and there is a watch, or the pause before one.
 /// 4. It gives up at once if waiting would not change anything. If no server has ever answered, it gives up after
-///    `lease_duration`.
+///    `startup_timeout`. A process that may not write learns it while another process holds the Lease: by its join, or by a dry
+///    run if it does not join.
 /// 5. The pauses after requests that fail in a row double.
 ///
 /// The driver calls [`step`](Self::step) and carries it out. It reports the outcome of a read or a claim by [`answered`](Self::answered)
@@ -48,6 +49,8 @@ pub(crate) struct AcquireState {
     opening: Option<Opening>,
     /// How long to wait for the next read while there is no watch.
     poll_pause: Duration,
+    /// Whether the server was asked if this process may write.
+    probed: bool,
     given_up: Option<GiveUp>,
 }
 
@@ -93,6 +96,8 @@ pub(crate) enum AcquireStep {
     Claim(Write),
     /// Send this write, and go on. Its outcome grants nothing.
     Join(Join),
+    /// Make a dry run of a write, and go on. Report its outcome as that of a join.
+    Probe,
     /// Open the watch from this revision. Zero: with what there is.
     OpenWatch(u64),
     /// Close the watch: it is not to be believed.
@@ -150,6 +155,7 @@ impl AcquireState {
             claim_backoff: Backoff::new(timings.max_pause),
             opening: None,
             poll_pause: Self::POLL_INTERVAL,
+            probed: false,
             given_up: None,
         }
     }
@@ -247,11 +253,21 @@ impl AcquireState {
         if until <= now {
             return self.read(memory, now);
         }
+        if !self.probed && !self.may_join() {
+            self.probed = true;
+            return AcquireStep::Probe;
+        }
         match self.join(memory, now, rng) {
             JoinStep::Join(join) => AcquireStep::Join(join),
             JoinStep::Wait(at) => self.wait_with_watch(until.min(at), memory, now, rng),
             JoinStep::None => self.wait_with_watch(until, memory, now, rng),
         }
+    }
+
+    /// Whether no other library holds the Lease.
+    fn may_join(&self) -> bool {
+        let holder = self.claims.observed().and_then(|seen| seen.record.holder.as_deref());
+        holder.is_none_or(identity::is_generated)
     }
 
     /// Waits for an event, but no longer than is safe without one.
@@ -291,10 +307,9 @@ impl AcquireState {
 
     fn join(&self, memory: &mut Memory, now: Instant, rng: &mut fastrand::Rng) -> JoinStep {
         let Memory { queueing, trip, .. } = memory;
-        let may_join = |seen: &&Snapshot| seen.record.holder.as_deref().is_none_or(identity::is_generated);
-        match self.claims.observed().filter(may_join) {
-            Some(seen) => queueing.join(seen, trip, now, rng),
-            None => JoinStep::None,
+        match self.claims.observed() {
+            Some(seen) if self.may_join() => queueing.join(seen, trip, now, rng),
+            _ => JoinStep::None,
         }
     }
 
@@ -343,7 +358,7 @@ impl AcquireState {
                 self.not_before = now + backoff.failed_with(&outcome, rng).min(Self::MAX_RETRY_PAUSE);
                 self.failed(*server_known, now);
             }
-            Outcome::Denied => self.given_up = Some(GiveUp::Denied),
+            Outcome::Denied { .. } => self.given_up = Some(GiveUp::Denied),
         }
         self.claims.answered(outcome, &mut memory.expiry, now, wall);
         self.observed(memory, now);
@@ -368,13 +383,17 @@ impl AcquireState {
         let waited = self.started.until(now);
         if self.mode == Mode::Try {
             self.given_up = Some(GiveUp::Failed);
-        } else if !server_known && waited >= self.timings.lease_duration {
+        } else if !server_known && waited >= self.timings.startup_timeout {
             self.given_up = Some(GiveUp::Unreachable { waited });
         }
     }
 
-    /// Takes the outcome of a join. It grants nothing, and a failure is no reason to stop waiting.
+    /// Takes the outcome of a join or a probe. It grants nothing. A failure is no reason to stop waiting, unless it shows that
+    /// this process may not write at all.
     pub(crate) fn joined(&mut self, outcome: Outcome, memory: &mut Memory, now: Instant, wall: WallTime) {
+        if outcome == (Outcome::Denied { any_write: true }) {
+            self.given_up = Some(GiveUp::Denied);
+        }
         let Memory { queueing, watch, trip, .. } = memory;
         let sent = queueing.answered(&outcome, trip, now);
         if outcome == Outcome::Conflict && self.can_claim() {

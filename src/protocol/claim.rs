@@ -185,7 +185,7 @@ impl ClaimState {
                 self.won = Some(Claim { sent: attempt.sent, snapshot, created: on.is_none() });
             }
             // It has had no effect, and will have none.
-            (Request::Claim { .. }, Outcome::Denied) => self.availability = None,
+            (Request::Claim { .. }, Outcome::Denied { .. }) => self.availability = None,
             (Request::Claim { on, attempt }, _) => {
                 self.mark_in_doubt(on, attempt);
                 self.availability = None;

@@ -58,5 +58,8 @@ pub(crate) enum Outcome {
         server_known: bool,
     },
     /// The server refused the request. It has had no effect, and the same request would be refused again.
-    Denied,
+    Denied {
+        /// Whether every write of this process would be refused.
+        any_write: bool,
+    },
 }

@@ -15,6 +15,8 @@ pub(crate) struct Timings {
     pub token_deadline: Duration,
     /// The time from sending one successful write to sending the next.
     pub renew_interval: Duration,
+    /// How long an acquisition waits for the first answer of an API server.
+    pub startup_timeout: Duration,
     /// The longest pause between two tries of a failing request.
     pub max_pause: Duration,
 }
@@ -26,6 +28,7 @@ impl Timings {
         lease_duration: Duration::from_secs(15),
         token_deadline: Duration::from_secs(10),
         renew_interval: Duration::from_secs(5),
+        startup_timeout: Duration::from_secs(60),
         max_pause: Duration::from_millis(1_250),
     };
 }

@@ -22,6 +22,7 @@
 //! | `faults` | requests and watches that fail | in-process |
 //! | `logs` | messages and fields | in-process |
 //! | `odd_leases` | generated Leases and replies | in-process |
+//! | `refusals` | a process that may not write, or not yet | in-process |
 //! | `regressions` | defects that were found and repaired | in-process |
 //! | `with` | work that runs under the lock | in-process |
 
@@ -72,5 +73,6 @@ mod odd_leases;
 mod other_writers;
 mod queue;
 mod record;
+mod refusals;
 mod regressions;
 mod with;

@@ -42,7 +42,10 @@ impl Me {
     /// The next step that is not about the watch or the queue.
     fn step(&mut self, millis: u64) -> AcquireStep {
         match self.one_step(millis) {
-            AcquireStep::OpenWatch(_) | AcquireStep::CloseWatch | AcquireStep::Join(_) => self.step(millis),
+            AcquireStep::OpenWatch(_)
+            | AcquireStep::CloseWatch
+            | AcquireStep::Join(_)
+            | AcquireStep::Probe => self.step(millis),
             step => step,
         }
     }
@@ -285,7 +288,7 @@ fn giving_up_needs_no_request_unless_a_claim_may_have_been_made() {
 
     let mut me = Me::new(Carryover::Free(state("", 4)));
     me.claim(0);
-    me.answer(Outcome::Denied, 1);
+    me.answer(Outcome::Denied { any_write: false }, 1);
     assert_eq!(me.step(1), AcquireStep::GiveUp(GiveUp::Denied));
     assert!(!withdraw(me), "it was refused");
 }
@@ -322,10 +325,22 @@ fn a_waiter_joins_the_queue_and_watches() {
 fn a_waiter_does_not_join_while_another_library_holds_the_lease() {
     let mut me = Me::new(Carryover::Unknown);
     me.read(Some(state("pod_0b9f2f6e-6c0e-4b1e-9a51-3f2f6c1f2a77", 4)), 0);
+    assert_eq!(me.one_step(0), AcquireStep::Probe);
     let (step, _) = me.wait(0);
     assert_eq!(step, AcquireStep::OpenWatch(4));
     let (step, _) = me.wait(1);
     assert_eq!(step, AcquireStep::Read, "when it has expired");
+}
+
+#[test]
+fn a_waiter_gives_up_if_a_probe_shows_that_it_may_not_write() {
+    for any_write in [true, false] {
+        let mut me = Me::new(Carryover::Unknown);
+        me.read(Some(state("pod_0b9f2f6e-6c0e-4b1e-9a51-3f2f6c1f2a77", 4)), 0);
+        assert_eq!(me.one_step(0), AcquireStep::Probe);
+        me.state.joined(Outcome::Denied { any_write }, &mut me.memory, at(1), WALL);
+        assert_eq!(me.one_step(1) == AcquireStep::GiveUp(GiveUp::Denied), any_write);
+    }
 }
 
 #[test]
@@ -409,15 +424,15 @@ fn a_wait_gives_up_if_no_server_has_ever_answered() {
     for server_known in [true, false] {
         let mut me = Me::new(Carryover::Unknown);
         let unanswered = Outcome::InDoubt { retry_after: None, server_known };
-        for now in [0, 5_000, 10_000, 14_999] {
+        for now in [0, 20_000, 40_000, 59_999] {
             assert_eq!(me.step(now), AcquireStep::Read);
             me.answer(unanswered.clone(), now);
         }
-        assert_eq!(me.step(15_000), AcquireStep::Read);
-        me.answer(unanswered.clone(), 15_000);
-        let given_up = GiveUp::Unreachable { waited: Duration::from_secs(15) };
+        assert_eq!(me.step(60_000), AcquireStep::Read);
+        me.answer(unanswered.clone(), 60_000);
+        let given_up = GiveUp::Unreachable { waited: Timings::DEFAULTS.startup_timeout };
         let expected = if server_known { AcquireStep::Read } else { AcquireStep::GiveUp(given_up) };
-        assert_eq!(me.step(15_000), expected);
+        assert_eq!(me.step(60_000), expected);
     }
 }
 
@@ -440,6 +455,7 @@ fn the_create_mode_is_checked_as_soon_as_the_lease_is_known() {
 fn a_waiter_without_a_watch_reads_now_and_then() {
     let mut me = Me::new(Carryover::Unknown);
     me.read(Some(state("them", 4)), 0);
+    assert_eq!(me.one_step(0), AcquireStep::Probe);
     assert_eq!(me.one_step(0), AcquireStep::OpenWatch(4));
     me.state.watched(WatchEvent::Forbidden, &mut me.memory, at(10), WALL, &mut me.rng);
     for _ in 0..5 {

@@ -413,6 +413,7 @@ fn a_silent_watch_of_a_long_lease_is_checked_by_a_read() {
         token_deadline: hour / 3 * 2,
         renew_interval: hour / 3,
         max_pause: Duration::ZERO,
+        ..Timings::DEFAULTS
     };
     let mut me = holder();
     me.state = HoldState::new("me".into(), timings, at(0), me.current());

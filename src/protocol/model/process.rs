@@ -75,6 +75,8 @@ impl Process {
                 AcquireStep::Read => Action::Send(Sent::Read),
                 AcquireStep::Claim(write) => Action::Send(Sent::Write(write)),
                 AcquireStep::Join(join) => return Action::Send(Sent::Join(join)),
+                // It changes nothing, and its outcome is no news.
+                AcquireStep::Probe => return self.act(setup, now, wall),
                 AcquireStep::OpenWatch(from) => Action::Watch(from),
                 AcquireStep::CloseWatch => Action::CloseWatch,
                 AcquireStep::Won(mut claim) => {

@@ -69,6 +69,7 @@ impl Setup {
             lease_duration: Duration::from_secs(self.lease_duration),
             token_deadline: Duration::from_secs(self.token_deadline),
             renew_interval: Duration::from_secs(self.token_deadline / 2),
+            startup_timeout: Duration::from_secs(self.lease_duration),
             max_pause: Duration::ZERO,
         }
     }

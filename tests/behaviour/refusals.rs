@@ -1,0 +1,177 @@
+//! A process that may not write, or not yet, learns why: while it waits, and in words that name the cause.
+
+use std::time::Duration;
+
+use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
+use kube_lease_lock::{AcquireError, LeaseLock, LossReason, ReleaseError};
+use serde_json::json;
+use tokio::runtime;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::fixture::{Fixture, LEASE_DURATION, NAME, acquire, builder, connect, delete_lease, put_lease};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Every write of this link is forbidden.
+fn read_only() -> Fault {
+    Fault::status(403).on_any(&[Verb::Apply, Verb::Patch, Verb::Update])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_may_not_write_learns_it_while_another_process_holds_the_lease() {
+    let Fixture { server, lock, .. } = Fixture::new();
+    let guard = acquire(&lock).await;
+    let (link, standby) = connect(&server);
+    link.inject(read_only());
+    let start = Instant::now();
+    let error = timeout(MINUTE, standby.acquire()).await.expect("told while it waits").unwrap_err();
+    assert!(matches!(error, AcquireError::Forbidden(_)), "{error:?}");
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    assert!(guard.is_held());
+}
+
+/// The process does not join the queue then: a dry run tells.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_may_not_write_learns_it_while_another_library_holds_the_lease() {
+    let server = LeaseServer::new();
+    put_lease(
+        &server,
+        &json!({ "holderIdentity": "another-library", "leaseDurationSeconds": 3600,
+                 "renewTime": "2026-01-01T00:00:00.000000Z" }),
+    );
+    let (link, standby) = connect(&server);
+    link.inject(read_only());
+    let error = timeout(MINUTE, standby.acquire()).await.expect("told while it waits").unwrap_err();
+    assert!(matches!(error, AcquireError::Forbidden(_)), "{error:?}");
+
+    let (link, waiter) = connect(&server);
+    let version = server.lease("default", NAME).unwrap().metadata.resource_version;
+    assert!(timeout(10 * LEASE_DURATION, waiter.acquire()).await.is_err());
+    let requests = link.requests();
+    let writes: Vec<_> = requests.iter().filter(|request| request.verb == Verb::Patch).collect();
+    assert!(matches!(&writes[..], [probe] if probe.dry_run), "{writes:?}");
+    assert_eq!(server.lease("default", NAME).unwrap().metadata.resource_version, version);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_candidate_that_may_not_write_reports_it_while_another_process_leads() {
+    let Fixture { server, lock, .. } = Fixture::new();
+    let guard = acquire(&lock).await;
+    let (link, standby) = connect(&server);
+    link.inject(read_only());
+    let election = standby.elect().unwrap();
+    sleep(2 * SECOND).await;
+    let error = election.last_error();
+    assert!(matches!(error, Some(AcquireError::Forbidden(_))), "{error:?}");
+    sleep(10 * MINUTE).await;
+    assert!(link.requests().len() < 100, "{} requests in ten minutes", link.requests().len());
+    assert!(guard.is_held());
+    election.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_not_ready_is_waited_for_also_with_a_short_lease() {
+    let Fixture { link, lock, .. } = Fixture::with(|builder| builder.lease_duration(3 * SECOND));
+    link.inject(Fault::refuse());
+    let acquiring = tokio::spawn({
+        let lock = lock.clone();
+        async move { lock.acquire().await }
+    });
+    sleep(50 * SECOND).await;
+    link.heal();
+    timeout(3 * SECOND, acquiring).await.unwrap().unwrap().unwrap().release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acquire_with_a_timeout_waits_for_a_server_until_then() {
+    let Fixture { link, lock, .. } = Fixture::new();
+    link.inject(Fault::refuse());
+    let error = lock.acquire_timeout(10 * MINUTE).await.unwrap_err();
+    assert!(matches!(error, AcquireError::TimedOut { last: Some(_), .. }), "{error:?}");
+    assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_are_not_accepted_yet_are_tried_again() {
+    let Fixture { link, lock, .. } = Fixture::new();
+    link.inject(Fault::status(401).times(3));
+    acquire(&lock).await.release().await.unwrap();
+
+    let (link, builder) = builder(&LeaseServer::new());
+    link.inject(Fault::status(401));
+    let error = builder.startup_timeout(5 * SECOND).build().unwrap().acquire().await.unwrap_err();
+    assert!(matches!(error, AcquireError::Unreachable { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("401") && text.contains("check the credentials"), "{text}");
+    assert!(!text.contains("verbs"), "{text}");
+}
+
+/// The natural form: a lock in a `static`, which several `#[tokio::test]`s share.
+#[test]
+fn a_client_whose_runtime_has_ended_is_named() {
+    let runtime = || runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let (first, server) = (runtime(), LeaseServer::new());
+    let (lock, guard) = first.block_on(async {
+        let lock = LeaseLock::new(server.connect().client(), NAME).unwrap();
+        acquire(&lock).await.release().await.unwrap();
+        let other = server.connect();
+        let held = LeaseLock::new(other.client(), "another-lock").unwrap();
+        (lock, held.acquire().await.unwrap())
+    });
+    drop(first);
+    runtime().block_on(async {
+        let start = Instant::now();
+        let error = lock.acquire().await.unwrap_err();
+        assert!(matches!(error, AcquireError::ClientClosed(_)), "{error:?}");
+        assert!(error.to_string().contains("runtime in which it was made has ended"), "{error}");
+        assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+        assert!(matches!(guard.lost().await, LossReason::TaskEnded));
+    });
+}
+
+/// The client is of a runtime that has ended, the lock's tasks are not.
+#[test]
+fn a_hold_and_a_release_by_a_closed_client_say_so() {
+    let runtime = || runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (first, second, server) = (runtime(), runtime(), LeaseServer::new());
+    let client = |runtime: &runtime::Runtime| runtime.block_on(async { server.connect().client() });
+    let acquire = |lock: LeaseLock| second.block_on(async move { lock.acquire().await.unwrap() });
+    let short = |name| LeaseLock::builder(client(&first), name).lease_duration(3 * SECOND).build().unwrap();
+    let (kept, released) = (acquire(short("kept")), acquire(short("released")));
+    drop(first);
+    second.block_on(async {
+        let ReleaseError::Unconfirmed { last_failure: Some(why), .. } = released.release().await.unwrap_err()
+        else {
+            panic!("nothing was sent")
+        };
+        assert!(why.contains("closed"), "{why}");
+        let LossReason::DeadlinePassed { last_failure: Some(why), .. } = kept.lost().await else {
+            panic!("nothing was sent")
+        };
+        assert!(why.contains("closed"), "{why}");
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_deleted_each_time_is_claimed_less_and_less_often() {
+    let server = LeaseServer::new();
+    let mut candidates = Vec::new();
+    for _ in 0..2 {
+        let (link, lock) = connect(&server);
+        candidates.push((link, lock.elect().unwrap()));
+    }
+    let start = Instant::now();
+    let mut creations = 0;
+    while start.elapsed() < MINUTE {
+        sleep(SECOND / 5).await;
+        if server.lease("default", NAME).is_some() {
+            creations += 1;
+            delete_lease(&server);
+        }
+    }
+    assert!((4..40).contains(&creations), "{creations} in a minute");
+    // Once it is left alone, a process leads.
+    sleep(MINUTE).await;
+    assert_eq!(candidates.iter().filter(|(_, election)| election.is_leader()).count(), 1);
+}
