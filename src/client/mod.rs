@@ -1,11 +1,14 @@
 //! A client for locks alone: the layers of kube's own client, but with separate connections and without retries.
 
+mod connection;
 mod connections;
 mod connector;
+mod liveness;
 #[cfg(feature = "rustls-tls")]
 mod rustls;
 
 use std::any::TypeId;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::Uri;
@@ -147,6 +150,10 @@ fn tcp(config: &Config) -> HttpConnector {
     tcp.set_keepalive_retries(Some(MAX_KEEPALIVE_PROBES));
     tcp.set_connect_timeout(config.connect_timeout);
     tcp
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use kube::{Api, Client, Config, Error};
 use kube_lease_lock::lock_client;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::http2_server::{Http2Server, Mode};
+use crate::http2_server::{Http2Server, Mode, SLOW_ANSWER_TIME};
 
 const SHORT_DELAY: Duration = Duration::from_millis(10);
 /// The time limit of a request with the default settings of a lock.
@@ -94,6 +94,80 @@ async fn a_request_that_gives_up_connecting_does_not_restart_the_others() {
     assert!(early.iter().all(Result::is_err), "{early:?}");
     assert!(late.iter().all(|answer| matches!(answer, Ok(Ok(_) | Err(Error::Service(_))))), "{late:?}");
     leases.get("a").await.unwrap();
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconnect_outlives_the_requests_that_give_up() {
+    for mode in [Mode::Answers, Mode::Http1] {
+        let (server, leases) = connected();
+        server.set(mode);
+        leases.get("a").await.unwrap();
+        // Longer than a request of a lock with the shortest lease.
+        server.set_handshake_time(Duration::from_secs(1));
+        server.disconnect();
+        sleep(SHORT_DELAY).await;
+        let asking = async || timeout(Duration::from_millis(600), leases.get("a")).await;
+        assert!(asking().await.is_err(), "the handshake takes longer");
+        let second = asking().await.expect("the connection of the first request");
+        second.unwrap();
+        assert_eq!(server.connections(), 2, "{mode:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_http_1_few_connections_are_half_made() {
+    let (server, leases) = connected();
+    server.set(Mode::Http1);
+    leases.get("a").await.unwrap();
+    server.set_handshake_time(Duration::from_secs(4));
+    server.disconnect();
+    sleep(SHORT_DELAY).await;
+    for _ in 0..5 {
+        let asking = (0..3).map(|_| timeout(Duration::from_millis(600), leases.get("a")));
+        assert!(join_all(asking).await.iter().all(Result::is_err));
+    }
+    assert!(server.connections() <= 1 + 3, "{} connections", server.connections());
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_an_unanswered_request_others_use_a_new_connection() {
+    let (server, leases) = connected();
+    leases.get("a").await.unwrap();
+    server.set(Mode::Slow);
+    let started = Instant::now();
+    let slow = async {
+        leases.get("a").await.unwrap();
+        started.elapsed()
+    };
+    let repeated = async {
+        sleep(SHORT_DELAY).await;
+        server.set(Mode::Answers);
+        leases.get("a").await.unwrap();
+        assert_eq!(server.connections(), 1, "the connection has not been silent for long");
+        server.set(Mode::Slow);
+        sleep(Duration::from_millis(1100)).await;
+        server.set(Mode::Answers);
+        leases.get("a").await.unwrap();
+        assert_eq!(server.connections(), 2);
+    };
+    let (answered_after, ()) = tokio::join!(slow, repeated);
+    assert_eq!(answered_after, SLOW_ANSWER_TIME, "the request continues on its connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_server_does_not_get_ever_more_connections() {
+    let (server, leases) = connected();
+    leases.get("a").await.unwrap();
+    server.set(Mode::Slow);
+    for _ in 0..10 {
+        // Another request begins when the first one has been unanswered for long.
+        let (first, second) = tokio::join!(leases.get("a"), async {
+            sleep(Duration::from_millis(1500)).await;
+            leases.get("a").await
+        });
+        first.and(second).unwrap();
+    }
     assert_eq!(server.connections(), 2);
 }
 

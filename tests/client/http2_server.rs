@@ -20,17 +20,21 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tower::Service;
 
 const LEASE: &str = r#"{ "metadata": { "name": "a" } }"#;
 const BUFFER_SIZE: usize = 64 << 10;
 const HANDSHAKE_TIME: Duration = Duration::from_millis(5);
+pub(crate) const SLOW_ANSWER_TIME: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
 pub(crate) struct Http2Server {
     mode: watch::Sender<Mode>,
     /// Counts how often all connections were closed.
     disconnects: watch::Sender<u32>,
+    /// As long as a TLS handshake.
+    handshake_time: watch::Sender<Duration>,
     connections: Arc<AtomicUsize>,
 }
 
@@ -40,6 +44,8 @@ pub(crate) enum Mode {
     Answers,
     /// Accepts requests, but never answers them.
     Silent,
+    /// Answers requests after `SLOW_ANSWER_TIME`.
+    Slow,
     /// Does not even read from open connections.
     Dead,
     /// Speaks HTTP/1.1 on new connections.
@@ -53,12 +59,17 @@ impl Http2Server {
         Self {
             mode: watch::Sender::new(Mode::Answers),
             disconnects: watch::Sender::new(0),
+            handshake_time: watch::Sender::new(HANDSHAKE_TIME),
             connections: Arc::default(),
         }
     }
 
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
+    }
+
+    pub(crate) fn set_handshake_time(&self, time: Duration) {
+        self.handshake_time.send_replace(time);
     }
 
     pub(crate) fn disconnect(&self) {
@@ -93,8 +104,11 @@ impl Http2Server {
     }
 
     async fn answer(self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
-        if *self.mode.borrow() == Mode::Silent {
-            pending::<()>().await;
+        let mode = *self.mode.borrow();
+        match mode {
+            Mode::Silent => pending().await,
+            Mode::Slow => sleep(SLOW_ANSWER_TIME).await,
+            _ => {}
         }
         let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         Ok(Response::new(if watches {
@@ -148,13 +162,13 @@ impl Service<Uri> for Connector {
         self.0.connections.fetch_add(1, Ordering::Relaxed);
         let mode = *self.0.mode.borrow();
         let (http2, unreachable) = (mode != Mode::Http1, mode == Mode::Unreachable);
+        let handshake_time = *self.0.handshake_time.borrow();
         tokio::spawn(self.0.clone().serve(theirs, http2));
         Box::pin(async move {
             if unreachable {
                 pending::<()>().await;
             }
-            // As long as a TLS handshake.
-            tokio::time::sleep(HANDSHAKE_TIME).await;
+            sleep(handshake_time).await;
             Ok(Socket { http2, stream: TokioIo::new(ours) })
         })
     }
