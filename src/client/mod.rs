@@ -65,15 +65,17 @@ const MAX_KEEPALIVE_PROBES: u32 = 3;
 /// | the first request on a connection | is sent at once (`TCP_NODELAY`) | waits until the server acknowledges the TLS handshake: 40 ms, if the server runs on Linux |
 /// | a response of 429, 503 or 504 | is returned; the lock knows how much time is left | is kept back while the request is sent up to 15 times more |
 /// | a dead peer | is noticed after 8 s, by HTTP/2 pings or by TCP keepalive | is noticed when a request gets no response |
-/// | a request that is given up after a second without response | its connection is not used any more | the same with HTTP/1.1, because each request has its own connection |
+/// | a connection without any response for a second | carries no other request until a response comes; its own requests continue | with HTTP/1.1, each request has its own connection; with HTTP/2, carries all further requests |
+/// | a connection in the making | belongs to the next request if the first one gives up; 5 s at most | is lost if its request gives up |
 /// | an idle connection | with HTTP/1.1 kept for 80 s; kube-apiserver closes it after 90 s | kept for 90 s, and may be used while the server closes it |
 ///
 /// Most of these differences show when connections are new. This is so when a lock is first used, or when a process
 /// has many locks. It is also so if a lock was idle or waited for so long that the API server has closed its
 /// connections. A request on an open connection takes as long with either client.
 ///
-/// If a server allows fewer than 50 requests at a time on a connection, do not use many locks with it over HTTP/2:
-/// the requests beyond its limit wait. kube-apiserver allows 100.
+/// If a server allows fewer than 50 requests at a time on a connection, the client makes more connections.
+/// kube-apiserver allows 100. If a server asks the client to leave a connection (GOAWAY), the next request uses a new
+/// one, and the open watches continue on the old one.
 ///
 /// # Which settings of the configuration apply
 ///

@@ -213,8 +213,63 @@ async fn a_server_may_stop_and_resume_http_2() {
     assert!(server.connections() <= before + 1, "they share again");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_after_goaway_uses_a_new_connection_and_the_watch_continues() {
+    // At the moment of it, and after it.
+    for pause in [Duration::ZERO, SHORT_DELAY] {
+        let (server, leases) = connected();
+        let mut events = leases.watch(&WatchParams::default(), "1").await.unwrap().boxed();
+        leases.get("a").await.unwrap();
+        assert_eq!(server.connections(), 1);
+        server.go_away();
+        sleep(pause).await;
+        leases.get("a").await.unwrap();
+        leases.get("a").await.unwrap();
+        assert!(server.connections() <= 2, "{} connections", server.connections());
+        assert!(timeout(Duration::from_secs(600), events.next()).await.is_err(), "the watch has ended");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_meet_goaway_succeed() {
+    let (server, leases) = connected();
+    leases.get("a").await.unwrap();
+    let asking = async |number: u32| {
+        sleep(Duration::from_micros(100) * number).await;
+        leases.get("a").await
+    };
+    let goaways = async {
+        for _ in 0..10 {
+            sleep(SHORT_DELAY).await;
+            server.go_away();
+        }
+    };
+    let (answers, ()) = tokio::join!(join_all((0..1000).map(asking)), goaways);
+    let failed: Vec<_> = answers.iter().filter(|answer| answer.is_err()).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert!(server.connections() <= 11, "{} connections", server.connections());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_carries_no_more_requests_than_the_server_allows() {
+    let (server, leases) = connected_to(Http2Server::with_max_streams(10));
+    let params = WatchParams::default();
+    let watches = try_join_all((0..40).map(|_| leases.watch(&params, "1")));
+    let watches = timeout(REQUEST_TIMEOUT, watches).await.expect("a watch waits for another one").unwrap();
+    assert_eq!(server.connections(), 4);
+    timeout(REQUEST_TIMEOUT, leases.get("a")).await.unwrap().unwrap();
+    assert_eq!(server.connections(), 5);
+    drop(watches);
+    sleep(SHORT_DELAY).await;
+    try_join_all((0..50).map(|_| leases.get("a"))).await.unwrap();
+    assert_eq!(server.connections(), 5);
+}
+
 fn connected() -> (Http2Server, Api<Lease>) {
-    let server = Http2Server::new();
+    connected_to(Http2Server::new())
+}
+
+fn connected_to(server: Http2Server) -> (Http2Server, Api<Lease>) {
     let config = Config::new("http://localhost".parse().unwrap());
     let client: Client = lock_client(&config, |_, _| Ok(server.connector())).unwrap();
     (server, Api::default_namespaced(client))

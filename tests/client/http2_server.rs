@@ -33,6 +33,10 @@ pub(crate) struct Http2Server {
     mode: watch::Sender<Mode>,
     /// Counts how often all connections were closed.
     disconnects: watch::Sender<u32>,
+    /// Counts how often the server asked its clients to leave.
+    goaways: watch::Sender<u32>,
+    /// How many requests at a time the server allows on a connection.
+    max_streams: Option<u32>,
     /// As long as a TLS handshake.
     handshake_time: watch::Sender<Duration>,
     connections: Arc<AtomicUsize>,
@@ -59,9 +63,15 @@ impl Http2Server {
         Self {
             mode: watch::Sender::new(Mode::Answers),
             disconnects: watch::Sender::new(0),
+            goaways: watch::Sender::new(0),
+            max_streams: None,
             handshake_time: watch::Sender::new(HANDSHAKE_TIME),
             connections: Arc::default(),
         }
+    }
+
+    pub(crate) fn with_max_streams(max: u32) -> Self {
+        Self { max_streams: Some(max), ..Self::new() }
     }
 
     pub(crate) fn set(&self, mode: Mode) {
@@ -76,6 +86,11 @@ impl Http2Server {
         self.disconnects.send_modify(|disconnects| *disconnects += 1);
     }
 
+    /// Sends GOAWAY on all connections: the streams on them may end in their own time, and no stream may begin.
+    pub(crate) fn go_away(&self) {
+        self.goaways.send_modify(|goaways| *goaways += 1);
+    }
+
     /// The number of connections that clients have opened so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
@@ -88,15 +103,22 @@ impl Http2Server {
     async fn serve(self, client: DuplexStream, http2: bool) {
         let (answering, client) = (service_fn(|request| self.clone().answer(request)), TokioIo::new(client));
         let mut connection = pin!(if http2 {
-            Either::Left(http2::Builder::new(TokioExecutor::new()).serve_connection(client, answering))
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.max_concurrent_streams(self.max_streams);
+            Either::Left(builder.serve_connection(client, answering))
         } else {
             Either::Right(http1::Builder::new().serve_connection(client, answering))
         });
         let (mut disconnects, mut mode) = (self.disconnects.subscribe(), self.mode.subscribe());
+        let mut goaways = self.goaways.subscribe();
         loop {
             let dead = *mode.borrow_and_update() == Mode::Dead;
             tokio::select! {
                 _ = disconnects.changed() => return,
+                _ = goaways.changed() => match connection.as_mut().as_pin_mut() {
+                    Either::Left(http2) => http2.graceful_shutdown(),
+                    Either::Right(http1) => http1.graceful_shutdown(),
+                },
                 _ = mode.changed() => {}
                 _ = &mut connection, if !dead => return,
             }
