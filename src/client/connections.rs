@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{self, BoxFuture};
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::connect::Connection;
+use k8s_openapi::jiff::Timestamp;
 use kube::client::Body;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -41,6 +42,8 @@ pub(super) struct Connections<C: Connector>(Arc<Shared<C>>);
 struct Shared<C: Connector> {
     address: Uri,
     connector: C,
+    /// Until when the client's certificate is valid, if that is known.
+    valid_until: Option<Timestamp>,
     pool: Mutex<Pool>,
     /// Told when a connection can be used that could not before.
     changed: Arc<Notify>,
@@ -96,8 +99,9 @@ impl Pool {
 }
 
 impl<C: Connector> Connections<C> {
-    pub(super) fn new(connector: C, address: Uri) -> Self {
-        Self(Arc::new(Shared { address, connector, pool: Mutex::default(), changed: Arc::default() }))
+    pub(super) fn new(connector: C, address: Uri, valid_until: Option<Timestamp>) -> Self {
+        let (pool, changed) = Default::default();
+        Self(Arc::new(Shared { address, connector, valid_until, pool, changed }))
     }
 }
 
@@ -108,7 +112,10 @@ impl<C: Connector> Shared<C> {
             let connection = self.take().await?;
             let was_in_use = connection.has_answered();
             let mut failed = match self.send_on(connection, request).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => {
+                    self.explain(response.status());
+                    return Ok(response);
+                }
                 Err(failed) => failed,
             };
             // Nothing was sent, because the server was just closing the connection.
@@ -117,6 +124,14 @@ impl<C: Connector> Shared<C> {
                 _ => return Err(failed.into_error().into()),
             };
             *request.uri_mut() = address.clone();
+        }
+    }
+
+    fn explain(&self, status: StatusCode) {
+        if let (StatusCode::UNAUTHORIZED, Some(valid_until)) = (status, self.valid_until)
+            && valid_until <= Timestamp::now()
+        {
+            tracing::warn!("the client's certificate has expired at {valid_until}: make a new client");
         }
     }
 

@@ -7,7 +7,7 @@ use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::WatchParams;
 use kube::{Api, Client, Config, Error};
-use kube_lease_lock::lock_client;
+use kube_lease_lock::lock_client_with_connector;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::http2_server::{Http2Server, Mode, SLOW_ANSWER_TIME};
@@ -271,6 +271,6 @@ fn connected() -> (Http2Server, Api<Lease>) {
 
 fn connected_to(server: Http2Server) -> (Http2Server, Api<Lease>) {
     let config = Config::new("http://localhost".parse().unwrap());
-    let client: Client = lock_client(&config, |_, _| Ok(server.connector())).unwrap();
+    let client: Client = lock_client_with_connector(&config, |_, _| Ok(server.connector())).unwrap();
     (server, Api::default_namespaced(client))
 }
