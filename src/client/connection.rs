@@ -106,7 +106,11 @@ pub(super) struct Http2 {
 }
 
 impl Http2 {
-    pub(super) async fn start(socket: impl Socket, changed: Arc<Notify>) -> Result<Self, BoxError> {
+    pub(super) async fn start(
+        socket: impl Socket,
+        liveness: Liveness,
+        changed: Arc<Notify>,
+    ) -> Result<Self, BoxError> {
         let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)
@@ -133,7 +137,7 @@ impl Http2 {
                 lock(&connection).as_ref().map_or(0, http2::Connection::current_max_send_streams)
             }),
             streams: Arc::default(),
-            liveness: Mutex::default(),
+            liveness: Mutex::new(liveness),
             changed,
         })
     }

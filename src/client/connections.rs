@@ -5,8 +5,9 @@
 //!    next request gets it.
 //! 2. Over HTTP/2, at most one connection is being made. Over HTTP/1.1, there are at most as many as the requests
 //!    that have waited at one time.
-//! 3. A connection over HTTP/2 that owes an answer for too long carries no other request until it sends something.
-//!    The requests on it continue.
+//! 3. A connection over HTTP/2 that owes an answer for too long carries no other request until it answers one. The
+//!    requests on it continue. If a second connection is silent too, it gets more time, so that a slow server does not
+//!    get ever more connections.
 //! 4. A request is sent again only if none of it was sent, and if its connection had been in use before.
 
 use std::io;
@@ -26,6 +27,7 @@ use tower::{BoxError, Service, ServiceExt};
 
 use super::connection::{Http1, Http2, ResponseBody, Sent, Stream};
 use super::connector::Connector;
+use super::liveness::Liveness;
 use super::lock;
 
 /// The bound on making a connection.
@@ -191,7 +193,9 @@ impl<C: Connector> Shared<C> {
         let connector = self.connector.clone();
         let socket = connector.oneshot(self.address.clone()).await.map_err(Into::into)?;
         if socket.connected().is_negotiated_h2() {
-            let connection = Arc::new(Http2::start(socket, self.changed.clone()).await?);
+            let is_second = lock(&self.pool).http2.iter().any(|connection| connection.is_unresponsive());
+            let starting = Http2::start(socket, Liveness::new(is_second), self.changed.clone());
+            let connection = Arc::new(starting.await?);
             self.add(|pool| {
                 pool.http2.push(connection.clone());
                 pool.server_speaks_http1 = false;

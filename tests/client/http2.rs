@@ -156,6 +156,33 @@ async fn beside_an_unanswered_request_others_use_a_new_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn short_requests_without_an_answer_lead_to_a_new_connection() {
+    let (server, leases) = connected();
+    leases.get("a").await.unwrap();
+    server.set(Mode::Silent);
+    for _ in 0..2 {
+        assert!(timeout(Duration::from_millis(600), leases.get("a")).await.is_err());
+    }
+    server.set(Mode::Answers);
+    leases.get("a").await.unwrap();
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_requests_to_a_slow_server_need_two_connections() {
+    let (server, leases) = connected();
+    leases.get("a").await.unwrap();
+    server.set(Mode::Slow);
+    let asking = async |number: u32| {
+        sleep(Duration::from_millis(700) * number).await;
+        leases.get("a").await
+    };
+    let answers = join_all((0..40).map(asking)).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_server_does_not_get_ever_more_connections() {
     let (server, leases) = connected();
     leases.get("a").await.unwrap();
