@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use kube::{Client, Config};
 use kube_lease_lock::testing::LeaseServer;
-use kube_lease_lock::{FencingToken, LeaseGuard, LeaseLock, lock_client, rustls_connector};
+use kube_lease_lock::{FencingToken, LeaseGuard, LeaseLock, lock_client};
 use tokio::runtime;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
@@ -250,7 +250,7 @@ impl Api {
             Self::InProcess(server) => Ok(server.connect().client()),
             Self::Cluster => {
                 let config = Config::infer().await?;
-                Ok(lock_client(&config, rustls_connector)?)
+                Ok(lock_client(&config)?)
             }
         }
     }

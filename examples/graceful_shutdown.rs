@@ -26,7 +26,7 @@ mod unix {
     use kube::Config;
     use kube_lease_lock::testing::LeaseServer;
     use kube_lease_lock::tokio_util::sync::CancellationToken;
-    use kube_lease_lock::{AcquireError, LeaseLock, lock_client, rustls_connector};
+    use kube_lease_lock::{AcquireError, LeaseLock, lock_client};
     use tokio::process::Command;
     use tokio::signal::unix::{SignalKind, signal};
     use tokio::task::{JoinError, JoinSet};
@@ -42,7 +42,7 @@ mod unix {
         };
         let client = if in_cluster {
             let config = Config::infer().await?;
-            lock_client(&config, rustls_connector)?
+            lock_client(&config)?
         } else {
             terminate_myself_after(2)?;
             LeaseServer::new().connect().client()

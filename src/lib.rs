@@ -141,11 +141,12 @@
 //!
 //! # Features
 //!
-//! - `client` (off): [`lock_client`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/fn.lock_client.html), a
-//!   client for locks alone. The lock is as safe on any other client.
 //! - `rustls-tls` (off):
-//!   [`rustls_connector`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/fn.rustls_connector.html), TLS for
-//!   that client, over HTTP/2.
+//!   [`lock_client`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/fn.lock_client.html), a client for locks
+//!   alone, over HTTP/2. The lock is as safe on any other client.
+//! - `client` (off):
+//!   [`lock_client_with_connector`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/fn.lock_client_with_connector.html),
+//!   that client with another TLS than rustls.
 //! - `testing` (off): the in-process API server.
 //!
 //! Features only add API.
@@ -194,9 +195,9 @@ pub mod testing;
 
 pub use builder::LeaseLockBuilder;
 #[cfg(feature = "rustls-tls")]
-pub use client::rustls_connector;
+pub use client::lock_client;
 #[cfg(feature = "client")]
-pub use client::{ClientError, lock_client};
+pub use client::{ClientError, TcpConnection, TcpConnector, lock_client_with_connector};
 pub use election::Election;
 pub use error::{
     AcquireError, BuildError, EndReason, LossReason, ReleaseError, RequestError, ShutdownError,

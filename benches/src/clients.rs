@@ -3,7 +3,7 @@
 use anyhow::Result;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
-use kube_lease_lock::{lock_client, rustls_connector};
+use kube_lease_lock::lock_client;
 use tower::{Layer, service_fn};
 
 use crate::options::ClientKind;
@@ -14,7 +14,7 @@ pub(crate) fn client(kind: ClientKind, config: Config, recorder: &Recorder) -> R
     match kind {
         ClientKind::Ordinary => Ok(ClientBuilder::try_from(config)?.with_layer(recorder).build()),
         ClientKind::Lock => {
-            let client = lock_client(&config, rustls_connector)?;
+            let client = lock_client(&config)?;
             let send = service_fn(move |request| {
                 let client = client.clone();
                 async move { client.send(request).await }

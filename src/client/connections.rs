@@ -1,47 +1,41 @@
 //! The connections of a client. Over HTTP/2 many requests share each connection. Over HTTP/1.1 each request takes
 //! one.
+//!
+//! 1. Each connection is made in a task of its own, in bounded time. If the request that asked for it gives up, the
+//!    next request gets it.
+//! 2. Over HTTP/2, at most one connection is being made. Over HTTP/1.1, there are at most as many as the requests
+//!    that have waited at one time.
+//! 3. A connection over HTTP/2 that owes an answer for too long carries no other request until it answers one. The
+//!    requests on it continue. If a second connection is silent too, it gets more time, so that a slow server does not
+//!    get ever more connections.
+//! 4. A request is sent again only if none of it was sent, and if its connection had been in use before.
 
 use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::{self, BoxFuture};
-use futures::{FutureExt, TryFutureExt};
-use http::{Request, Response, Uri};
-use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use http::{Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy::connect::Connection;
+use k8s_openapi::jiff::Timestamp;
 use kube::client::Body;
-use scopeguard::ScopeGuard;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
-use tower::{BoxError, Service};
+use tower::{BoxError, Service, ServiceExt};
 
-use super::connector::{Connector, Negotiated};
+use super::connection::{Http1, Http2, ResponseBody, Sent, Stream};
+use super::connector::Connector;
+use super::liveness::Liveness;
+use super::lock;
 
-/// How many requests, open watches included, share one connection over HTTP/2. kube-apiserver allows 100, and common
-/// proxies allow no fewer. A request beyond the limit of a server waits until another one ends, and a watch does not
-/// end.
-const MAX_STREAMS_PER_CONNECTION: usize = 50;
+/// The bound on making a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The client sends a ping after this time without a frame from the server.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// How long the client waits for the reply to a ping. Both times together are shorter than the default
-/// `renew_deadline`.
-const PING_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The bound on making the first connection.
-const FIRST_CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// If a request was given up after this time without a response, its connection carries no other request, because the
-/// connection may be dead.
-const UNRESPONSIVE_AFTER: Duration = Duration::from_secs(1);
-
-/// How long an idle connection is kept. kube-apiserver closes a connection that was idle for 90 s, and a write that
-/// is sent at that moment fails. This is as long as is possible without that.
+/// How long an idle connection over HTTP/1.1 is kept. kube-apiserver closes a connection that was idle for 90 s, and
+/// a write that is sent at that moment fails. This is as long as is possible without that. Over HTTP/2, the server
+/// announces that it closes the connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(80);
 
 /// Sends requests to one address.
@@ -49,115 +43,184 @@ pub(super) struct Connections<C: Connector>(Arc<Shared<C>>);
 
 struct Shared<C: Connector> {
     address: Uri,
-    connector: Negotiated<C>,
-    /// Finds out which version of HTTP the server speaks. All requests that need to know wait for it.
-    negotiation: Mutex<Option<Negotiation>>,
-    pools: Mutex<Vec<Pool<C>>>,
+    connector: C,
+    /// Until when the client's certificate is valid, if that is known.
+    valid_until: Option<Timestamp>,
+    pool: Mutex<Pool>,
+    /// Told when a connection can be used that could not before.
+    changed: Arc<Notify>,
 }
 
-type Negotiation = future::Shared<BoxFuture<'static, Result<(), Arc<io::Error>>>>;
+#[derive(Default)]
+struct Pool {
+    http2: Vec<Arc<Http2>>,
+    /// The connections over HTTP/1.1 that carry no request, each with the time since which it carries none.
+    idle: Vec<(Http1, Instant)>,
+    connecting: Vec<Connecting>,
+    /// Each request that waits for a connection has a clone.
+    waiting: Arc<()>,
+    /// Whether the most recent connection is one over HTTP/1.1.
+    server_speaks_http1: bool,
+}
 
-type Client<C> = legacy::Client<Negotiated<C>, Body>;
+type Connecting = future::Shared<BoxFuture<'static, Result<(), Arc<io::Error>>>>;
 
-/// Over HTTP/2 one connection, which is made again if it breaks. Over HTTP/1.1 all connections.
-struct Pool<C: Connector> {
-    multiplexes: bool,
-    client: Client<C>,
-    /// Each request in flight has a clone, so the reference count tells how many there are.
-    stream: Arc<()>,
+/// A connection that may carry a request.
+enum Ready {
+    Http1(Http1),
+    Http2(Stream),
+}
+
+impl Ready {
+    fn has_answered(&self) -> bool {
+        match self {
+            Self::Http1(connection) => connection.has_answered(),
+            Self::Http2(stream) => stream.has_answered(),
+        }
+    }
+}
+
+impl Pool {
+    fn take(&mut self) -> Option<Ready> {
+        self.http2.retain(|connection| {
+            connection.is_open() && !(connection.is_idle() && connection.is_unresponsive())
+        });
+        let mut responsive = self.http2.iter().filter(|connection| !connection.is_unresponsive());
+        if let Some(stream) = responsive.find_map(Http2::open_stream) {
+            return Some(Ready::Http2(stream));
+        }
+        self.idle.retain(|(connection, since)| connection.is_open() && since.elapsed() < IDLE_TIMEOUT);
+        self.idle.pop().map(|(connection, _)| Ready::Http1(connection))
+    }
+
+    /// How many connections may be in the making.
+    fn max_connecting(&self) -> usize {
+        // One reference is the pool's own.
+        if self.server_speaks_http1 { Arc::strong_count(&self.waiting) - 1 } else { 1 }
+    }
 }
 
 impl<C: Connector> Connections<C> {
-    pub(super) fn new(connector: C, address: Uri) -> Self {
-        let connector = Negotiated::new(connector);
-        Self(Arc::new(Shared { address, connector, negotiation: Mutex::default(), pools: Mutex::default() }))
+    pub(super) fn new(connector: C, address: Uri, valid_until: Option<Timestamp>) -> Self {
+        let (pool, changed) = Default::default();
+        Self(Arc::new(Shared { address, connector, valid_until, pool, changed }))
     }
 }
 
 impl<C: Connector> Shared<C> {
-    async fn send(&self, mut request: Request<Body>) -> Result<Response<ResponseBody>, BoxError> {
-        self.negotiate().await?;
-        let (client, stream) = self.take_stream();
-        let mut captured = capture_connection(&mut request);
-        let mut response = client.request(request);
-        let response = tokio::select! {
-            biased;
-            response = &mut response => response,
-            () = async { drop(captured.wait_for_connection_metadata().await) } => {
-                let retirement = retired_if_dropped_after(UNRESPONSIVE_AFTER, captured);
-                let response = response.await;
-                ScopeGuard::into_inner(retirement);
-                response
-            }
-        };
-        Ok(response?.map(|body| ResponseBody { body, _stream: stream }))
-    }
-
-    /// Waits until a first connection has been made. A background task makes it, so that a request that gives up does
-    /// not make all other requests start again.
-    async fn negotiate(&self) -> Result<(), BoxError> {
-        let negotiation = {
-            let mut negotiation = self.negotiation.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*negotiation {
-                Some(negotiation) if negotiation.peek().is_none_or(Result::is_ok) => negotiation.clone(),
-                _ => negotiation.insert(self.start_negotiation()).clone(),
-            }
-        };
-        Ok(negotiation.await?)
-    }
-
-    fn start_negotiation(&self) -> Negotiation {
-        let (connector, address) = (self.connector.clone(), self.address.clone());
-        let connecting = async move { connector.connect_first(address).await };
-        let task = tokio::spawn(timeout(FIRST_CONNECTION_TIMEOUT, connecting));
-        let negotiated = async { task.await.map_err(io::Error::other)??.map_err(io::Error::other) };
-        negotiated.map_err(Arc::new).boxed().shared()
-    }
-
-    /// A stream in the first pool that has room, or in a new pool.
-    fn take_stream(&self) -> (Client<C>, Arc<()>) {
-        let multiplexes = self.connector.multiplexes();
-        let max_streams = if multiplexes { MAX_STREAMS_PER_CONNECTION } else { usize::MAX };
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        // Another server may have taken over this address, and it may speak another version of HTTP.
-        pools.retain(|pool| pool.multiplexes == multiplexes);
-        // One more reference is the pool's own.
-        let free = pools.iter().position(|pool| Arc::strong_count(&pool.stream) <= max_streams);
-        let free = free.unwrap_or_else(|| {
-            pools.push(Pool { multiplexes, client: self.client(multiplexes), stream: Arc::default() });
-            pools.len() - 1
-        });
-        (pools[free].client.clone(), pools[free].stream.clone())
-    }
-
-    fn client(&self, multiplexes: bool) -> Client<C> {
-        legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            // Over HTTP/2 a connection with open watches is never idle, and pings show whether it is alive.
-            .pool_idle_timeout((!multiplexes).then_some(IDLE_TIMEOUT))
-            .http2_only(multiplexes)
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
-            .http2_keep_alive_while_idle(true)
-            .build(self.connector.clone())
-    }
-}
-
-/// If it is dropped after `timeout`, the connection carries no other request.
-fn retired_if_dropped_after(
-    timeout: Duration,
-    connection: CaptureConnection,
-) -> ScopeGuard<CaptureConnection, impl FnOnce(CaptureConnection)> {
-    let sent = Instant::now();
-    scopeguard::guard(connection, move |connection| {
-        if sent.elapsed() >= timeout
-            && let Some(connected) = &*connection.connection_metadata()
-        {
-            tracing::debug!("no response: this connection is not used any more");
-            connected.poison();
+    async fn send(self: Arc<Self>, mut request: Request<Body>) -> Result<Response<ResponseBody>, BoxError> {
+        let address = request.uri().clone();
+        loop {
+            let connection = self.take().await?;
+            let was_in_use = connection.has_answered();
+            let mut failed = match self.send_on(connection, request).await {
+                Ok(response) => {
+                    self.explain(response.status());
+                    return Ok(response);
+                }
+                Err(failed) => failed,
+            };
+            // Nothing was sent, because the server was just closing the connection.
+            request = match failed.take_message() {
+                Some(unsent) if was_in_use => unsent,
+                _ => return Err(failed.into_error().into()),
+            };
+            *request.uri_mut() = address.clone();
         }
-    })
+    }
+
+    fn explain(&self, status: StatusCode) {
+        if let (StatusCode::UNAUTHORIZED, Some(valid_until)) = (status, self.valid_until)
+            && valid_until <= Timestamp::now()
+        {
+            tracing::warn!("the client's certificate has expired at {valid_until}: make a new client");
+        }
+    }
+
+    async fn send_on(self: &Arc<Self>, connection: Ready, request: Request<Body>) -> Sent<ResponseBody> {
+        match connection {
+            Ready::Http1(mut connection) => {
+                let response = connection.send(request).await?;
+                tokio::spawn(self.clone().keep_when_idle(connection));
+                Ok(response.map(|body| ResponseBody { body, stream: None }))
+            }
+            Ready::Http2(stream) => {
+                let response = stream.send(request).await?;
+                Ok(response.map(|body| ResponseBody { body, stream: Some(stream) }))
+            }
+        }
+    }
+
+    /// A connection, as soon as there is one.
+    async fn take(self: &Arc<Self>) -> Result<Ready, BoxError> {
+        let mut waiting = None;
+        loop {
+            let changed = self.changed.notified();
+            let connecting = {
+                let mut pool = lock(&self.pool);
+                if let Some(ready) = pool.take() {
+                    return Ok(ready);
+                }
+                waiting.get_or_insert_with(|| pool.waiting.clone());
+                pool.connecting.retain(|connecting| connecting.peek().is_none());
+                if pool.connecting.len() < pool.max_connecting() {
+                    pool.connecting.push(self.clone().connect());
+                }
+                pool.connecting.last().cloned()
+            };
+            let connecting = future::OptionFuture::from(connecting);
+            tokio::select! {
+                () = changed => {}
+                Some(connected) = connecting => connected?,
+            }
+        }
+    }
+
+    /// Starts to make a connection for the pool.
+    fn connect(self: Arc<Self>) -> Connecting {
+        let task = tokio::spawn(async move {
+            let connected = timeout(CONNECT_TIMEOUT, self.make_connection()).await;
+            connected.unwrap_or_else(|_| {
+                let text = format!("no connection to {} within {CONNECT_TIMEOUT:?}", self.address);
+                Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
+            })
+        });
+        let connected = async { task.await?.map_err(io::Error::other) };
+        connected.map(|connected| connected.map_err(Arc::new)).boxed().shared()
+    }
+
+    async fn make_connection(&self) -> Result<(), BoxError> {
+        let connector = self.connector.clone();
+        let socket = connector.oneshot(self.address.clone()).await.map_err(Into::into)?;
+        if socket.connected().is_negotiated_h2() {
+            let is_second = lock(&self.pool).http2.iter().any(|connection| connection.is_unresponsive());
+            let starting = Http2::start(socket, Liveness::new(is_second), self.changed.clone());
+            let connection = Arc::new(starting.await?);
+            self.add(|pool| {
+                pool.http2.push(connection.clone());
+                pool.server_speaks_http1 = false;
+            });
+            connection.limit_known().await;
+        } else {
+            let connection = Http1::start(socket).await?;
+            self.add(|pool| {
+                pool.idle.push((connection, Instant::now()));
+                pool.server_speaks_http1 = true;
+            });
+        }
+        Ok(())
+    }
+
+    async fn keep_when_idle(self: Arc<Self>, connection: Http1) {
+        if let Some(connection) = connection.idle().await {
+            self.add(|pool| pool.idle.push((connection, Instant::now())));
+        }
+    }
+
+    fn add(&self, add: impl FnOnce(&mut Pool)) {
+        add(&mut lock(&self.pool));
+        self.changed.notify_waiters();
+    }
 }
 
 impl<C: Connector> Clone for Connections<C> {
@@ -176,33 +239,6 @@ impl<C: Connector> Service<Request<Body>> for Connections<C> {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let shared = self.0.clone();
-        Box::pin(async move { shared.send(request).await })
-    }
-}
-
-/// The body of a response. As long as it lives, its request counts as a stream of the connection.
-pub(super) struct ResponseBody {
-    body: Incoming,
-    _stream: Arc<()>,
-}
-
-impl http_body::Body for ResponseBody {
-    type Data = <Incoming as http_body::Body>::Data;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.0.clone().send(request).boxed()
     }
 }

@@ -1,17 +1,21 @@
 //! The client for locks on a real API server.
 
+use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use kube::client::ConfigExt;
 use kube::config::ExecConfig;
 use kube::{Client, Config};
-use kube_lease_lock::{AcquireError, LeaseLock, lock_client, rustls_connector};
+use kube_lease_lock::{AcquireError, LeaseLock, lock_client, lock_client_with_connector};
 use tokio::time::timeout;
 
 use crate::support::ControlPlane;
 
 /// Long enough for anything that happens immediately, even on a slow machine.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
@@ -22,7 +26,10 @@ async fn locks_take_turns() {
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
 async fn locks_take_turns_over_http_1() {
-    take_turns(|config| lock_client(config, ConfigExt::rustls_https_connector_with_connector).unwrap()).await;
+    take_turns(|config| {
+        lock_client_with_connector(config, ConfigExt::rustls_https_connector_with_connector).unwrap()
+    })
+    .await;
 }
 
 async fn take_turns(client: fn(&Config) -> Client) {
@@ -60,30 +67,33 @@ async fn it_knows_when_the_certificate_of_a_plugin_expires() {
     let plane = ControlPlane::start().await;
     let mut config = plane.config().await;
     config.auth_info.token = None;
-    let plugin = plugin_with_certificate(&plane);
+    let runs = plane.data().join("runs-of-the-plugin");
+    let plugin = plugin_with_certificate(&plane, &runs);
     config.auth_info.exec = Some(serde_json::from_value::<ExecConfig>(plugin).unwrap());
-    let valid_until = client(&config).valid_until().unwrap();
-    assert_eq!(valid_until.to_string(), "2099-01-01T00:00:00Z");
+    let valid_until = client(&config).valid_until().expect("the end of the certificate");
+    let now = Timestamp::now();
+    assert!(valid_until > now && valid_until < now + HOUR * 24 * 366 * 20, "{valid_until}");
+    // Once for a token, and once for a certificate.
+    assert_eq!(std::fs::read_to_string(&runs).unwrap(), "run\nrun\n");
 }
 
-/// Any certificate works here, because the test sends no request.
-fn plugin_with_certificate(plane: &ControlPlane) -> serde_json::Value {
+/// Any certificate works here, because the test sends no request. The plugin adds a line to `runs` each time.
+fn plugin_with_certificate(plane: &ControlPlane, runs: &Path) -> serde_json::Value {
     let read = |file| std::fs::read_to_string(plane.data().join(file)).unwrap();
     let credential = serde_json::json!({ "status": {
         "clientCertificateData": read("apiserver.crt"),
         "clientKeyData": read("apiserver.key"),
-        "expirationTimestamp": "2099-01-01T00:00:00Z",
     } });
     serde_json::json!({
         "apiVersion": "client.authentication.k8s.io/v1",
         "interactiveMode": "Never",
-        "command": "printf",
-        "args": ["%s", credential.to_string()],
+        "command": "sh",
+        "args": ["-c", r#"echo run >> "$0"; printf %s "$1""#, runs, credential.to_string()],
     })
 }
 
 fn client(config: &Config) -> Client {
-    lock_client(config, rustls_connector).unwrap()
+    lock_client(config).unwrap()
 }
 
 fn lock(client: Client, namespace: &str) -> LeaseLock {

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 use http::Version;
+use hyper_rustls::HttpsConnectorBuilder;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams, WatchParams};
 use kube::client::ConfigExt;
-use kube_lease_lock::{lock_client, rustls_connector};
+use kube_lease_lock::lock_client_with_connector;
 use serde_json::json;
 use tokio::time::sleep;
 use tower::ServiceExt;
@@ -72,9 +73,12 @@ async fn counted(version: Version) -> (Api<Lease>, Arc<AtomicUsize>) {
     };
     let client = match version {
         Version::HTTP_2 => {
-            lock_client(&config, |config, tcp| rustls_connector(config, tcp.map_request(count)))
+            let tls = config.rustls_client_config().unwrap();
+            let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+            let builder = builder.enable_all_versions();
+            lock_client_with_connector(&config, |_, tcp| Ok(builder.wrap_connector(tcp.map_request(count))))
         }
-        _ => lock_client(&config, |config, tcp| {
+        _ => lock_client_with_connector(&config, |config, tcp| {
             config.rustls_https_connector_with_connector(tcp.map_request(count))
         }),
     };

@@ -20,17 +20,25 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tower::Service;
 
 const LEASE: &str = r#"{ "metadata": { "name": "a" } }"#;
 const BUFFER_SIZE: usize = 64 << 10;
 const HANDSHAKE_TIME: Duration = Duration::from_millis(5);
+pub(crate) const SLOW_ANSWER_TIME: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
 pub(crate) struct Http2Server {
     mode: watch::Sender<Mode>,
     /// Counts how often all connections were closed.
     disconnects: watch::Sender<u32>,
+    /// Counts how often the server asked its clients to leave.
+    goaways: watch::Sender<u32>,
+    /// How many requests at a time the server allows on a connection.
+    max_streams: Option<u32>,
+    /// As long as a TLS handshake.
+    handshake_time: watch::Sender<Duration>,
     connections: Arc<AtomicUsize>,
 }
 
@@ -40,6 +48,8 @@ pub(crate) enum Mode {
     Answers,
     /// Accepts requests, but never answers them.
     Silent,
+    /// Answers requests after `SLOW_ANSWER_TIME`.
+    Slow,
     /// Does not even read from open connections.
     Dead,
     /// Speaks HTTP/1.1 on new connections.
@@ -53,16 +63,32 @@ impl Http2Server {
         Self {
             mode: watch::Sender::new(Mode::Answers),
             disconnects: watch::Sender::new(0),
+            goaways: watch::Sender::new(0),
+            max_streams: None,
+            handshake_time: watch::Sender::new(HANDSHAKE_TIME),
             connections: Arc::default(),
         }
+    }
+
+    pub(crate) fn with_max_streams(max: u32) -> Self {
+        Self { max_streams: Some(max), ..Self::new() }
     }
 
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
 
+    pub(crate) fn set_handshake_time(&self, time: Duration) {
+        self.handshake_time.send_replace(time);
+    }
+
     pub(crate) fn disconnect(&self) {
         self.disconnects.send_modify(|disconnects| *disconnects += 1);
+    }
+
+    /// Sends GOAWAY on all connections: the streams on them may end in their own time, and no stream may begin.
+    pub(crate) fn go_away(&self) {
+        self.goaways.send_modify(|goaways| *goaways += 1);
     }
 
     /// The number of connections that clients have opened so far.
@@ -77,15 +103,22 @@ impl Http2Server {
     async fn serve(self, client: DuplexStream, http2: bool) {
         let (answering, client) = (service_fn(|request| self.clone().answer(request)), TokioIo::new(client));
         let mut connection = pin!(if http2 {
-            Either::Left(http2::Builder::new(TokioExecutor::new()).serve_connection(client, answering))
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.max_concurrent_streams(self.max_streams);
+            Either::Left(builder.serve_connection(client, answering))
         } else {
             Either::Right(http1::Builder::new().serve_connection(client, answering))
         });
         let (mut disconnects, mut mode) = (self.disconnects.subscribe(), self.mode.subscribe());
+        let mut goaways = self.goaways.subscribe();
         loop {
             let dead = *mode.borrow_and_update() == Mode::Dead;
             tokio::select! {
                 _ = disconnects.changed() => return,
+                _ = goaways.changed() => match connection.as_mut().as_pin_mut() {
+                    Either::Left(http2) => http2.graceful_shutdown(),
+                    Either::Right(http1) => http1.graceful_shutdown(),
+                },
                 _ = mode.changed() => {}
                 _ = &mut connection, if !dead => return,
             }
@@ -93,8 +126,11 @@ impl Http2Server {
     }
 
     async fn answer(self, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
-        if *self.mode.borrow() == Mode::Silent {
-            pending::<()>().await;
+        let mode = *self.mode.borrow();
+        match mode {
+            Mode::Silent => pending().await,
+            Mode::Slow => sleep(SLOW_ANSWER_TIME).await,
+            _ => {}
         }
         let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         Ok(Response::new(if watches {
@@ -148,13 +184,13 @@ impl Service<Uri> for Connector {
         self.0.connections.fetch_add(1, Ordering::Relaxed);
         let mode = *self.0.mode.borrow();
         let (http2, unreachable) = (mode != Mode::Http1, mode == Mode::Unreachable);
+        let handshake_time = *self.0.handshake_time.borrow();
         tokio::spawn(self.0.clone().serve(theirs, http2));
         Box::pin(async move {
             if unreachable {
                 pending::<()>().await;
             }
-            // As long as a TLS handshake.
-            tokio::time::sleep(HANDSHAKE_TIME).await;
+            sleep(handshake_time).await;
             Ok(Socket { http2, stream: TokioIo::new(ours) })
         })
     }

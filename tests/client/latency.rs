@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, Config};
-use kube_lease_lock::{lock_client, rustls_connector};
+use kube_lease_lock::lock_client;
 
 use crate::support::ControlPlane;
 
@@ -22,7 +22,7 @@ async fn latency_of_new_connections() {
     let (mut lock_client_times, mut ordinary_times) = (Vec::new(), Vec::new());
     // By turns, so that both clients meet the same load of the machine.
     for _ in 0..REQUESTS {
-        lock_client_times.push(first_request(lock_client(&config, rustls_connector).unwrap()).await);
+        lock_client_times.push(first_request(lock_client(&config).unwrap()).await);
         ordinary_times.push(first_request(ordinary_client(&config)).await);
     }
     println!("{REQUESTS} first requests       p50      p99      max [ms]");

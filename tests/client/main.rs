@@ -11,6 +11,7 @@ mod connections;
 mod http2;
 mod http2_server;
 mod latency;
+mod proxy;
 mod requests;
 mod retries;
 mod server;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
-use kube_lease_lock::lock_client;
+use kube_lease_lock::lock_client_with_connector;
 
 use crate::server::Server;
 
@@ -66,7 +66,7 @@ async fn config(server: &Server, user: &str) -> Config {
 }
 
 fn client(config: &Config) -> Client {
-    lock_client(config, |_, tcp| Ok(tcp)).unwrap()
+    lock_client_with_connector(config, |_, tcp| Ok(tcp)).unwrap()
 }
 
 fn leases(client: &Client) -> Api<Lease> {

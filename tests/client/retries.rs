@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client, Config, Error};
-use kube_lease_lock::lock_client;
+use kube_lease_lock::lock_client_with_connector;
 use tokio::time::timeout;
 
 use crate::server::Server;
@@ -16,7 +16,7 @@ const ERRORS: [(&str, u16); 3] =
 async fn it_sends_a_request_once() {
     for (line, code) in ERRORS {
         let server = Server::start(line, &status(code)).await;
-        let client = lock_client(&config(&server), |_, tcp| Ok(tcp)).unwrap();
+        let client = lock_client_with_connector(&config(&server), |_, tcp| Ok(tcp)).unwrap();
         let answer = leases(client).get("a").await;
         assert!(matches!(&answer, Err(Error::Api(status)) if status.code == code), "{answer:?}");
         assert_eq!(server.heads().len(), 1);

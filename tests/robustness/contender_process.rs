@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
-use kube_lease_lock::{AcquireError, EndReason, Hold, LeaseGuard, LeaseLock, lock_client, rustls_connector};
+use kube_lease_lock::{AcquireError, EndReason, Hold, LeaseGuard, LeaseLock, lock_client};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
@@ -65,11 +65,8 @@ impl ContenderProcess {
         config.cluster_url = format!("https://{}", text("proxy")).parse().unwrap();
         config.auth_info.impersonate = spec["user"].as_str().map(str::to_owned);
         let behaviour = Behaviour::from_json(&spec["behaviour"]);
-        let client = if behaviour.lock_client {
-            lock_client(&config, rustls_connector).unwrap()
-        } else {
-            config.try_into().unwrap()
-        };
+        let client =
+            if behaviour.lock_client { lock_client(&config).unwrap() } else { config.try_into().unwrap() };
         let lock = LeaseLock::builder(client, text("lease"))
             .namespace(text("namespace"))
             .identity(text("name"))
