@@ -50,6 +50,7 @@ mod machine;
 mod options;
 mod ownership;
 mod patch;
+mod relay;
 mod request;
 mod response;
 mod save;
@@ -59,6 +60,7 @@ mod serve;
 mod server;
 mod status;
 mod store;
+mod stream;
 #[cfg(test)]
 #[allow(
     clippy::needless_pass_by_value,

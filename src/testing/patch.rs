@@ -104,7 +104,7 @@ pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Response, Failure>
     let target = Target::new(call, &call.name);
     let live = target.find(state).ok_or_else(|| status::not_found(&call.name))?;
     let (patched, mut unknown) =
-        if call.is_json_patch { json_patched(call, &live)? } else { (merged(&live, &patch)?, Vec::new()) };
+        if call.is_json_patch() { json_patched(call, &live)? } else { (merged(&live, &patch)?, Vec::new()) };
     let refuse = |why: &str| {
         let error = FieldError {
             cause: "FieldValueInvalid",

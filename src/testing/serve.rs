@@ -18,6 +18,9 @@ use super::write::write;
 
 /// Carries out one call, and returns the response.
 pub(crate) fn serve(store: &Arc<Store>, connection: &Arc<Mutex<Connection>>, call: &Call) -> Response {
+    if let Err(refusal) = call.check() {
+        return refusal;
+    }
     let response = match call.verb {
         Verb::Get => store.read(|state| get(state, call)),
         Verb::List => store.read(|state| list(state, call)),

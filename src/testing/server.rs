@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde_json::{Value, json};
 
 use super::clock;
@@ -89,6 +90,40 @@ impl LeaseServer {
             Some(replace(state, (namespace.to_owned(), name.to_owned()), object))
         })?;
         serde_json::from_value(Value::clone(&stored)).ok()
+    }
+
+    /// Makes `holder` the holder of the Lease, as if another client had claimed it now, and returns the stored Lease.
+    /// Creates a missing Lease, which expires after 15 seconds; that of an existing one stays. Nobody renews or releases it.
+    ///
+    /// A lock that holds the Lease loses it:
+    ///
+    /// ```
+    /// use kube_lease_lock::testing::LeaseServer;
+    /// use kube_lease_lock::{LeaseLock, LossReason};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = LeaseServer::new();
+    /// let lock = LeaseLock::new(server.connect().client(), "a-lock")?;
+    /// let guard = lock.acquire().await?;
+    ///
+    /// server.take("default", "a-lock", "somebody else");
+    /// assert!(matches!(guard.lost().await, LossReason::TakenOver { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[expect(clippy::must_use_candidate, reason = "called for what it does")]
+    pub fn take(&self, namespace: &str, name: &str, holder: &str) -> Lease {
+        let mut lease = self.lease(namespace, name).unwrap_or_default();
+        lease.metadata.namespace = Some(namespace.to_owned());
+        lease.metadata.name = Some(name.to_owned());
+        let now = MicroTime(clock::now());
+        let spec = lease.spec.get_or_insert_default();
+        spec.holder_identity = Some(holder.to_owned());
+        spec.lease_duration_seconds.get_or_insert(15);
+        spec.lease_transitions = Some(spec.lease_transitions.map_or(0, |transitions| transitions + 1));
+        (spec.acquire_time, spec.renew_time) = (Some(now.clone()), Some(now));
+        self.put(lease)
     }
 
     /// Deletes the Lease, even if it has finalizers. Returns whether there was one.

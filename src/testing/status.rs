@@ -8,6 +8,8 @@ pub(crate) const RESOURCE: &str = "leases.coordination.k8s.io";
 pub(crate) const KIND: &str = "Lease.coordination.k8s.io";
 /// The API group.
 pub(crate) const GROUP: &str = "coordination.k8s.io";
+/// The resource in paths and in the details of errors.
+pub(crate) const PLURAL: &str = "leases";
 /// The group and version.
 pub(crate) const API_VERSION: &str = "coordination.k8s.io/v1";
 
@@ -34,7 +36,7 @@ impl Failure {
     }
 
     fn about(mut self, name: &str) -> Self {
-        self.details = json!({ "group": GROUP, "kind": "leases" });
+        self.details = json!({ "group": GROUP, "kind": PLURAL });
         if !name.is_empty() {
             self.details["name"] = name.into();
         }
@@ -44,6 +46,17 @@ impl Failure {
     /// Adds empty details.
     fn about_nothing(mut self) -> Self {
         self.details = json!({});
+        self
+    }
+
+    /// The same failure of a request for another resource.
+    pub(crate) fn of(mut self, group: &str, resource: &str) -> Self {
+        let subject = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        self.message = self.message.replace(RESOURCE, &subject).replace(KIND, &subject);
+        if self.details["kind"].is_string() {
+            self.details["group"] = group.into();
+            self.details["kind"] = resource.into();
+        }
         self
     }
 
