@@ -126,7 +126,7 @@ impl Link {
     ///
     /// link.mend();
     /// let holder = lock.holder().await?.ok_or("no holder")?;
-    /// assert_eq!(holder.identity(), "somebody else");
+    /// assert_eq!(holder.identity, "somebody else");
     /// # Ok(())
     /// # }
     /// ```
