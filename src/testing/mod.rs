@@ -33,10 +33,28 @@
 //! # }
 //! ```
 //!
-//! The server does not support other resources, discovery, authentication and authorisation (but see
-//! [`Fault::status`] for a denial), strategic merge patches, YAML, `generateName`, lists in pages and
-//! of the past, responses as tables or metadata only, and the deletion of a whole collection. It answers such a request
-//! with 501. It does not notice duplicate fields, and unknown fields within owner references.
+//! A client that is cut off from the server:
+//!
+//! - [`Link::cut`] cuts it off, and [`Link::mend`] ends that.
+//! - [`LeaseServer::take`] gives the Lease to another holder.
+//!
+//! # Other resources
+//!
+//! The server serves Leases only. If your code uses the same client for other resources, let
+//! [`Link::client_with`] send them to a mock or to another server. Cuts, faults and the log then apply to both. Without
+//! that, the server answers such requests, and discovery, with 501. It answers 404 for groups that Kubernetes itself does
+//! not have, as a real server without their definitions does.
+//!
+//! It also answers 501 to strategic merge patches, YAML, `generateName`, lists in pages and of the past, responses as
+//! tables or metadata only, and the deletion of a whole collection. It knows no authentication and authorisation (but
+//! see [`Fault::status`] for a denial). It does not notice duplicate fields, and unknown fields within owner references.
+//! The codes, the reasons and the details of its errors are those of a real server, the messages are not.
+//!
+//! # Paused time
+//!
+//! See the page [`paused_time`] for what `start_paused` needs, and for what it does to real I/O.
+
+// Items that are hidden from the documentation serve the tests of this crate. They may change in any release.
 
 mod body;
 mod clock;
@@ -81,3 +99,11 @@ pub use log::Request;
 pub use machine::Machine;
 pub use server::LeaseServer;
 pub use verb::Verb;
+
+// The types in `Request` come from these.
+pub use k8s_openapi::serde_json;
+pub use tokio;
+
+#[cfg(doc)]
+#[doc = include_str!("paused_time.md")]
+pub mod paused_time {}

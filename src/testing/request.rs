@@ -152,8 +152,7 @@ impl Call {
     /// A number in the query.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, Failure> {
         let parse = |text: &str| {
-            let why = || status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
-            text.parse().map_err(|_| why())
+            text.parse().map_err(|_| status::bad_request(format!("{name} is not a number: {text:?}")))
         };
         self.query(name).map(parse).transpose()
     }
@@ -165,9 +164,7 @@ impl Call {
 
     /// The resourceVersion in the query. Unset and 0 both mean any.
     pub(crate) fn revision(&self) -> Result<u64, Failure> {
-        let text = self.query("resourceVersion").unwrap_or("0");
-        parse_version(text)
-            .map_err(|why| status::unexpected(format!("resourceVersion: Invalid value: {text:?}: {why}")))
+        parse_version(self.query("resourceVersion").unwrap_or("0"))
     }
 
     /// The name of the writer: the field manager or, if there is none, the user agent.
@@ -177,13 +174,9 @@ impl Call {
     }
 }
 
-/// Parses a resourceVersion. The error is the message of the real server.
-pub(crate) fn parse_version(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| {
-        let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let why = if is_number { "value out of range" } else { "invalid syntax" };
-        format!("strconv.ParseUint: parsing {text:?}: {why}")
-    })
+/// Parses a resourceVersion.
+pub(crate) fn parse_version(text: &str) -> Result<u64, Failure> {
+    text.parse().map_err(|_| status::unexpected(format!("invalid resource version: {text:?}")))
 }
 
 impl<'a> Target<'a> {

@@ -40,8 +40,7 @@ fn get(state: &State, call: &Call) -> Result<Response, Failure> {
 fn list(state: &State, call: &Call) -> Result<Response, Failure> {
     options::check_read(call)?;
     if let Err(failure) = call.revision() {
-        let why = format!("invalid resource version: {}", failure.message);
-        return Err(status::bad_request(why));
+        return Err(status::bad_request(failure.message));
     }
     check_version_exists(state, call)?;
     let selector = Selector::parse(call)?;

@@ -175,12 +175,14 @@ impl LeaseServer {
 
     /// Forgets all older revisions. A watch that starts from one of them gets the error that it expired (410). Open
     /// watches go on.
+    #[doc(hidden)]
     pub fn compact(&self) {
         self.store.write(State::compact);
     }
 
     /// Restores the Leases as they were at `revision`, as from a backup of etcd. The revision goes back too, so that
     /// later writes repeat numbers. Open watches end. Namespaces stay as they are.
+    #[doc(hidden)]
     pub fn restore(&self, revision: u64) {
         self.store.write(|state| state.restore(revision));
     }
