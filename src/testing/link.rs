@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::pending;
 use std::io::{Error, ErrorKind};
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -63,7 +64,8 @@ impl Link {
     /// [watch](Verb::Watch) at `other` is one of the watches of the link. Only [`Fault::drop_events`] and
     /// [`Fault::delay_events`] spare it. The client has no timeouts and no retries of its own, but `other` may have them.
     ///
-    /// `other` is a client of a mock or of a real cluster. [`Client::new`] makes one of any tower service.
+    /// `other` is a client of a mock or of a real cluster. [`Client::new`] makes one of any tower service. If the service
+    /// panics, so does the request.
     ///
     /// ```
     /// use http::{Request, Response};
@@ -214,7 +216,7 @@ impl Link {
         lock(&self.connection).log.requests().to_vec()
     }
 
-    /// The number of requests of one kind over this link.
+    /// The number of requests of one kind over this link, for Leases and for everything else.
     #[must_use]
     pub fn count(&self, verb: Verb) -> usize {
         let connection = lock(&self.connection);
@@ -255,7 +257,7 @@ impl Link {
     ) -> impl Future<Output = Result<http::Response<ResponseBody>, BoxError>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
         let link = self.clone();
-        tokio::spawn(async move {
+        let processing = tokio::spawn(async move {
             let (parts, body) = request.into_parts();
             let Ok(body) = body.collect_bytes().await else {
                 return;
@@ -265,7 +267,11 @@ impl Link {
         async move {
             match receiver.await {
                 Ok(result) => Ok(result?.into()),
-                Err(_lost) => pending().await,
+                Err(_lost) => match processing.await {
+                    // A service that panics, such as a mock, fails the test that sent the request.
+                    Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+                    _ => pending().await,
+                },
             }
         }
     }

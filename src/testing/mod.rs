@@ -33,17 +33,15 @@
 //! # }
 //! ```
 //!
-//! A client that is cut off from the server:
-//!
-//! - [`Link::cut`] cuts it off, and [`Link::mend`] ends that.
-//! - [`LeaseServer::take`] gives the Lease to another holder.
+//! The two most common tests of a lock need no fault: [`Link::cut`] cuts a client off from the server until
+//! [`Link::mend`], and [`LeaseServer::take`] gives the Lease to another holder.
 //!
 //! # Other resources
 //!
-//! The server serves Leases only. If your code uses the same client for other resources, let
-//! [`Link::client_with`] send them to a mock or to another server. Cuts, faults and the log then apply to both. Without
-//! that, the server answers such requests, and discovery, with 501. It answers 404 for groups that Kubernetes itself does
-//! not have, as a real server without their definitions does.
+//! The server serves Leases only. If your code uses the same client for other resources, make that client by
+//! [`Link::client_with`], which sends their requests to a mock or to another server. Cuts, faults and the log apply to
+//! these requests too. Without that, the server answers such requests, and discovery, with 501. A group that Kubernetes
+//! itself does not have gets 404, as on a real server without its definitions.
 //!
 //! It also answers 501 to strategic merge patches, YAML, `generateName`, lists in pages and of the past, responses as
 //! tables or metadata only, and the deletion of a whole collection. It knows no authentication and authorisation (but

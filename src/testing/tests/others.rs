@@ -196,6 +196,17 @@ async fn another_service_serves_them() {
 }
 
 #[tokio::test(start_paused = true)]
+#[should_panic(expected = "an unexpected request")]
+async fn a_service_that_panics_fails_the_request() {
+    let service =
+        tower::service_fn(async |request: Request<Body>| -> std::io::Result<http::Response<Body>> {
+            panic!("an unexpected request: {request:?}");
+        });
+    let client = LeaseServer::new().connect().client_with(Client::new(service, "default"));
+    let _ = Api::<Pod>::default_namespaced(client).get("x").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn faults_and_distance_are_in_front_of_both() {
     let mock = Mock::new();
     mock.link.set_distance(2 * SECOND);
