@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use kube_lease_lock::testing::{Fault, LeaseServer, Link};
+use kube_lease_lock::testing::{LeaseServer, Link};
 use kube_lease_lock::{BuildError, FencingToken, LeaseLock};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -36,7 +36,7 @@ async fn main() -> Result<()> {
     println!("slow reads  {slow_read}  with token {slow_token}");
 
     // Then its network fails, and it loses the lock.
-    slow_link.inject(Fault::hang());
+    slow_link.cut();
     println!("slow loses the lock: {}", slow_guard.lost().await);
 
     // Quick takes over, and withdraws 30.

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use kube_lease_lock::testing::{Fault, LeaseServer, Link};
+use kube_lease_lock::testing::{LeaseServer, Link};
 use kube_lease_lock::{Election, FencingToken, Hold, LeaseLock};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -36,11 +36,10 @@ async fn main() -> Result<()> {
     let (leader, token) = next_leader(&mut rounds, Some((leader, token))).await?;
     println!("-- {} is cut off from the API server, but does not know it", NAMES[leader]);
     let link = replicas[leader].as_ref().ok_or("gone")?.link.clone();
-    link.inject(Fault::hang());
-    link.mute_watches();
+    link.cut();
 
     let (leader, token) = next_leader(&mut rounds, Some((leader, token))).await?;
-    link.heal();
+    link.mend();
     println!("-- {} is shut down", NAMES[leader]);
     replicas[leader].take().ok_or("gone")?.shut_down().await?;
 

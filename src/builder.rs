@@ -176,7 +176,9 @@ impl LeaseLockBuilder {
         self
     }
 
-    /// Runs the lock on a machine whose clock and stalls the test decides.
+    /// For tests (feature `testing`): runs the lock on a machine that the test can suspend and freeze.
+    ///
+    /// Default: the machine that the process runs on.
     #[cfg(feature = "testing")]
     pub fn machine(mut self, machine: &crate::testing::Machine) -> Self {
         self.clock = Some(Clock::of(machine.clone()));
@@ -187,6 +189,7 @@ impl LeaseLockBuilder {
     /// seed of its own: locks with the same seed draw the same holder suffixes, and then do not exclude each other.
     ///
     /// Default: holder suffixes come from the operating system, one by one, and so does the seed of the rest.
+    #[doc(hidden)]
     #[cfg(feature = "testing")]
     pub fn rng_seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);

@@ -11,37 +11,19 @@ const OTHER_VERSION: &str = "coordination.k8s.io/v1beta1";
 
 /// The object in the body, and the warnings about it.
 pub(crate) fn decode(call: &Call) -> Result<(Value, Vec<String>), Failure> {
-    let unrecognized = |why: String| {
-        let start: String = String::from_utf8_lossy(&call.body).chars().take(30).collect();
-        status::bad_request(format!(
-            "the object provided is unrecognized (must be of type Lease): couldn't get version/kind; \
-             json parse error: {why} ({start})"
-        ))
-    };
-    let given: Value = serde_json::from_slice(&call.body).map_err(|error| unrecognized(error.to_string()))?;
+    let refuse = |why: String| status::bad_request(format!("the object is not a Lease: {why}"));
+    let given: Value = serde_json::from_slice(&call.body).map_err(|error| refuse(error.to_string()))?;
     let given = if given.is_null() { json!({}) } else { given };
-    let is_text = |field: &str| given[field].is_string() || given[field].is_null();
-    if !given.is_object() || !is_text("apiVersion") || !is_text("kind") {
-        return Err(unrecognized("json: cannot unmarshal it".to_owned()));
+    if !given.is_object() {
+        return Err(refuse("it is not an object".to_owned()));
     }
-    let text = |field: &str, default: &'static str| match given[field].as_str() {
-        None | Some("") => default.to_owned(),
-        Some(text) => text.to_owned(),
-    };
-    let (version, kind) = (text("apiVersion", API_VERSION), text("kind", "Lease"));
-    if (&*version, &*kind) == (OTHER_VERSION, "Lease") {
-        return Err(status::bad_request(format!(
-            "the API version in the data ({version}) does not match the expected API version ({API_VERSION})"
-        )));
+    check_type(&given).map_err(refuse)?;
+    if given["apiVersion"] == OTHER_VERSION {
+        return Err(refuse(format!("the apiVersion is not {API_VERSION}")));
     }
-    let refuse = |why: &str| {
-        let version = version.rsplit('/').next().unwrap_or_default();
-        status::bad_request(format!("{kind} in version {version:?} cannot be handled as a Lease: {why}"))
-    };
-    check_type(&given).map_err(|why| refuse(&why))?;
-    let decoded = schema::decode(&given).map_err(|m| refuse(&m.message))?;
+    let decoded = schema::decode(&given).map_err(refuse)?;
     let unknown = decoded.unknown.iter().map(|field| format!("unknown field {field:?}")).collect();
-    let warnings = warnings(call, unknown).map_err(|why| refuse(&why))?;
+    let warnings = warnings(call, unknown).map_err(refuse)?;
     Ok((decoded.object, warnings))
 }
 
@@ -51,22 +33,20 @@ pub(crate) fn check_type(given: &Value) -> Result<(), String> {
         Value::Null => Ok(default.to_owned()),
         Value::String(text) if text.is_empty() => Ok(default.to_owned()),
         Value::String(text) => Ok(text.clone()),
-        _ => Err(format!("json: cannot unmarshal the {field}")),
+        other => Err(format!("the {field} is {other}")),
     };
     let (version, kind) = (text("apiVersion", API_VERSION)?, text("kind", "Lease")?);
     if matches!(&*version, API_VERSION | OTHER_VERSION) && kind == "Lease" {
         return Ok(());
     }
-    Err(format!("no kind {kind:?} is registered for version {version:?}"))
+    Err(format!("it is a {kind:?} of {version:?}"))
 }
 
 /// The warnings about unknown fields, which the server drops. The client may ask for no warnings, or for an error.
 pub(crate) fn warnings(call: &Call, warnings: Vec<String>) -> Result<Vec<String>, String> {
     match call.query("fieldValidation") {
         Some("Ignore") => Ok(Vec::new()),
-        Some("Strict") if !warnings.is_empty() => {
-            Err(format!("strict decoding error: {}", warnings.join(", ")))
-        }
+        Some("Strict") if !warnings.is_empty() => Err(warnings.join(", ")),
         _ => Ok(warnings),
     }
 }
@@ -77,9 +57,7 @@ pub(crate) fn check_namespace(object: &mut Value, namespace: &str) -> Result<(),
         None => object["metadata"]["namespace"] = namespace.into(),
         Some(same) if same == namespace => {}
         Some(_) => {
-            return Err(status::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
+            return Err(status::bad_request("the namespace of the object is not that in the URL"));
         }
     }
     Ok(())
@@ -89,11 +67,9 @@ pub(crate) fn check_namespace(object: &mut Value, namespace: &str) -> Result<(),
 pub(crate) fn check_name(object: &Value, name: &str) -> Result<(), Failure> {
     match object["metadata"]["name"].as_str() {
         Some(same) if same == name => Ok(()),
-        None => Err(status::bad_request(format!(
-            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-        ))),
+        None => Err(status::bad_request(format!("the object has no name, but that in the URL is {name:?}"))),
         Some(other) => Err(status::bad_request(format!(
-            "the name of the object ({other}) does not match the name on the URL ({name})"
+            "the name of the object is {other:?}, but that in the URL is {name:?}"
         ))),
     }
 }

@@ -6,10 +6,15 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 /// The time of day in the form of `metav1.Time`: whole seconds, UTC.
+pub(crate) fn seconds() -> String {
+    now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The time of day.
 ///
 /// It is the real time, moved by as much as tokio's clock was moved. Timestamps on objects therefore advance with
 /// paused time.
-pub(crate) fn seconds() -> String {
+pub(crate) fn now() -> Timestamp {
     let system = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH);
     let tokio = Instant::now().into_std();
     let real = Monotonic::now();
@@ -17,7 +22,7 @@ pub(crate) fn seconds() -> String {
         Some(ahead) => system.checked_add(ahead),
         None => system.checked_sub(real.saturating_duration_since(tokio)),
     };
-    moved.unwrap_or(system).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    moved.unwrap_or(system)
 }
 
 #[cfg(test)]

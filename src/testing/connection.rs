@@ -16,6 +16,14 @@ pub(crate) struct Connection {
     /// Draws the time of each trip. `None`: every trip takes the same time.
     pub jitter: Option<fastrand::Rng>,
     watches: Vec<watch::Sender<WatchState>>,
+    is_cut: bool,
+    cuts: u64,
+}
+
+/// The connection at one moment. What was sent then arrives only if the connection has not been cut since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    cuts: u64,
 }
 
 /// The state of a watch, which says what the watch delivers.
@@ -38,6 +46,23 @@ impl Connection {
             Some(rng) => self.distance.mul_f64(0.5 + rng.f64()),
             None => self.distance,
         }
+    }
+
+    /// Loses what is on its way, and everything that is sent from now on. The open watches are silent for good.
+    pub(crate) fn cut(&mut self) {
+        self.is_cut = true;
+        self.cuts += 1;
+        self.set_watches(WatchState::Muted);
+    }
+
+    /// Lets new requests through.
+    pub(crate) fn mend(&mut self) {
+        self.is_cut = false;
+    }
+
+    /// This moment. `None` while the connection is cut.
+    pub(crate) fn moment(&self) -> Option<Moment> {
+        (!self.is_cut).then_some(Moment { cuts: self.cuts })
     }
 
     /// Registers a new watch, and returns the channel on which the watch learns its state.

@@ -20,16 +20,13 @@ pub(crate) fn delete(state: &mut State, call: &Call) -> Result<Response, Failure
     let live = target.find(state).ok_or_else(|| status::not_found(&call.name))?;
     let metadata = &live["metadata"];
     let wanted = &call.delete_options()["preconditions"];
-    for (field, name, hint) in
-        [("uid", "UID", "deleted and then recreated"), ("resourceVersion", "ResourceVersion", "modified")]
-    {
+    for field in ["uid", "resourceVersion"] {
         if let Some(wanted) = wanted[field].as_str()
             && metadata[field] != wanted
         {
-            let found = metadata[field].as_str().unwrap_or_default();
             let why = format!(
-                "the {name} in the precondition ({wanted}) does not match the {name} in record ({found}). \
-                 The object might have been {hint}"
+                "the {field} in the precondition ({wanted}) is not that of the object ({})",
+                metadata[field]
             );
             return Err(status::delete_precondition(&call.name, &why));
         }
@@ -54,18 +51,14 @@ fn check_body(call: &Call) -> Result<(), Failure> {
     if call.body.is_empty() {
         return Ok(());
     }
-    let unreadable =
-        |why: &str| status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
-    let given: Value = serde_json::from_slice(&call.body).map_err(|error| unreadable(&error.to_string()))?;
+    let unreadable = |why: String| status::bad_request(format!("the options cannot be read: {why}"));
+    let given: Value = serde_json::from_slice(&call.body).map_err(|error| unreadable(error.to_string()))?;
     if !given.is_object() && !given.is_null() {
-        return Err(unreadable("json: cannot unmarshal it"));
+        return Err(unreadable("they are not an object".to_owned()));
     }
     match given["kind"].as_str() {
         None | Some("" | "DeleteOptions") => Ok(()),
-        Some(kind) => {
-            let version = given["apiVersion"].as_str().unwrap_or_default();
-            Err(status::bad_request(format!("no kind {kind:?} is registered for version {version:?}")))
-        }
+        Some(kind) => Err(unreadable(format!("their kind is {kind:?}"))),
     }
 }
 

@@ -98,12 +98,14 @@ impl Fault {
     }
 
     /// The request is committed, but the response is a 200 without JSON, as another server might send it.
+    #[doc(hidden)]
     pub fn garbage() -> Self {
         Self::new(Effect::Garbage)
     }
 
     /// The server processes the request twice, as when a connection breaks and the transport sends it again. The client
     /// gets the second response.
+    #[doc(hidden)]
     pub fn replay() -> Self {
         Self::new(Effect::Replay)
     }

@@ -45,16 +45,12 @@ enum Node {
 impl JsonPatch {
     /// Parses the body of a request. Only a strict parser refuses parts of operations that have a wrong type.
     pub(crate) fn parse(body: &[u8], strict: bool) -> Result<Self, Failure> {
-        let refuse = |prefix: &str| {
-            status::bad_request(format!("{prefix}json: cannot unmarshal it into a list of operations"))
-        };
-        let text = str::from_utf8(body).map_err(|_| refuse(""))?;
-        let given = Node::parse(text).ok_or_else(|| status::bad_request("invalid JSON patch"))?;
-        let prefix = if strict { "error decoding patch: " } else { "" };
+        let refuse = || status::bad_request("the patch is not a list of operations");
+        let given = str::from_utf8(body).ok().and_then(Node::parse).ok_or_else(refuse)?;
         let list = match given {
             Node::Null => Vec::new(),
             Node::List(list) => list,
-            _ => return Err(refuse(prefix)),
+            _ => return Err(refuse()),
         };
         let count = list.len();
         let mut unknown = Vec::new();
@@ -63,12 +59,12 @@ impl JsonPatch {
             let mut members = match given {
                 Node::Null => BTreeMap::new(),
                 Node::Map(members) => members,
-                _ => return Err(refuse(prefix)),
+                _ => return Err(refuse()),
             };
             let mut take = |name: &str| match members.remove(name) {
                 None | Some(Node::Null) => Ok(None),
                 Some(node) => match node.as_text() {
-                    None if strict => Err(refuse(prefix)),
+                    None if strict => Err(refuse()),
                     text => Ok(text),
                 },
             };

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::future::pending;
-use std::io::{self, ErrorKind};
+use std::io::{Error, ErrorKind};
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tower::BoxError;
 
-use super::connection::{Connection, WatchState};
+use super::connection::{Connection, Moment, WatchState};
 use super::fault::{Effect, Fault, Hit};
 use super::log::Request;
+use super::relay::relay;
 use super::request::Call;
 use super::response::{Response, ResponseBody};
 use super::serve::serve;
@@ -31,13 +33,15 @@ pub struct Link {
     store: Arc<Store>,
     connection: Arc<Mutex<Connection>>,
     namespace: String,
+    /// Serves what is not a Lease, for the client that this copy of the link belongs to.
+    other: Option<Client>,
 }
 
-type SendResult = Result<Response, io::Error>;
+type SendResult = Result<Response, BoxError>;
 
 impl Link {
     pub(crate) fn new(store: Arc<Store>, namespace: String) -> Self {
-        Self { store, connection: Arc::default(), namespace }
+        Self { store, connection: Arc::default(), namespace, other: None }
     }
 
     /// A client over this link. It has no timeouts and no retries of its own, unlike a client made from a
@@ -53,13 +57,98 @@ impl Link {
         Client::new(service, &self.namespace)
     }
 
+    /// A client over this link for which `other` serves everything but Leases: other resources and discovery. Without it the
+    /// server answers such requests with 501.
+    ///
+    /// The faults, the distance, the cuts and the log of the link apply to all requests of the client. A
+    /// [watch](Verb::Watch) at `other` is one of the watches of the link. Only [`Fault::drop_events`] and
+    /// [`Fault::delay_events`] spare it. The client has no timeouts and no retries of its own, but `other` may have them.
+    ///
+    /// `other` is a client of a mock or of a real cluster. [`Client::new`] makes one of any tower service. If the service
+    /// panics, so does the request.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use k8s_openapi::api::core::v1::Pod;
+    /// use kube::client::Body;
+    /// use kube::{Api, Client};
+    /// use kube_lease_lock::LeaseLock;
+    /// use kube_lease_lock::testing::LeaseServer;
+    /// use serde_json::json;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // A mock that has no Pods.
+    /// let mock = tower::service_fn(async |request: Request<Body>| {
+    ///     assert_eq!(request.uri().path(), "/api/v1/namespaces/default/pods");
+    ///     let list = json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": [] });
+    ///     Ok::<_, std::convert::Infallible>(Response::new(Body::from(list.to_string().into_bytes())))
+    /// });
+    /// let link = LeaseServer::new().connect();
+    /// let client = link.client_with(Client::new(mock, "default"));
+    ///
+    /// let lock = LeaseLock::new(client.clone(), "controller")?;
+    /// let guard = lock.acquire().await?;
+    /// let pods: Api<Pod> = Api::default_namespaced(client);
+    /// assert!(pods.list(&Default::default()).await?.items.is_empty());
+    /// # guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn client_with(&self, other: Client) -> Client {
+        Self { other: Some(other), ..self.clone() }.client()
+    }
+
+    /// Cuts the client off, as a network partition does, until [`mend`](Self::mend). What is on its way is lost, and so is
+    /// everything that the client or the server sends from now on. Requests get no response, and open watches fall
+    /// silent.
+    ///
+    /// The client sees a half-open connection: what hangs when the link is mended continues to hang.
+    ///
+    /// ```
+    /// use kube_lease_lock::testing::LeaseServer;
+    /// use kube_lease_lock::{LeaseLock, LossReason};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = LeaseServer::new();
+    /// let link = server.connect();
+    /// let lock = LeaseLock::new(link.client(), "a-lock")?;
+    /// let guard = lock.acquire().await?;
+    ///
+    /// link.cut();
+    /// // The holder learns neither that its renewals fail, nor that another client takes the Lease.
+    /// server.take("default", "a-lock", "somebody else");
+    /// assert!(matches!(guard.lost().await, LossReason::DeadlinePassed { .. }));
+    ///
+    /// link.mend();
+    /// let holder = lock.holder().await?.ok_or("no holder")?;
+    /// assert_eq!(holder.identity, "somebody else");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cut(&self) {
+        lock(&self.connection).cut();
+    }
+
+    /// Ends a [`cut`](Self::cut): requests and watches that begin from now on work. The faults stay.
+    pub fn mend(&self) {
+        lock(&self.connection).mend();
+    }
+
     /// Injects `fault` from now on. At most one fault hits a request: the first injected one that matches it and is not
     /// used up.
     pub fn inject(&self, fault: Fault) {
         lock(&self.connection).faults.inject(fault);
     }
 
-    /// Removes all faults. Requests that hang continue to hang, because their packets are lost.
+    /// Removes all faults. Requests that hang continue to hang, because their packets are lost. It does not end a
+    /// [`cut`](Self::cut).
     pub fn heal(&self) {
         lock(&self.connection).faults.heal();
     }
@@ -127,7 +216,7 @@ impl Link {
         lock(&self.connection).log.requests().to_vec()
     }
 
-    /// The number of requests of one kind over this link.
+    /// The number of requests of one kind over this link, for Leases and for everything else.
     #[must_use]
     pub fn count(&self, verb: Verb) -> usize {
         let connection = lock(&self.connection);
@@ -168,38 +257,42 @@ impl Link {
     ) -> impl Future<Output = Result<http::Response<ResponseBody>, BoxError>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
         let link = self.clone();
-        tokio::spawn(async move {
+        let processing = tokio::spawn(async move {
             let (parts, body) = request.into_parts();
             let Ok(body) = body.collect_bytes().await else {
                 return;
             };
-            match Call::parse(&parts, body.to_vec()) {
-                Ok(call) => link.handle(call, sender).await,
-                Err(response) => {
-                    link.travel().await;
-                    link.travel().await;
-                    drop(sender.send(Ok(response)));
-                }
-            }
+            link.handle(Call::parse(parts, body.to_vec()), sender).await;
         });
         async move {
             match receiver.await {
                 Ok(result) => Ok(result?.into()),
-                Err(_lost) => pending().await,
+                Err(_lost) => match processing.await {
+                    // A service that panics, such as a mock, fails the test that sent the request.
+                    Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+                    _ => pending().await,
+                },
             }
         }
     }
 
     async fn handle(&self, call: Call, mut sender: oneshot::Sender<SendResult>) {
-        let (number, hit) = {
+        let (number, sent, hit) = {
             let mut connection = lock(&self.connection);
-            (connection.log.record_request(&call), connection.faults.next_for_request(call.verb))
+            let number = connection.log.record_request(&call);
+            let Some(sent) = connection.moment() else {
+                return;
+            };
+            (number, sent, connection.faults.next_for_request(call.verb))
         };
         self.travel().await;
-        let Some(result) = self.process(&call, hit, &mut sender).await else {
+        let Some(result) = self.process(&call, sent, hit, &mut sender).await else {
             return;
         };
         self.travel().await;
+        if self.is_lost(sent) {
+            return;
+        }
         if let Ok(response) = &result {
             lock(&self.connection).log.record_response(number, response.code);
         }
@@ -214,15 +307,21 @@ impl Link {
         }
     }
 
+    /// Whether the link was cut after `sent`.
+    fn is_lost(&self, sent: Moment) -> bool {
+        lock(&self.connection).moment() != Some(sent)
+    }
+
     /// The result that the client gets: a response, an I/O error, or nothing. The sender tells whether the client still waits.
     async fn process(
         &self,
         call: &Call,
+        sent: Moment,
         hit: Option<Hit>,
         sender: &mut oneshot::Sender<SendResult>,
     ) -> Option<SendResult> {
         let Some(Hit { effect, retry_after }) = hit else {
-            return Some(Ok(self.serve(call)));
+            return self.serve(call, sent).await;
         };
         let fail = |code| {
             let failure = self.failure(code, call);
@@ -231,45 +330,52 @@ impl Link {
                 None => failure.into(),
             }
         };
-        let response = match effect {
-            Effect::Hang => return None,
-            Effect::Refuse => return Some(Err(ErrorKind::ConnectionRefused.into())),
-            Effect::Status(code) => fail(code),
+        let io_error = |kind| Some(Err(Error::from(kind).into()));
+        match effect {
+            Effect::Hang => None,
+            Effect::Refuse => io_error(ErrorKind::ConnectionRefused),
+            Effect::Status(code) => Some(Ok(fail(code))),
             Effect::DelayBefore(delay) => {
                 sleep(delay).await;
-                self.serve(call)
+                self.serve(call, sent).await
             }
             Effect::Slow(delay) => {
                 timeout(delay, sender.closed()).await.err()?;
-                self.serve(call)
+                self.serve(call, sent).await
             }
             _ => {
-                let response = self.serve(call);
+                let result = self.serve(call, sent).await?;
                 match effect {
-                    Effect::Reset => return Some(Err(ErrorKind::ConnectionReset.into())),
-                    Effect::LoseReply => return None,
-                    Effect::CommitThenStatus(code) => fail(code),
-                    Effect::Garbage => Response::garbage(),
-                    Effect::Replay => self.serve(call),
+                    Effect::Reset => io_error(ErrorKind::ConnectionReset),
+                    Effect::LoseReply => None,
+                    Effect::CommitThenStatus(code) => Some(Ok(fail(code))),
+                    Effect::Garbage => Some(Ok(Response::garbage())),
+                    Effect::Replay => self.serve(call, sent).await,
                     Effect::DelayAfter(delay) => {
                         sleep(delay).await;
-                        response
+                        Some(result)
                     }
-                    _ => response,
+                    _ => Some(result),
                 }
             }
-        };
-        Some(Ok(response))
+        }
     }
 
-    fn serve(&self, call: &Call) -> Response {
-        serve(&self.store, &self.connection, call)
+    /// The result of a request that arrives now. Nothing arrives if the link was cut on the way.
+    async fn serve(&self, call: &Call, sent: Moment) -> Option<SendResult> {
+        if self.is_lost(sent) {
+            return None;
+        }
+        Some(match &self.other {
+            Some(other) if !call.is_for_leases => relay(other, &self.connection, call).await,
+            _ => Ok(serve(&self.store, &self.connection, call)),
+        })
     }
 
     /// The error that Kubernetes sends with `code`.
     fn failure(&self, code: u16, call: &Call) -> Failure {
         let Call { verb, namespace, name, .. } = call;
-        match code {
+        let failure = match code {
             400 => status::bad_request("the server rejected our request for an unknown reason"),
             401 => status::unauthorized(),
             403 => {
@@ -279,9 +385,10 @@ impl Link {
                     namespace => format!("in the namespace {namespace:?}"),
                 };
                 let why = format!(
-                    "User {user:?} cannot {} resource \"leases\" in API group {:?} {scope}",
+                    "User {user:?} cannot {} resource {:?} in API group {:?} {scope}",
                     verb.rbac(),
-                    status::GROUP,
+                    call.resource,
+                    call.group,
                 );
                 status::forbidden(name, &why)
             }
@@ -297,7 +404,8 @@ impl Link {
                 "request did not complete within requested timeout - context deadline exceeded",
             ),
             other => status::other(other),
-        }
+        };
+        if call.is_for_leases { failure } else { failure.of(&call.group, &call.resource) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The log of one link: its requests, and the status of their responses.
 
+use std::fmt;
+
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -7,14 +9,18 @@ use super::request::Call;
 use super::verb::Verb;
 
 /// One request that a client sent.
-#[derive(Clone, Debug)]
+///
+/// It is displayed in one line, such as `Apply /apis/coordination.k8s.io/v1/namespaces/default/leases/a-lock -> 409`.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Request {
     /// The kind of the request.
     pub verb: Verb,
+    /// The path of the URL. That of a Lease begins with `/apis/coordination.k8s.io/v1/`.
+    pub path: String,
     /// The namespace; empty for all namespaces.
     pub namespace: String,
-    /// The name of the Lease; empty for a collection.
+    /// The name of the object; empty for a collection.
     pub name: String,
     /// Whether it was a dry run.
     pub dry_run: bool,
@@ -26,6 +32,24 @@ pub struct Request {
     pub answered: Option<Instant>,
     /// The HTTP status of the response; `None` if there is no response yet, or never will be.
     pub status: Option<u16>,
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verb, path, dry_run, status, .. } = self;
+        write!(f, "{verb:?} {path}{} -> ", if *dry_run { " (dry run)" } else { "" })?;
+        match status {
+            Some(status) => write!(f, "{status}"),
+            None => f.write_str("no response"),
+        }
+    }
+}
+
+/// The same line, so that failing assertions are easy to read.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// All requests of one link.
@@ -46,6 +70,7 @@ impl Log {
         };
         self.requests.push(Request {
             verb: call.verb,
+            path: call.path().to_owned(),
             namespace: call.namespace.clone(),
             name,
             dry_run: call.dry_run(),

@@ -28,13 +28,14 @@ struct State {
 }
 
 impl Machine {
-    /// A machine whose clock runs at the true rate and starts at 2020-01-01 00:00 UTC.
+    /// A machine whose clock starts at 2020-01-01 00:00 UTC.
     #[must_use]
     pub fn new() -> Self {
         Self { rate: 1.0, wall: Duration::from_secs(1_577_836_800), state: Arc::default() }
     }
 
     /// Sets the rate of its clock: 1.01 is one per cent fast. The default is 1.
+    #[doc(hidden)]
     #[must_use]
     pub fn rate(mut self, rate: f64) -> Self {
         self.rate = rate;
@@ -42,6 +43,7 @@ impl Machine {
     }
 
     /// Sets its time of day, since the Unix epoch, at the moment when a lock is built.
+    #[doc(hidden)]
     #[must_use]
     pub fn wall(mut self, since_epoch: Duration) -> Self {
         self.wall = since_epoch;
@@ -54,6 +56,7 @@ impl Machine {
     }
 
     /// Steps its time of day back by `span`, as NTP or an administrator may do.
+    #[doc(hidden)]
     pub fn step_back(&self, span: Duration) {
         lock(&self.state).stepped_back += span;
     }

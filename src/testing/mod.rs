@@ -33,10 +33,26 @@
 //! # }
 //! ```
 //!
-//! The server does not support other resources, discovery, authentication and authorisation (but see
-//! [`Fault::status`] for a denial), strategic merge patches, YAML, `generateName`, lists in pages and
-//! of the past, responses as tables or metadata only, and the deletion of a whole collection. It answers such a request
-//! with 501. It does not notice duplicate fields, and unknown fields within owner references.
+//! The two most common tests of a lock need no fault: [`Link::cut`] cuts a client off from the server until
+//! [`Link::mend`], and [`LeaseServer::take`] gives the Lease to another holder.
+//!
+//! # Other resources
+//!
+//! The server serves Leases only. If your code uses the same client for other resources, make that client by
+//! [`Link::client_with`], which sends their requests to a mock or to another server. Cuts, faults and the log apply to
+//! these requests too. Without that, the server answers such requests, and discovery, with 501. A group that Kubernetes
+//! itself does not have gets 404, as on a real server without its definitions.
+//!
+//! It also answers 501 to strategic merge patches, YAML, `generateName`, lists in pages and of the past, responses as
+//! tables or metadata only, and the deletion of a whole collection. It knows no authentication and authorisation (but
+//! see [`Fault::status`] for a denial). It does not notice duplicate fields, and unknown fields within owner references.
+//! The codes, the reasons and the details of its errors are those of a real server, the messages are not.
+//!
+//! # Paused time
+//!
+//! See the page [`paused_time`] for what `start_paused` needs, and for what it does to real I/O.
+
+// Items that are hidden from the documentation serve the tests of this crate. They may change in any release.
 
 mod body;
 mod clock;
@@ -50,6 +66,7 @@ mod machine;
 mod options;
 mod ownership;
 mod patch;
+mod relay;
 mod request;
 mod response;
 mod save;
@@ -59,6 +76,7 @@ mod serve;
 mod server;
 mod status;
 mod store;
+mod stream;
 #[cfg(test)]
 #[allow(
     clippy::needless_pass_by_value,
@@ -79,3 +97,11 @@ pub use log::Request;
 pub use machine::Machine;
 pub use server::LeaseServer;
 pub use verb::Verb;
+
+// The types in `Request` come from these.
+pub use k8s_openapi::serde_json;
+pub use tokio;
+
+#[cfg(doc)]
+#[doc = include_str!("paused_time.md")]
+pub mod paused_time {}

@@ -19,10 +19,10 @@ pub(crate) fn check_write(call: &Call) -> Result<(), Failure> {
     };
     match call.verb {
         Verb::Apply if call.query("fieldManager").is_none() => {
-            errors.push(required("fieldManager", "is required for apply patch"));
+            errors.push(required("fieldManager", "an apply needs it"));
         }
         Verb::Patch if call.query("force").is_some() => {
-            errors.push(forbidden("force", "may not be specified for non-apply patch"));
+            errors.push(forbidden("force", "only an apply may have it"));
         }
         _ => {}
     }
@@ -31,7 +31,7 @@ pub(crate) fn check_write(call: &Call) -> Result<(), Failure> {
     if let Some(other) = call.query("fieldValidation")
         && !matches!(other, "Ignore" | "Strict" | "Warn")
     {
-        errors.push(unsupported("fieldValidation", &other.into(), r#""", "Ignore", "Strict", "Warn""#));
+        errors.push(unsupported("fieldValidation", &other.into()));
     }
     refuse_if_any(kind, &errors)
 }
@@ -44,32 +44,24 @@ pub(crate) fn check_read(call: &Call) -> Result<(), Failure> {
     if call.verb == Verb::Watch {
         let lists_first = call.query("sendInitialEvents").is_some();
         if !lists_first && how.is_some() {
-            errors.push(forbidden(
-                MATCH,
-                &format!("{MATCH} is forbidden for watch unless sendInitialEvents is provided"),
-            ));
+            errors.push(forbidden(MATCH, "a watch needs sendInitialEvents with it"));
         }
         if lists_first && how != Some("NotOlderThan") {
-            errors.push(forbidden(
-                MATCH,
-                &format!("sendInitialEvents requires setting {MATCH} to NotOlderThan"),
-            ));
+            errors.push(forbidden(MATCH, "sendInitialEvents needs NotOlderThan"));
             if let Some(other) = how {
-                errors.push(unsupported(MATCH, &other.into(), r#""NotOlderThan""#));
+                errors.push(unsupported(MATCH, &other.into()));
             }
         }
     } else if let Some(how) = how {
         let version = call.query("resourceVersion");
         if version.is_none() {
-            errors
-                .push(forbidden(MATCH, &format!("{MATCH} is forbidden unless resourceVersion is provided")));
+            errors.push(forbidden(MATCH, "it needs a resourceVersion"));
         }
         if !matches!(how, "Exact" | "NotOlderThan") {
-            errors.push(unsupported(MATCH, &how.into(), r#""Exact", "NotOlderThan", """#));
+            errors.push(unsupported(MATCH, &how.into()));
         }
         if how == "Exact" && version == Some("0") {
-            errors
-                .push(forbidden(MATCH, &format!(r#"{MATCH} "exact" is forbidden for resourceVersion "0""#)));
+            errors.push(forbidden(MATCH, "Exact needs a resourceVersion other than 0"));
         }
     }
     refuse_if_any("ListOptions", &errors)
@@ -83,8 +75,7 @@ pub(crate) fn check_delete(call: &Call) -> Result<(), Failure> {
     if let Some(other) = options["propagationPolicy"].as_str()
         && !matches!(other, "Foreground" | "Background" | "Orphan")
     {
-        let supported = r#""Foreground", "Background", "Orphan", "nil""#;
-        errors.push(unsupported("propagationPolicy", &other.into(), supported));
+        errors.push(unsupported("propagationPolicy", &other.into()));
     }
     dry_run(&options["dryRun"], &mut errors);
     refuse_if_any("DeleteOptions", &errors)
@@ -94,12 +85,11 @@ fn field_manager(call: &Call, errors: &mut Vec<FieldError>) {
     let field = "fieldManager";
     let manager = call.query(field).unwrap_or_default();
     if manager.len() > MAX_MANAGER_BYTES {
-        let why = format!("Too long: may not be more than {MAX_MANAGER_BYTES} bytes");
-        errors.push(FieldError { cause: "FieldValueTooLong", field: field.to_owned(), message: why });
+        let message = format!("longer than {MAX_MANAGER_BYTES} bytes");
+        errors.push(FieldError { cause: "FieldValueTooLong", field: field.to_owned(), message });
     }
-    for (i, odd) in manager.char_indices().filter(|(_, c)| c.is_control()) {
-        let why = format!("invalid character U+{:04X} (at position {i})", u32::from(odd));
-        let message = format!("Invalid value: {manager:?}: {why}");
+    for odd in manager.chars().filter(|c| c.is_control()) {
+        let message = format!("{odd:?} in {manager:?}");
         errors.push(FieldError { cause: "FieldValueInvalid", field: field.to_owned(), message });
     }
 }
@@ -107,22 +97,20 @@ fn field_manager(call: &Call, errors: &mut Vec<FieldError>) {
 fn dry_run(runs: &Value, errors: &mut Vec<FieldError>) {
     let mut each = runs.as_array().into_iter().flatten();
     if each.any(|run| run != "All") {
-        errors.push(unsupported("dryRun", runs, r#""All""#));
+        errors.push(unsupported("dryRun", runs));
     }
 }
 
 fn required(field: &str, why: &str) -> FieldError {
-    let message = format!("Required value: {why}");
-    FieldError { cause: "FieldValueRequired", field: field.to_owned(), message }
+    FieldError { cause: "FieldValueRequired", field: field.to_owned(), message: why.to_owned() }
 }
 
 fn forbidden(field: &str, why: &str) -> FieldError {
-    let message = format!("Forbidden: {why}");
-    FieldError { cause: "FieldValueForbidden", field: field.to_owned(), message }
+    FieldError { cause: "FieldValueForbidden", field: field.to_owned(), message: why.to_owned() }
 }
 
-fn unsupported(field: &str, value: &Value, supported: &str) -> FieldError {
-    let message = format!("Unsupported value: {value}: supported values: {supported}");
+fn unsupported(field: &str, value: &Value) -> FieldError {
+    let message = format!("unsupported value: {value}");
     FieldError { cause: "FieldValueNotSupported", field: field.to_owned(), message }
 }
 

@@ -8,7 +8,7 @@ use super::ownership;
 use super::request::Call;
 use super::response::Response;
 use super::save::{Target, save};
-use super::schema::{self, Mismatch};
+use super::schema;
 use super::status::{self, API_VERSION, Failure, FieldError};
 use super::store::State;
 
@@ -20,17 +20,11 @@ pub(crate) fn apply(state: &mut State, call: &Call) -> Result<Response, Failure>
     let exists = live.is_some();
     let live = live.as_deref().unwrap_or(&Value::Null);
     let merged = ownership::apply(live, &config, call.manager(), call.flag("force"))?;
-    let mut object = schema::decode(&merged)
-        .map_err(|m| {
-            status::unexpected(format!("failed to convert new typed object to object: {}", m.message))
-        })?
-        .object;
+    let mut object = schema::decode(&merged).map_err(status::unexpected)?.object;
     if let Some(uid) = object["metadata"]["uid"].as_str()
         && !exists
     {
-        let why = format!(
-            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-        );
+        let why = format!("there is no object, and the request names the uid {uid}");
         return Err(status::conflict(&call.name, &why));
     }
     check_namespace(&mut object, &call.namespace)?;
@@ -44,28 +38,17 @@ fn config(call: &Call) -> Result<Value, Failure> {
     let version = given["apiVersion"].as_str().unwrap_or_default();
     let kind = given["kind"].as_str().unwrap_or_default();
     if (version, kind) != (API_VERSION, "Lease") {
-        // The core group has no name.
-        let slash = if version.contains('/') { "" } else { "/" };
-        let why = format!("invalid object type: {slash}{version}, Kind={kind}");
-        return Err(status::bad_request(why));
+        return Err(status::bad_request(format!(
+            "the object is a {kind:?} of {version:?}, not a Lease of {API_VERSION}"
+        )));
     }
     if !given["metadata"]["managedFields"].is_null() {
-        return Err(status::bad_request("metadata.managedFields must be nil"));
+        return Err(status::bad_request("metadata.managedFields must be null"));
     }
-    let text = |field: &str| given["metadata"][field].as_str().unwrap_or_default();
-    let subject = format!("{}/{}; {API_VERSION}, Kind=Lease", text("namespace"), text("name"));
-    let refuse =
-        |why: String| status::unexpected(format!("failed to create typed patch object ({subject}): {why}"));
-    let checked = schema::check(&given).map_err(|m| match m.expected {
-        Some(expected) => refuse(format!("{}: expected {expected}, got {}", m.path, go_debug(&m))),
-        None => status::unexpected(format!(
-            "failed to convert new object ({subject}) to proper version: unable to convert unstructured object to \
-             {API_VERSION}, Kind=Lease: {}",
-            m.message
-        )),
-    })?;
+    let refuse = |why: String| status::unexpected(format!("the object is not a Lease: {why}"));
+    let checked = schema::check(&given).map_err(refuse)?;
     if let Some(field) = checked.unknown.first() {
-        return Err(refuse(format!(".{field}: field not declared in schema")));
+        return Err(refuse(format!("unknown field {field:?}")));
     }
     match ownership::duplicate(&checked.object) {
         Some(why) => Err(refuse(why)),
@@ -75,51 +58,37 @@ fn config(call: &Call) -> Result<Value, Failure> {
 
 /// Parses the body of an apply. An empty document is an empty object, as in YAML.
 fn parse(call: &Call) -> Result<Value, Failure> {
-    let refuse = |why: String| status::bad_request(format!("error decoding patch: {why}"));
+    let refuse = |why: String| status::bad_request(format!("the patch cannot be read: {why}"));
     let given: Value = match call.body.as_slice() {
         [] => json!({}),
         body => serde_json::from_slice(body).map_err(|error| refuse(error.to_string()))?,
     };
     if !given.is_object() && !given.is_null() {
-        return Err(refuse("json: cannot unmarshal it into an object".to_owned()));
+        return Err(refuse("it is not an object".to_owned()));
     }
     Ok(given)
-}
-
-/// A value as the real server, which is written in Go, prints it.
-fn go_debug(mismatch: &Mismatch) -> String {
-    let Mismatch { expected, found, .. } = mismatch;
-    let is_numeric = expected.is_some_and(|expected| expected.starts_with("numeric"));
-    match found {
-        Value::String(_) if is_numeric => "string".to_owned(),
-        Value::Bool(_) if is_numeric => "bool".to_owned(),
-        other => format!("&value.valueUnstructured{{Value:{other}}}"),
-    }
 }
 
 /// JSON merge patch or JSON Patch of an existing Lease.
 pub(crate) fn patch(state: &mut State, call: &Call) -> Result<Response, Failure> {
     let patch: Value =
-        serde_json::from_slice(&call.body).map_err(|_| status::bad_request("invalid JSON patch"))?;
+        serde_json::from_slice(&call.body).map_err(|_| status::bad_request("the patch is not JSON"))?;
     let target = Target::new(call, &call.name);
     let live = target.find(state).ok_or_else(|| status::not_found(&call.name))?;
     let (patched, mut unknown) =
-        if call.is_json_patch { json_patched(call, &live)? } else { (merged(&live, &patch)?, Vec::new()) };
-    let refuse = |why: &str| {
-        let error = FieldError {
-            cause: "FieldValueInvalid",
-            field: "patch".to_owned(),
-            message: format!("Invalid value: {:?}: {why}", patched.to_string()),
-        };
+        if call.is_json_patch() { json_patched(call, &live)? } else { (merged(&live, &patch)?, Vec::new()) };
+    let refuse = |why: String| {
+        let message = format!("the patched object is not a Lease: {why}");
+        let error = FieldError { cause: "FieldValueInvalid", field: "patch".to_owned(), message };
         status::invalid("", "", &[error])
     };
     if !patched.is_object() {
-        return Err(refuse("couldn't get version/kind; json parse error: json: cannot unmarshal it"));
+        return Err(refuse("it is not an object".to_owned()));
     }
-    check_type(&patched).map_err(|why| refuse(&why))?;
-    let decoded = schema::decode(&patched).map_err(|m| refuse(&m.message))?;
+    check_type(&patched).map_err(refuse)?;
+    let decoded = schema::decode(&patched).map_err(refuse)?;
     unknown.extend(decoded.unknown.iter().map(|field| format!("unknown field {field:?}")));
-    let warnings = warnings(call, unknown).map_err(|why| refuse(&why))?;
+    let warnings = warnings(call, unknown).map_err(refuse)?;
     let mut object = decoded.object;
     ownership::update(&live, &mut object, call.manager());
     check_namespace(&mut object, &call.namespace)?;
@@ -136,11 +105,8 @@ fn json_patched(call: &Call, live: &Value) -> Result<(Value, Vec<String>), Failu
 
 /// `live` after a JSON merge patch.
 fn merged(live: &Value, patch: &Value) -> Result<Value, Failure> {
-    if patch.is_null() {
-        return Err(status::bad_request("Invalid JSON Patch"));
-    }
     if !patch.is_object() {
-        return Err(status::bad_request("error decoding patch: json: cannot unmarshal it into an object"));
+        return Err(status::bad_request("the patch is not an object"));
     }
     let mut patched = live.clone();
     merge(&mut patched, patch);

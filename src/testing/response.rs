@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use http::{HeaderName, HeaderValue, header};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::{Body, Frame};
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use super::status::Failure;
 /// One response.
 pub(crate) struct Response {
     pub code: u16,
-    headers: Vec<(HeaderName, String)>,
+    headers: HeaderMap,
     body: BoxStream<'static, io::Result<Vec<u8>>>,
 }
 
@@ -30,8 +31,15 @@ impl Response {
 
     /// A response with events, until the stream ends.
     pub(crate) fn stream(events: impl futures::Stream<Item = io::Result<Vec<u8>>> + Send + 'static) -> Self {
-        let kind = (header::CONTENT_TYPE, "application/json".to_owned());
-        Self { code: 200, headers: vec![kind], body: events.boxed() }
+        Self { code: 200, headers: of_kind("application/json"), body: events.boxed() }
+    }
+
+    /// The response of another service.
+    pub(crate) fn of(
+        parts: Parts,
+        body: impl futures::Stream<Item = io::Result<Vec<u8>>> + Send + 'static,
+    ) -> Self {
+        Self { code: parts.status.as_u16(), headers: parts.headers, body: body.boxed() }
     }
 
     /// The response to any path outside the API.
@@ -46,25 +54,32 @@ impl Response {
 
     /// Adds warning headers.
     pub(crate) fn warn(mut self, warnings: &[String]) -> Self {
-        let warnings = warnings.iter().map(|w| (header::WARNING, format!("299 - {w:?}")));
-        self.headers.extend(warnings);
+        for warning in warnings {
+            self.add_header(header::WARNING, &format!("299 - {warning:?}"));
+        }
         self
     }
 
-    fn text(code: u16, kind: &str, text: String) -> Self {
-        Self {
-            code,
-            headers: vec![(header::CONTENT_TYPE, kind.to_owned())],
-            body: stream::iter([Ok(text.into_bytes())]).boxed(),
+    fn text(code: u16, kind: &'static str, text: String) -> Self {
+        Self { code, headers: of_kind(kind), body: stream::iter([Ok(text.into_bytes())]).boxed() }
+    }
+
+    fn add_header(&mut self, name: HeaderName, value: &str) {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            self.headers.append(name, value);
         }
     }
+}
+
+fn of_kind(kind: &'static str) -> HeaderMap {
+    [(header::CONTENT_TYPE, HeaderValue::from_static(kind))].into_iter().collect()
 }
 
 impl From<Failure> for Response {
     fn from(failure: Failure) -> Self {
         let mut response = Self::json(failure.code, &failure.to_value());
         if let Some(seconds) = failure.details["retryAfterSeconds"].as_u64() {
-            response.headers.push((header::RETRY_AFTER, seconds.to_string()));
+            response.add_header(header::RETRY_AFTER, &seconds.to_string());
         }
         response
     }
@@ -74,11 +89,7 @@ impl From<Response> for http::Response<ResponseBody> {
     fn from(response: Response) -> Self {
         let mut http = http::Response::new(ResponseBody(response.body));
         *http.status_mut() = http::StatusCode::from_u16(response.code).unwrap_or_default();
-        for (name, value) in response.headers {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                http.headers_mut().append(name, value);
-            }
-        }
+        *http.headers_mut() = response.headers;
         http
     }
 }

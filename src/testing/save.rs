@@ -27,12 +27,6 @@ impl Target {
         state.lease(&self.namespace, &self.name).cloned()
     }
 
-    /// The key in etcd, as error messages show it.
-    pub(crate) fn key(&self) -> String {
-        let prefix = if self.dry_run { "" } else { "/registry" };
-        format!("{prefix}/leases/{}/{}", self.namespace, self.name)
-    }
-
     /// Stores the object, or deletes the stored one if `object` is `None`. A dry run changes nothing.
     pub(crate) fn commit(&self, state: &mut State, object: Option<Value>) -> Arc<Value> {
         match (self.dry_run, object) {
@@ -114,7 +108,7 @@ fn replace(
 fn version_of(object: &Value) -> Result<u64, Failure> {
     match object["metadata"]["resourceVersion"].as_str() {
         None | Some("") => Ok(0),
-        Some(text) => parse_version(text).map_err(status::unexpected),
+        Some(text) => parse_version(text),
     }
 }
 

@@ -11,21 +11,9 @@ pub(crate) struct Decoded {
     pub unknown: Vec<String>,
 }
 
-/// A field of the wrong type.
-pub(crate) struct Mismatch {
-    /// The path, such as `.spec.holderIdentity`.
-    pub path: String,
-    /// The type in the API schema, such as `string`, if the value does not fit the schema.
-    pub expected: Option<&'static str>,
-    /// The value.
-    pub found: Value,
-    /// The message of the real server's decoder.
-    pub message: String,
-}
-
 type Field = (&'static str, Type);
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Type {
     Text,
     Int32,
@@ -68,14 +56,14 @@ const SPEC: [Field; 7] = [
 ];
 
 /// Checks the types and drops unknown fields, but keeps nulls and empty values, because an apply owns them.
-pub(crate) fn check(given: &Value) -> Result<Decoded, Mismatch> {
+pub(crate) fn check(given: &Value) -> Result<Decoded, String> {
     let mut unknown = Vec::new();
     let mut object = Map::new();
-    let members = given.as_object().ok_or_else(|| Mismatch::new("", "map", "Lease", given))?;
+    let members = given.as_object().ok_or("it is not an object")?;
     for (name, value) in members {
         let part = match name.as_str() {
-            "metadata" => section(value, "metadata", "ObjectMeta", &METADATA, &mut unknown)?,
-            "spec" => section(value, "spec", "LeaseSpec", &SPEC, &mut unknown)?,
+            "metadata" => section(value, "metadata", &METADATA, &mut unknown)?,
+            "spec" => section(value, "spec", &SPEC, &mut unknown)?,
             known if TOP.contains(&known) => value.clone(),
             other => {
                 unknown.push(other.to_owned());
@@ -89,7 +77,7 @@ pub(crate) fn check(given: &Value) -> Result<Decoded, Mismatch> {
 }
 
 /// The same in the form in which objects are stored: no nulls, no links, no empty collections, times in UTC.
-pub(crate) fn decode(given: &Value) -> Result<Decoded, Mismatch> {
+pub(crate) fn decode(given: &Value) -> Result<Decoded, String> {
     let Decoded { mut object, unknown } = check(given)?;
     if let Value::Object(metadata) = &mut object["metadata"] {
         metadata.remove("selfLink");
@@ -125,25 +113,19 @@ pub(crate) fn decode(given: &Value) -> Result<Decoded, Mismatch> {
     Ok(Decoded { object, unknown })
 }
 
-fn section(
-    given: &Value,
-    name: &str,
-    kind: &str,
-    fields: &[Field],
-    unknown: &mut Vec<String>,
-) -> Result<Value, Mismatch> {
-    let Some(members) = given.as_object() else {
-        let path = format!(".{name}");
-        return match given {
-            Value::Null => Ok(Value::Null),
-            other => Err(Mismatch::new(&path, "map", &format!("Lease{path} of type {kind}"), other)),
-        };
+fn section(given: &Value, name: &str, fields: &[Field], unknown: &mut Vec<String>) -> Result<Value, String> {
+    let members = match given {
+        Value::Object(members) => members,
+        Value::Null => return Ok(Value::Null),
+        other => return Err(format!("{name} is not an object but {other}")),
     };
     let mut known = Map::new();
     for (key, value) in members {
         match fields.iter().find(|(field, _)| field == key) {
-            Some((_, r#type)) => {
-                r#type.check(value, &format!(".{name}.{key}"), kind)?;
+            Some((_, r#type)) if !r#type.fits(value) => {
+                return Err(format!("{name}.{key} is not of the type {type:?} but {value}"));
+            }
+            Some(_) => {
                 known.insert(key.clone(), value.clone());
             }
             None => unknown.push(format!("{name}.{key}")),
@@ -153,67 +135,20 @@ fn section(
 }
 
 impl Type {
-    fn check(self, value: &Value, path: &str, kind: &str) -> Result<(), Mismatch> {
-        let mismatch_of = |outcome: Result<(), String>| {
-            let found = value.clone();
-            outcome.map_err(|message| Mismatch { path: path.to_owned(), expected: None, found, message })
-        };
-        let (fits, expected, go) = match (self, value) {
-            (_, Value::Null) => return Ok(()),
-            (Self::Text, v) => (v.is_string(), "string", "string"),
-            (Self::Int32, v) => {
-                (v.as_i64().is_some_and(|n| i32::try_from(n).is_ok()), "numeric (int or float)", "int32")
-            }
-            (Self::Int64, v) => (v.is_i64(), "numeric (int or float)", "int64"),
-            (Self::MicroTime, Value::String(text)) => return mismatch_of(time::check_micro(text)),
-            (Self::Time, Value::String(text)) => return mismatch_of(time::check(text)),
-            (Self::MicroTime | Self::Time, _) => (false, "any scalar", "string"),
-            (Self::Texts, v) => (all(v.as_array(), Value::is_string), "list", "[]string"),
-            (Self::Objects, v) => (all(v.as_array(), Value::is_object), "list", "[]object"),
-            (Self::TextMap, Value::Object(map)) => {
-                return map.iter().try_for_each(|(k, v)| Self::Text.check(v, &format!("{path}.{k}"), kind));
-            }
-            (Self::TextMap, _) => (false, "map", "map[string]string"),
-        };
-        if fits {
-            return Ok(());
-        }
-        let mut mismatch = Mismatch::new(path, expected, &format!("{kind}{path} of type {go}"), value);
-        // Such a value fits the schema of the API; only the decoder refuses it.
-        let fits_schema = match self {
-            Self::Int32 | Self::Int64 => value.is_number(),
-            Self::MicroTime | Self::Time => !value.is_object() && !value.is_array(),
-            _ => false,
-        };
-        if fits_schema {
-            mismatch.expected = None;
-        }
-        Err(mismatch)
-    }
-}
-
-impl Mismatch {
-    fn new(path: &str, expected: &'static str, place: &str, found: &Value) -> Self {
-        let kind = match found {
-            Value::Null => "null".to_owned(),
-            Value::Bool(_) => "bool".to_owned(),
-            Value::Number(n) if expected.starts_with("numeric") => format!("number {n}"),
-            Value::Number(_) => "number".to_owned(),
-            Value::String(_) => "string".to_owned(),
-            Value::Array(_) => "array".to_owned(),
-            Value::Object(_) => "object".to_owned(),
-        };
-        Self {
-            path: path.to_owned(),
-            expected: Some(expected),
-            found: found.clone(),
-            message: format!("json: cannot unmarshal {kind} into Go struct field {place}"),
+    fn fits(self, value: &Value) -> bool {
+        let is_null_or_string = |value: &Value| value.is_null() || value.is_string();
+        match self {
+            _ if value.is_null() => true,
+            Self::Text => value.is_string(),
+            Self::Int32 => value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+            Self::Int64 => value.is_i64(),
+            Self::MicroTime => value.as_str().is_some_and(time::is_micro_time),
+            Self::Time => value.as_str().is_some_and(time::is_time),
+            Self::Texts => value.as_array().is_some_and(|list| list.iter().all(Value::is_string)),
+            Self::Objects => value.as_array().is_some_and(|list| list.iter().all(Value::is_object)),
+            Self::TextMap => value.as_object().is_some_and(|map| map.values().all(is_null_or_string)),
         }
     }
-}
-
-fn all(list: Option<&Vec<Value>>, fits: fn(&Value) -> bool) -> bool {
-    list.is_some_and(|list| list.iter().all(fits))
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ use super::write::write;
 
 /// Carries out one call, and returns the response.
 pub(crate) fn serve(store: &Arc<Store>, connection: &Arc<Mutex<Connection>>, call: &Call) -> Response {
+    if let Err(refusal) = call.check() {
+        return refusal;
+    }
     let response = match call.verb {
         Verb::Get => store.read(|state| get(state, call)),
         Verb::List => store.read(|state| list(state, call)),
@@ -37,8 +40,7 @@ fn get(state: &State, call: &Call) -> Result<Response, Failure> {
 fn list(state: &State, call: &Call) -> Result<Response, Failure> {
     options::check_read(call)?;
     if let Err(failure) = call.revision() {
-        let why = format!("invalid resource version: {}", failure.message);
-        return Err(status::bad_request(why));
+        return Err(status::bad_request(failure.message));
     }
     check_version_exists(state, call)?;
     let selector = Selector::parse(call)?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use serde_json::{Value, json};
 
 use super::clock;
@@ -91,6 +92,40 @@ impl LeaseServer {
         serde_json::from_value(Value::clone(&stored)).ok()
     }
 
+    /// Makes `holder` the holder of the Lease, as if another client had claimed it now, and returns the stored Lease.
+    /// Creates a missing Lease, which expires after 15 seconds; that of an existing one stays. Nobody renews or releases it.
+    ///
+    /// A lock that holds the Lease loses it:
+    ///
+    /// ```
+    /// use kube_lease_lock::testing::LeaseServer;
+    /// use kube_lease_lock::{LeaseLock, LossReason};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let server = LeaseServer::new();
+    /// let lock = LeaseLock::new(server.connect().client(), "a-lock")?;
+    /// let guard = lock.acquire().await?;
+    ///
+    /// server.take("default", "a-lock", "somebody else");
+    /// assert!(matches!(guard.lost().await, LossReason::TakenOver { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[expect(clippy::must_use_candidate, reason = "called for what it does")]
+    pub fn take(&self, namespace: &str, name: &str, holder: &str) -> Lease {
+        let mut lease = self.lease(namespace, name).unwrap_or_default();
+        lease.metadata.namespace = Some(namespace.to_owned());
+        lease.metadata.name = Some(name.to_owned());
+        let now = MicroTime(clock::now());
+        let spec = lease.spec.get_or_insert_default();
+        spec.holder_identity = Some(holder.to_owned());
+        spec.lease_duration_seconds.get_or_insert(15);
+        spec.lease_transitions = Some(spec.lease_transitions.map_or(0, |transitions| transitions + 1));
+        (spec.acquire_time, spec.renew_time) = (Some(now.clone()), Some(now));
+        self.put(lease)
+    }
+
     /// Deletes the Lease, even if it has finalizers. Returns whether there was one.
     #[expect(clippy::must_use_candidate, reason = "called for what it does")]
     pub fn delete(&self, namespace: &str, name: &str) -> bool {
@@ -140,12 +175,14 @@ impl LeaseServer {
 
     /// Forgets all older revisions. A watch that starts from one of them gets the error that it expired (410). Open
     /// watches go on.
+    #[doc(hidden)]
     pub fn compact(&self) {
         self.store.write(State::compact);
     }
 
     /// Restores the Leases as they were at `revision`, as from a backup of etcd. The revision goes back too, so that
     /// later writes repeat numbers. Open watches end. Namespaces stay as they are.
+    #[doc(hidden)]
     pub fn restore(&self, revision: u64) {
         self.store.write(|state| state.restore(revision));
     }

@@ -1,4 +1,5 @@
-//! Errors of the server: Kubernetes `Status` objects in the wording of the real server.
+//! Errors of the server: Kubernetes `Status` objects with the codes, reasons and details of the real server. Their messages are
+//! shorter than there.
 
 use serde_json::{Value, json};
 
@@ -8,6 +9,8 @@ pub(crate) const RESOURCE: &str = "leases.coordination.k8s.io";
 pub(crate) const KIND: &str = "Lease.coordination.k8s.io";
 /// The API group.
 pub(crate) const GROUP: &str = "coordination.k8s.io";
+/// The resource in paths and in the details of errors.
+pub(crate) const PLURAL: &str = "leases";
 /// The group and version.
 pub(crate) const API_VERSION: &str = "coordination.k8s.io/v1";
 
@@ -34,7 +37,7 @@ impl Failure {
     }
 
     fn about(mut self, name: &str) -> Self {
-        self.details = json!({ "group": GROUP, "kind": "leases" });
+        self.details = json!({ "group": GROUP, "kind": PLURAL });
         if !name.is_empty() {
             self.details["name"] = name.into();
         }
@@ -44,6 +47,17 @@ impl Failure {
     /// Adds empty details.
     fn about_nothing(mut self) -> Self {
         self.details = json!({});
+        self
+    }
+
+    /// The same failure of a request for another resource.
+    pub(crate) fn of(mut self, group: &str, resource: &str) -> Self {
+        let subject = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        self.message = self.message.replace(RESOURCE, &subject).replace(KIND, &subject);
+        if self.details["kind"].is_string() {
+            self.details["group"] = group.into();
+            self.details["kind"] = resource.into();
+        }
         self
     }
 
@@ -144,40 +158,17 @@ pub(crate) fn modified(name: &str) -> Failure {
     conflict(name, why)
 }
 
-/// An update that names another uid than that of the object stored under `key`.
-pub(crate) fn uid_precondition(key: &str, name: &str, wanted: &str, stored: &str) -> Failure {
-    let why = format!(
-        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, \
-         AdditionalErrorMsg: Precondition failed: UID in precondition: {wanted}, UID in object meta: {stored}"
-    );
-    conflict(name, &why)
-}
-
 /// A failed precondition of a delete. Here the real server names the kind, not the resource.
 pub(crate) fn delete_precondition(name: &str, why: &str) -> Failure {
     let mut failure = conflict(name, why);
-    failure.message = format!("Operation cannot be fulfilled on {KIND} {name:?}: {why}");
     failure.details["kind"] = "Lease".into();
     failure
 }
 
 /// An apply of fields that other managers own, as (manager, field) pairs in order.
 pub(crate) fn field_conflicts(conflicts: &[(String, String)]) -> Failure {
-    let message = match conflicts {
-        [(manager, field)] => {
-            format!("Apply failed with 1 conflict: conflict with {manager}: {field}")
-        }
-        many => {
-            let mut lines = Vec::new();
-            for (i, (manager, field)) in many.iter().enumerate() {
-                if i == 0 || many[i - 1].0 != *manager {
-                    lines.push(format!("conflicts with {manager}:"));
-                }
-                lines.push(format!("- {field}"));
-            }
-            format!("Apply failed with {} conflicts: {}", many.len(), lines.join("\n"))
-        }
-    };
+    let list: Vec<_> = conflicts.iter().map(|(manager, field)| format!("{field} of {manager}")).collect();
+    let message = format!("Apply failed with conflicts: {}", list.join(", "));
     let causes = conflicts.iter().map(|(manager, field)| {
         json!({
             "reason": "FieldManagerConflict",
@@ -223,18 +214,7 @@ pub(crate) fn unsupported_object() -> Failure {
 
 /// An object of kind `subject` with invalid fields.
 pub(crate) fn invalid(subject: &str, name: &str, errors: &[FieldError]) -> Failure {
-    let mut messages: Vec<String> = Vec::new();
-    for error in errors {
-        let message = format!("{}: {}", error.field, error.message);
-        if !messages.contains(&message) {
-            messages.push(message);
-        }
-    }
-    let listed = match messages.as_slice() {
-        [] => String::new(),
-        [one] => format!(": {one}"),
-        many => format!(": [{}]", many.join(", ")),
-    };
+    let list: Vec<_> = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
     let (kind, group) = subject.split_once('.').unwrap_or((subject, ""));
     let causes = errors.iter().map(|e| json!({ "reason": e.cause, "message": e.message, "field": e.field }));
     let mut details = json!({ "causes": causes.collect::<Value>() });
@@ -243,7 +223,7 @@ pub(crate) fn invalid(subject: &str, name: &str, errors: &[FieldError]) -> Failu
             details[key] = value.into();
         }
     }
-    let message = format!("{subject} {name:?} is invalid{listed}");
+    let message = format!("{subject} {name:?} is invalid: {}", list.join(", "));
     let mut failure = Failure::new(422, "Invalid", message);
     failure.details = details;
     failure

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verb {
-    /// GET of one Lease.
+    /// GET of one object, or of a path that is not that of a resource.
     Get,
     /// GET of a collection.
     List,
@@ -12,13 +12,13 @@ pub enum Verb {
     Watch,
     /// POST.
     Create,
-    /// PUT. It creates the Lease if there is none.
+    /// PUT. It creates a Lease if there is none.
     Update,
-    /// PATCH by Server-Side Apply. It creates the Lease if there is none.
+    /// PATCH by Server-Side Apply. It creates a Lease if there is none.
     Apply,
-    /// PATCH by a JSON merge patch or a JSON Patch.
+    /// PATCH by any other patch.
     Patch,
-    /// DELETE.
+    /// DELETE of one object, or of a collection.
     Delete,
 }
 

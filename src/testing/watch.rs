@@ -3,13 +3,10 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::pending;
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::{Stream, stream};
 use serde_json::{Value, json};
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 
@@ -21,6 +18,7 @@ use super::response::Response;
 use super::selector::Selector;
 use super::status::{self, API_VERSION, Failure};
 use super::store::{Change, Head, State, Store, TooOld, lock};
+use super::stream::{self, Sender};
 
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// The time that a watch lasts by default. The real server picks one at random between 30 and 60 minutes.
@@ -42,26 +40,6 @@ struct Watch {
     client: Sender,
 }
 
-/// The sending half of the connection that a watch is on.
-#[derive(Clone)]
-struct Sender {
-    connection: Arc<Mutex<Connection>>,
-    parcels: UnboundedSender<Parcel>,
-}
-
-/// Something on its way to the client.
-struct Parcel {
-    arrives: Instant,
-    /// `None`: the clean end of the watch.
-    content: Option<io::Result<Vec<u8>>>,
-}
-
-/// How a watch ends.
-enum End {
-    Clean,
-    Broken,
-}
-
 /// Opens a watch.
 pub(crate) fn open(
     store: &Arc<Store>,
@@ -74,8 +52,7 @@ pub(crate) fn open(
     let lists_first = call.flag("sendInitialEvents");
     let bookmarks = call.flag("allowWatchBookmarks");
     let timeout = call.number("timeoutSeconds")?.and_then(|s| s.try_into().ok()).filter(|s| *s > 0);
-    let (parcels, arriving) = mpsc::unbounded_channel();
-    let client = Sender { connection: connection.clone(), parcels };
+    let (client, arriving) = Sender::new(connection);
     let head = store.subscribe();
     let state = lock(connection).register_watch();
     let start = store.read(|state| {
@@ -100,11 +77,11 @@ pub(crate) fn open(
         // The real server opens the watch, and sends the error as its only event.
         Err(failure) => {
             let event = line("ERROR", &failure.to_value());
-            return Ok(Response::stream(stream::iter([Ok(event)])));
+            return Ok(Response::stream(futures::stream::iter([Ok(event)])));
         }
     };
     let now = Instant::now();
-    let delivered = deliver(arriving, state.clone());
+    let delivered = stream::deliver(arriving, state.clone());
     let watch = Watch {
         store: store.clone(),
         connection: connection.clone(),
@@ -122,54 +99,10 @@ pub(crate) fn open(
     Ok(Response::stream(delivered))
 }
 
-/// What reaches the client, in order. A muted connection delivers nothing, not even what is on its way.
-fn deliver(
-    arriving: UnboundedReceiver<Parcel>,
-    state: Receiver<WatchState>,
-) -> impl Stream<Item = io::Result<Vec<u8>>> {
-    stream::unfold((arriving, state), |(mut arriving, state)| async move {
-        loop {
-            let Some(Parcel { arrives, content }) = arriving.recv().await else {
-                // The end was lost on the way.
-                pending().await
-            };
-            if arrives > Instant::now() {
-                sleep_until(arrives).await;
-                if *state.borrow() == WatchState::Muted {
-                    continue;
-                }
-            }
-            return Some((content?, (arriving, state)));
-        }
-    })
-}
-
-impl Sender {
-    fn send(&self, content: Option<io::Result<Vec<u8>>>) {
-        let arrives = Instant::now() + lock(&self.connection).next_trip();
-        let _ = self.parcels.send(Parcel { arrives, content });
-    }
-
-    async fn closed(&self) {
-        self.parcels.closed().await;
-    }
-}
-
 impl Watch {
     async fn run(mut self) {
-        let client = self.client.clone();
-        let mut state = self.state.clone();
-        tokio::select! {
-            biased;
-            () = client.closed() => {}
-            end = closed_by_link(&mut state) => {
-                if matches!(end, End::Broken) {
-                    client.send(Some(Err(io::ErrorKind::ConnectionReset.into())));
-                }
-            }
-            () = self.deliver_until_timeout() => {}
-        }
-        client.send(None);
+        let (client, state) = (self.client.clone(), self.state.clone());
+        client.serve(state, self.deliver_until_timeout()).await;
     }
 
     /// Delivers events until the time is up. A muted watch does not end then.
@@ -227,20 +160,6 @@ impl Watch {
     fn send(&self, event: Vec<u8>) {
         if *self.state.borrow() == WatchState::Live {
             self.client.send(Some(Ok(event)));
-        }
-    }
-}
-
-/// Waits until the link ends the watch.
-async fn closed_by_link(state: &mut Receiver<WatchState>) -> End {
-    loop {
-        match *state.borrow_and_update() {
-            WatchState::Ended => return End::Clean,
-            WatchState::Reset => return End::Broken,
-            WatchState::Live | WatchState::Muted => {}
-        }
-        if state.changed().await.is_err() {
-            pending::<()>().await;
         }
     }
 }

@@ -58,7 +58,8 @@ fn update(state: &mut State, call: &Call) -> Result<Response, Failure> {
     if let Some(wanted) = object["metadata"]["uid"].as_str() {
         let stored = live.as_ref().and_then(|o| o["metadata"]["uid"].as_str()).unwrap_or_default();
         if wanted != stored {
-            return Err(status::uid_precondition(&target.key(), &call.name, wanted, stored));
+            let why = format!("the uid in the request ({wanted}) is not that of the object ({stored})");
+            return Err(status::conflict(&call.name, &why));
         }
     }
     let live = live.as_deref().unwrap_or(&Value::Null);

@@ -37,9 +37,7 @@ fn walk(path: &str, real: &Value, ours: &Value, lines: &mut Vec<String>) {
 }
 
 fn summary(response: &Value) -> String {
-    let body = &response["body"];
-    let message = if body["message"].is_null() { body } else { &body["message"] };
-    format!("{} {message}", response["code"])
+    format!("{} {}", response["code"], response["body"])
 }
 
 fn line(path: &str, real: &str, ours: &str) -> String {

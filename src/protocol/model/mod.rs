@@ -115,14 +115,19 @@ fn every_single_fault() {
     ]);
 }
 
-/// This takes minutes in a release build, so it has to be asked for by `MODEL=large`.
+/// A few short searches. With `MODEL=large` all of them, which takes minutes in a release build.
 #[test]
 fn faults_together() {
+    let lost = Faults { timeouts: 1, ..NOTHING };
+    all_hold(&[
+        ("a queue that is removed", short(2, Faults { joins: 1, strips: 1, ..NOTHING })),
+        ("a store that is set back, a watch", short(2, Faults { set_backs: 1, events: 1, ..NOTHING })),
+        ("a hold handed off, given up", short(2, Faults { hand_offs: 1, withdrawals: 1, ..NOTHING })),
+    ]);
     if !std::env::var("MODEL").is_ok_and(|size| size == "large") {
-        println!("SKIPPED: set MODEL=large, in a release build");
+        println!("SKIPPED: longer searches; set MODEL=large, in a release build");
         return;
     }
-    let lost = Faults { timeouts: 1, ..NOTHING };
     all_hold(&[
         ("drifting clocks, a lost answer", DRIFTING),
         ("a lost answer, two holds", SHORT),

@@ -1,6 +1,8 @@
 //! Tests of the server through its clients.
 
+mod cut;
 mod faults;
+mod others;
 mod owners;
 mod server;
 mod unsupported;

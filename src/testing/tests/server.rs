@@ -18,6 +18,26 @@ async fn put_and_edit_keep_the_identity() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn somebody_else_takes_the_lease() {
+    let fixture = Fixture::new();
+    let created = fixture.server.take("default", "x", "a").spec.unwrap();
+    assert_eq!((created.lease_duration_seconds, created.lease_transitions), (Some(15), Some(0)));
+    fixture
+        .server
+        .edit("default", "x", |lease| lease.spec.as_mut().unwrap().lease_duration_seconds = Some(60));
+    tokio::time::advance(std::time::Duration::from_secs(10)).await;
+
+    let taken = fixture.server.take("default", "x", "b");
+    assert_eq!(taken, fixture.x());
+    let taken = taken.spec.unwrap();
+    assert_eq!(taken.holder_identity.as_deref(), Some("b"));
+    assert_eq!((taken.lease_duration_seconds, taken.lease_transitions), (Some(60), Some(1)));
+    let (before, after) = (created.renew_time.unwrap().0, taken.renew_time.unwrap().0);
+    assert!((10..12).contains(&after.duration_since(before).as_secs()), "{before}, {after}");
+    assert_eq!(taken.acquire_time.unwrap().0, after);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_administrator_can_write_invalid_leases() {
     let fixture = Fixture::new();
     let odd = json!({ "holderIdentity": "", "leaseDurationSeconds": 0, "leaseTransitions": -1 });

@@ -1,11 +1,11 @@
 //! When a process leads, when it follows, and what its watch channel shows.
 
-use kube_lease_lock::testing::{Fault, LeaseServer};
+use kube_lease_lock::testing::LeaseServer;
 use kube_lease_lock::{Election, EndReason, LossReason};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{AT_ONCE, candidate, candidate_on_a_machine, ended, leads};
-use crate::fixture::{LEASE_DURATION, RENEW_DEADLINE, connect, delete_lease, holder, set_holder};
+use crate::fixture::{LEASE_DURATION, NAME, NAMESPACE, RENEW_DEADLINE, connect, delete_lease, holder};
 
 #[tokio::test(start_paused = true)]
 async fn a_sole_candidate_leads_and_keeps_leading() {
@@ -60,8 +60,7 @@ async fn the_token_is_cancelled_before_the_channel_changes_and_before_another_le
     let mut second = candidate(&server);
     sleep(LEASE_DURATION).await;
     let mut leadership = first.subscribe();
-    link.inject(Fault::hang());
-    link.mute_watches();
+    link.cut();
     timeout(LEASE_DURATION, leadership.wait_for(Option::is_none)).await.unwrap().unwrap();
     assert!(held.token().is_cancelled() && !first.is_leader());
     assert!(!second.is_leader());
@@ -69,7 +68,7 @@ async fn the_token_is_cancelled_before_the_channel_changes_and_before_another_le
     assert!(matches!(held.ended().await, EndReason::Lost(LossReason::DeadlinePassed { .. })));
 
     leads(&mut second).await;
-    link.heal();
+    link.mend();
     assert!(timeout(4 * LEASE_DURATION, first.changed()).await.is_err(), "the first candidate should follow");
     second.stop().await.unwrap();
     leads(&mut first).await;
@@ -109,7 +108,7 @@ async fn a_follower_takes_over_after_a_crash() {
     leads(&mut first).await;
     let mut second = candidate(&server);
     sleep(AT_ONCE).await;
-    link.inject(Fault::hang());
+    link.cut();
     let crashed = Instant::now();
     leads(&mut second).await;
     assert!(crashed.elapsed() <= LEASE_DURATION + AT_ONCE, "{:?}", crashed.elapsed());
@@ -122,7 +121,7 @@ async fn a_leader_whose_lease_is_taken_becomes_a_candidate_again() {
     let mut election = candidate(&server);
     let held = leads(&mut election).await;
     sleep(AT_ONCE).await;
-    set_holder(&server, "somebody");
+    server.take(NAMESPACE, NAME, "somebody");
     ended(&mut election).await;
     let end = held.ended().await;
     assert!(matches!(&end, EndReason::Lost(LossReason::TakenOver { by, .. }) if by == "somebody"), "{end:?}");

@@ -82,7 +82,7 @@ async fn a_crash_is_followed_by_a_takeover_to_the_millisecond() {
     let waiting = spawn_acquire(&fixture.lock);
     // The last renewal that gets through is sent at 10 s.
     sleep(Duration::from_secs(12)).await;
-    link.inject(Fault::hang());
+    link.cut();
     let _successor = waiting.await.unwrap();
     let takeover = started.elapsed();
     assert!(

@@ -36,8 +36,7 @@ async fn a_claim_counts_from_its_own_sending() {
         lease.metadata.labels.get_or_insert_default().insert("a".into(), "b".into());
     });
     let guard = acquiring.await.unwrap();
-    link.inject(Fault::hang());
-    link.mute_watches();
+    link.cut();
     let next = successor.await.unwrap();
     assert!(
         !guard.is_held(),
