@@ -234,6 +234,30 @@ pub enum TryAcquireError {
     Acquire(#[from] AcquireError),
 }
 
+/// Why a lock cannot work, from [`LeaseLock::check`](crate::LeaseLock::check).
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckError {
+    /// The client lacks permissions.
+    #[non_exhaustive]
+    #[error(
+        "permission denied: the client lacks the verb(s) {} on leases.coordination.k8s.io \"{name}\" in namespace \"{namespace}\"",
+        missing.join(", "), name = lease.name(), namespace = lease.namespace()
+    )]
+    Forbidden {
+        /// The Lease.
+        lease: LeaseName,
+        /// The RBAC verbs that the client lacks.
+        missing: Vec<&'static str>,
+    },
+    /// A request was refused, for a reason that waiting would not change.
+    #[error(transparent)]
+    Denied(AcquireError),
+    /// The API server did not answer, or answered with an error that may pass.
+    #[error(transparent)]
+    Request(RequestError),
+}
+
 /// Why [`LeaseGuard::release`](crate::LeaseGuard::release) could not confirm the release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

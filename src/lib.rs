@@ -175,6 +175,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod builder;
+mod check;
 #[cfg(feature = "client")]
 mod client;
 mod clock;
@@ -194,13 +195,14 @@ mod settings;
 pub mod testing;
 
 pub use builder::LeaseLockBuilder;
+pub use check::CheckReport;
 #[cfg(feature = "rustls-tls")]
 pub use client::lock_client;
 #[cfg(feature = "client")]
 pub use client::{ClientError, TcpConnection, TcpConnector, lock_client_with_connector};
 pub use election::Election;
 pub use error::{
-    AcquireError, BuildError, EndReason, LossReason, ReleaseError, RequestError, ShutdownError,
+    AcquireError, BuildError, CheckError, EndReason, LossReason, ReleaseError, RequestError, ShutdownError,
     TryAcquireError, WithError,
 };
 pub use guard::LeaseGuard;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::error::{AcquireError, RequestError, ShutdownError, TryAcquireError, WithError};
+use crate::check::CheckReport;
+use crate::error::{AcquireError, CheckError, RequestError, ShutdownError, TryAcquireError, WithError};
 use crate::guard::LeaseGuard;
 use crate::hold::Hold;
 use crate::lease::{LeaseHolder, LeaseName};
@@ -64,7 +65,9 @@ impl LeaseLock {
     /// # Errors
     ///
     /// [`AcquireError`]. An error that waiting would not change comes at once: a missing permission, a missing namespace, a
-    /// Lease that must not be created. A lock that has never reached an API server gives up after one `lease_duration`.
+    /// Lease that must not be created. If this process may not write, it learns that while another process holds the Lease too. A
+    /// lock that has never reached an API server gives up after its
+    /// [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout).
     ///
     /// # Cancel safety
     ///
@@ -190,6 +193,35 @@ impl LeaseLock {
     /// Cancel safe: it only reads.
     pub async fn holder(&self) -> Result<Option<LeaseHolder>, RequestError> {
         self.0.holder().await
+    }
+
+    /// Checks that this lock can work: that the API server can be reached and answers in time, that the client has every
+    /// permission, and that admission accepts the Lease. It changes nothing: it reads, asks by `SelfSubjectAccessReview`, and
+    /// makes a dry run of a write.
+    ///
+    /// Call it in an init container, or before the program reports that it is ready: a missing permission is then found when the
+    /// program starts, and not when it is its turn.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckError::Forbidden`] names all missing verbs. [`CheckError::Denied`] and [`CheckError::Request`] have the error of a
+    /// request. Nothing is tried again. Each request takes `request_timeout` at most.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn example(lock: kube_lease_lock::LeaseLock) -> Result<(), Box<dyn std::error::Error>> {
+    /// let report = lock.check().await?;
+    /// println!("a write takes {:?}", report.round_trip);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn check(&self) -> Result<CheckReport, CheckError> {
+        self.0.check().await
     }
 
     /// Shuts down the lock and its clones. Waiting acquisitions end, and later ones fail, with [`AcquireError::ShutDown`].

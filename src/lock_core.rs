@@ -11,14 +11,15 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument, Span};
 
+use crate::check::{self, CheckReport};
 use crate::clock::Clock;
 pub(crate) use crate::driver::BackgroundTask;
 use crate::driver::{self, Admission, Context, Exclusive, Fifo, NotAcquired, Progress, StopHandle};
-use crate::error::{AcquireError, RequestError, ShutdownError, TryAcquireError};
+use crate::error::{AcquireError, CheckError, RequestError, ShutdownError, TryAcquireError};
 use crate::guard::LeaseGuard;
 use crate::kubernetes::LeaseClient;
 use crate::lease::{LeaseHolder, LeaseName};
-use crate::protocol::{Mode, identity};
+use crate::protocol::{Mode, Record, identity};
 use crate::random::Random;
 use crate::settings::Settings;
 
@@ -119,6 +120,12 @@ impl LockCore {
     pub(crate) async fn holder(&self) -> Result<Option<LeaseHolder>, RequestError> {
         let seen = self.client.get(Duration::MAX).await.map_err(|failure| failure.error().clone())?;
         Ok(seen.as_ref().and_then(LeaseHolder::of))
+    }
+
+    pub(crate) async fn check(&self) -> Result<CheckReport, CheckError> {
+        let Settings { timings, identity, .. } = &self.settings;
+        let record = Record::claim(identity, timings.lease_duration, None, self.clock.wall());
+        check::check(&self.client, &record).await
     }
 
     pub(crate) async fn shutdown(&self) -> Result<(), ShutdownError> {

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use kube::Client;
-use kube_lease_lock::{AcquireError, LeaseLock};
+use kube_lease_lock::{AcquireError, CheckError, LeaseLock};
 use support::ControlPlane;
 use tokio::time::timeout;
 
@@ -89,4 +89,26 @@ async fn a_waiter_without_the_verb_watch_polls() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     guard.release().await.unwrap();
     timeout(EVENT_TIMEOUT, waiting).await.unwrap().unwrap().unwrap().release().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn a_check_names_every_missing_permission() {
+    let plane = ControlPlane::shared().await;
+    let namespace = plane.fresh_namespace().await;
+    plane.grant(&namespace, "complete", readme_yaml()).await;
+    let report = lock(plane.client_as("complete").await, &namespace).check().await.unwrap();
+    assert!(report.reviewed);
+    for missing in [&["get"][..], &["watch"], &["create", "update"], &["patch"]] {
+        let namespace = plane.fresh_namespace().await;
+        let mut yaml = readme_yaml().to_owned();
+        for verb in missing {
+            yaml = yaml.replace(&format!("\"{verb}\""), "\"list\"");
+        }
+        let user = format!("lacks-{}", missing.join("-"));
+        plane.grant(&namespace, &user, &yaml).await;
+        let error = lock(plane.client_as(&user).await, &namespace).check().await.unwrap_err();
+        let CheckError::Forbidden { missing: named, .. } = &error else { panic!("{error:?}") };
+        assert_eq!(named, missing, "{error}");
+    }
 }

@@ -6,11 +6,13 @@
 mod classify;
 mod codec;
 mod hedge;
+mod permissions;
 mod requests;
 mod timestamp;
 mod watch;
 mod watch_stream;
 
 pub(crate) use classify::{Denial, Failure};
+pub(crate) use permissions::VERBS;
 pub(crate) use requests::LeaseClient;
 pub(crate) use watch::{Delivery, watch};

@@ -12,6 +12,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Resource;
 use kube::api::{GetParams, Patch, PatchParams, PostParams, WatchParams};
 use kube::core::{Request, WatchEvent};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::classify::{Denial, Failure, classify, is_closed, shows_acceptance};
@@ -80,14 +81,21 @@ impl LeaseClient {
     pub(crate) async fn write(&self, write: &Write, within: Duration) -> Result<Snapshot, Failure> {
         match &write.on {
             Some(version) => self.apply(version, write, within).await,
-            None => self.create(&write.record, &write.queue, within, false).await,
+            None => {
+                let lease = self.create(&write.record, &write.queue, within, false).await?;
+                self.written("update", lease, &write.record)
+            }
         }
     }
 
     /// Whether the namespace is gone. A dry run of creating the Lease tells.
     pub(crate) async fn namespace_gone(&self, record: &Record, within: Duration) -> bool {
-        let answer = self.create(record, &Queue::EMPTY, within, true).await;
-        matches!(answer, Err(Failure::Denied(Denial::NamespaceGone(_))))
+        matches!(self.try_create(record, within).await, Err(Failure::Denied(Denial::NamespaceGone(_))))
+    }
+
+    /// A dry run of creating the Lease. The object in the answer has no version.
+    pub(crate) async fn try_create(&self, record: &Record, within: Duration) -> Result<(), Failure> {
+        self.create(record, &Queue::EMPTY, within, true).await.map(drop)
     }
 
     /// Server-Side Apply of the whole owned spec to exactly this version of exactly this object.
@@ -141,7 +149,7 @@ impl LeaseClient {
         queue: &Queue,
         within: Duration,
         dry_run: bool,
-    ) -> Result<Snapshot, Failure> {
+    ) -> Result<RawLease, Failure> {
         let mut object = self.object(record);
         object["metadata"]["labels"] = json!(self.template.labels);
         object["metadata"]["annotations"] = codec::annotations(queue);
@@ -153,8 +161,7 @@ impl LeaseClient {
         }
         let params = PostParams { dry_run, field_manager: Some(self.field_manager.clone()) };
         let request = self.requests.replace(self.lease.name(), &params, object.to_string().into_bytes());
-        let lease = self.send_write("update", request, within).await?;
-        self.written("update", lease, record)
+        self.send_write("update", request, within).await
     }
 
     /// Opens a watch on this one Lease, from `revision` on.
@@ -194,6 +201,16 @@ impl LeaseClient {
             "metadata": { "name": self.lease.name(), "namespace": self.lease.namespace() },
             "spec": codec::spec(record),
         })
+    }
+
+    /// Sends a request that is not about the Lease itself, but about what this client may do with it.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        verb: &'static str,
+        request: Built,
+    ) -> Result<T, Failure> {
+        let request = self.built(verb, request)?;
+        self.bounded(verb, self.read_timeout, self.client.request(request).boxed()).await
     }
 
     fn built(&self, verb: &'static str, request: Built) -> Result<http::Request<Vec<u8>>, Failure> {
@@ -274,7 +291,7 @@ impl LeaseClient {
         self.malformed("watch", "the watch ended right after it had begun".to_owned())
     }
 
-    fn malformed(&self, verb: &'static str, what: String) -> Failure {
+    pub(super) fn malformed(&self, verb: &'static str, what: String) -> Failure {
         Failure::Unknown { error: self.error(verb, Cause::Malformed(what)), retry_after: None }
     }
 

@@ -175,3 +175,37 @@ async fn a_lease_that_is_deleted_each_time_is_claimed_less_and_less_often() {
     sleep(MINUTE).await;
     assert_eq!(candidates.iter().filter(|(_, election)| election.is_leader()).count(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_check_answers_without_changing_anything() {
+    let Fixture { server, link, lock } = Fixture::new();
+    for exists in [false, true] {
+        if exists {
+            acquire(&lock).await.release().await.unwrap();
+        }
+        let before = server.lease("default", NAME);
+        link.set_distance(SECOND / 10);
+        let report = lock.check().await.unwrap();
+        link.set_distance(Duration::ZERO);
+        assert_eq!(report.round_trip, SECOND / 5);
+        assert_eq!(server.lease("default", NAME), before);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_names_what_is_wrong() {
+    let Fixture { link, lock, .. } = Fixture::new();
+    acquire(&lock).await.release().await.unwrap();
+    for (fault, expected) in [
+        (Fault::status(403).on(Verb::Get), "get Lease"),
+        (Fault::status(403).on(Verb::Patch), "needs the verbs"),
+        (Fault::refuse(), "connection refused"),
+        (Fault::status(422).on(Verb::Patch), "refused by the API server"),
+        (Fault::hang(), "no answer within 5s"),
+    ] {
+        link.inject(fault);
+        let error = lock.check().await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{expected:?} in {error}");
+        link.heal();
+    }
+}
