@@ -1,6 +1,7 @@
 //! One connection, over HTTP/1.1 or HTTP/2.
 
 use std::future::poll_fn;
+use std::num::NonZero;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
@@ -25,7 +26,7 @@ use super::lock;
 
 /// How many requests, open watches included, share one connection over HTTP/2, if the server does not allow fewer.
 /// kube-apiserver allows 100.
-const MAX_STREAMS_PER_CONNECTION: usize = 50;
+pub(super) const MAX_STREAMS_PER_CONNECTION: NonZero<usize> = NonZero::new(50).unwrap();
 /// Stands for the limit of a server that has not told its limit yet.
 const LIMIT_UNKNOWN: usize = usize::MAX - 1;
 /// The pause between two looks whether the server has told its limit.
@@ -166,7 +167,7 @@ impl Http2 {
     pub(super) fn open_stream(self: &Arc<Self>) -> Option<Stream> {
         let limit = match (self.limit)() {
             LIMIT_UNKNOWN => 1,
-            limit => limit.clamp(1, MAX_STREAMS_PER_CONNECTION),
+            limit => limit.clamp(1, MAX_STREAMS_PER_CONNECTION.get()),
         };
         let has_room = self.streams() < limit;
         has_room.then(|| Stream { connection: self.clone(), _stream: self.streams.clone() })

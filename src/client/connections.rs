@@ -3,29 +3,30 @@
 //!
 //! 1. Each connection is made in a task of its own, in bounded time. If the request that asked for it gives up, the
 //!    next request gets it.
-//! 2. Over HTTP/2, at most one connection is being made. Over HTTP/1.1, there are at most as many as the requests
-//!    that have waited at one time.
+//! 2. No more connections are being made than the requests that have waited at one time need. The first one tells how
+//!    many that are.
 //! 3. A connection over HTTP/2 that owes an answer for too long carries no other request until it answers one. The
 //!    requests on it continue. If a second connection is silent too, it gets more time, so that a slow server does not
 //!    get ever more connections.
 //! 4. A request is sent again only if none of it was sent, and if its connection had been in use before.
 
 use std::io;
+use std::num::NonZero;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{self, BoxFuture};
+use futures::future::{BoxFuture, OptionFuture};
 use http::{Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::connect::Connection;
 use k8s_openapi::jiff::Timestamp;
 use kube::client::Body;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tower::{BoxError, Service, ServiceExt};
 
-use super::connection::{Http1, Http2, ResponseBody, Sent, Stream};
+use super::connection::{Http1, Http2, MAX_STREAMS_PER_CONNECTION, ResponseBody, Sent, Stream};
 use super::connector::Connector;
 use super::liveness::Liveness;
 use super::lock;
@@ -59,11 +60,23 @@ struct Pool {
     connecting: Vec<Connecting>,
     /// Each request that waits for a connection has a clone.
     waiting: Arc<()>,
-    /// Whether the most recent connection is one over HTTP/1.1.
-    server_speaks_http1: bool,
+    /// How many requests the most recent connection may carry at a time.
+    requests_per_connection: Option<NonZero<usize>>,
 }
 
-type Connecting = future::Shared<BoxFuture<'static, Result<(), Arc<io::Error>>>>;
+/// The outcome of making a connection, once it is known.
+type Connecting = watch::Receiver<Option<Result<(), Arc<io::Error>>>>;
+
+fn is_pending(connecting: &Connecting) -> bool {
+    // The sender goes without an outcome if its runtime ends.
+    connecting.borrow().is_none() && connecting.has_changed().is_ok()
+}
+
+/// Waits until the connection is made, or its runtime ends.
+async fn connected(mut connecting: Connecting) -> Result<(), BoxError> {
+    let outcome = connecting.wait_for(Option::is_some).await;
+    Ok(outcome.ok().and_then(|outcome| outcome.clone()).unwrap_or(Ok(()))?)
+}
 
 /// A connection that may carry a request.
 enum Ready {
@@ -96,7 +109,8 @@ impl Pool {
     /// How many connections may be in the making.
     fn max_connecting(&self) -> usize {
         // One reference is the pool's own.
-        if self.server_speaks_http1 { Arc::strong_count(&self.waiting) - 1 } else { 1 }
+        let waiting = Arc::strong_count(&self.waiting) - 1;
+        self.requests_per_connection.map_or(1, |requests| waiting.div_ceil(requests.get()))
     }
 }
 
@@ -162,31 +176,32 @@ impl<C: Connector> Shared<C> {
                     return Ok(ready);
                 }
                 waiting.get_or_insert_with(|| pool.waiting.clone());
-                pool.connecting.retain(|connecting| connecting.peek().is_none());
+                pool.connecting.retain(is_pending);
                 if pool.connecting.len() < pool.max_connecting() {
                     pool.connecting.push(self.clone().connect());
                 }
                 pool.connecting.last().cloned()
             };
-            let connecting = future::OptionFuture::from(connecting);
             tokio::select! {
+                biased;
+                Some(connected) = OptionFuture::from(connecting.map(connected)) => connected?,
                 () = changed => {}
-                Some(connected) = connecting => connected?,
             }
         }
     }
 
     /// Starts to make a connection for the pool.
     fn connect(self: Arc<Self>) -> Connecting {
-        let task = tokio::spawn(async move {
-            let connected = timeout(CONNECT_TIMEOUT, self.make_connection()).await;
-            connected.unwrap_or_else(|_| {
+        let (outcome, connecting) = watch::channel(None);
+        tokio::spawn(async move {
+            let connected = timeout(CONNECT_TIMEOUT, self.make_connection()).await.unwrap_or_else(|_| {
                 let text = format!("no connection to {} within {CONNECT_TIMEOUT:?}", self.address);
                 Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
-            })
+            });
+            outcome.send_replace(Some(connected.map_err(|error| Arc::new(io::Error::other(error)))));
+            self.changed.notify_waiters();
         });
-        let connected = async { task.await?.map_err(io::Error::other) };
-        connected.map(|connected| connected.map_err(Arc::new)).boxed().shared()
+        connecting
     }
 
     async fn make_connection(&self) -> Result<(), BoxError> {
@@ -198,14 +213,14 @@ impl<C: Connector> Shared<C> {
             let connection = Arc::new(starting.await?);
             self.add(|pool| {
                 pool.http2.push(connection.clone());
-                pool.server_speaks_http1 = false;
+                pool.requests_per_connection = Some(MAX_STREAMS_PER_CONNECTION);
             });
             connection.limit_known().await;
         } else {
             let connection = Http1::start(socket).await?;
             self.add(|pool| {
                 pool.idle.push((connection, Instant::now()));
-                pool.server_speaks_http1 = true;
+                pool.requests_per_connection = Some(NonZero::<usize>::MIN);
             });
         }
         Ok(())

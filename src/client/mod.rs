@@ -94,7 +94,8 @@ pub use tcp::{TcpConnection, TcpConnector};
 /// # Which settings of the configuration apply
 ///
 /// - The address, the namespace and the headers, impersonation included.
-/// - Authentication of every kind. Tokens are renewed when they expire.
+/// - Authentication of every kind. Tokens are renewed when they expire. A certificate that an exec plugin gives is
+///   not: make a new client before it expires.
 /// - The settings of TLS, such as client certificates, root certificates and the name of the server.
 /// - `connect_timeout` (30 s by default), for TCP. A connection with its TLS handshake may take 5 s.
 /// - A proxy that speaks HTTP (`CONNECT`), with `Basic` authentication. If it comes from the environment, `NO_PROXY`

@@ -116,6 +116,20 @@ async fn a_reconnect_outlives_the_requests_that_give_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_error_in_connecting_reaches_each_request_that_waits() {
+    let (server, leases) = connected();
+    leases.get("a").await.unwrap();
+    server.set(Mode::Refuses);
+    server.disconnect();
+    sleep(SHORT_DELAY).await;
+    let refused = join_all((0..40).map(|_| leases.get("a"))).await;
+    assert!(refused.iter().all(|answer| matches!(answer, Err(Error::Service(_)))), "{refused:?}");
+    assert_eq!(server.connections(), 2);
+    server.set(Mode::Answers);
+    leases.get("a").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn over_http_1_few_connections_are_half_made() {
     let (server, leases) = connected();
     server.set(Mode::Http1);
@@ -238,6 +252,17 @@ async fn a_server_may_stop_and_resume_http_2() {
     let before = server.connections();
     try_join_all((0..40).map(|_| leases.get("a"))).await.unwrap();
     assert!(server.connections() <= before + 1, "they share again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connections_for_many_watches_are_made_at_the_same_time() {
+    let (server, leases) = connected();
+    let handshake = Duration::from_secs(1);
+    server.set_handshake_time(handshake);
+    let (params, start) = (WatchParams::default(), Instant::now());
+    let _watches = try_join_all((0..500).map(|_| leases.watch(&params, "1"))).await.unwrap();
+    assert_eq!(server.connections(), 10);
+    assert!(start.elapsed() < handshake * 3, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,6 +57,8 @@ pub(crate) enum Mode {
     Http1,
     /// Connections are never established.
     Unreachable,
+    /// Connections are refused.
+    Refuses,
 }
 
 impl Http2Server {
@@ -172,10 +175,10 @@ pub(crate) struct Connector(Http2Server);
 
 impl Service<Uri> for Connector {
     type Response = Socket;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Socket, Infallible>>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Socket>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
@@ -191,6 +194,9 @@ impl Service<Uri> for Connector {
                 pending::<()>().await;
             }
             sleep(handshake_time).await;
+            if mode == Mode::Refuses {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
             Ok(Socket { http2, stream: TokioIo::new(ours) })
         })
     }
@@ -213,7 +219,7 @@ impl Read for Socket {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -223,15 +229,15 @@ impl Write for Socket {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         data: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, data)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
