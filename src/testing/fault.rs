@@ -48,7 +48,8 @@ pub(crate) struct Hit {
 }
 
 impl Fault {
-    /// The request never reaches the server. The client gets no response, not even after the link is healed.
+    /// The request never reaches the server. The client gets no response, not even after the link is healed. Open watches
+    /// go on: to cut a client off, use [`Link::cut`](super::Link::cut).
     pub fn hang() -> Self {
         Self::new(Effect::Hang)
     }

@@ -117,13 +117,13 @@ fn section(given: &Value, name: &str, fields: &[Field], unknown: &mut Vec<String
     let members = match given {
         Value::Object(members) => members,
         Value::Null => return Ok(Value::Null),
-        other => return Err(format!("{name} is not an object but {other}")),
+        other => return Err(format!("{name} is {other}, but its type is Object")),
     };
     let mut known = Map::new();
     for (key, value) in members {
         match fields.iter().find(|(field, _)| field == key) {
             Some((_, r#type)) if !r#type.fits(value) => {
-                return Err(format!("{name}.{key} is not of the type {type:?} but {value}"));
+                return Err(format!("{name}.{key} is {value}, but its type is {type:?}"));
             }
             Some(_) => {
                 known.insert(key.clone(), value.clone());
