@@ -37,11 +37,12 @@ pub(crate) fn apply(live: &Value, config: &Value, name: &str, force: bool) -> Re
     }
 
     let mut merged = merge(live, config);
+    let mut owned = Set::new();
     for (path, value) in fields::in_order(config) {
-        fields::set(&mut merged, &path, value);
+        fields::set(&mut merged, &path, value.clone());
+        owned.insert(path);
     }
     let entry = managers.entry(applier.clone()).or_default();
-    let owned = fields::fields(config).into_keys().collect();
     let dropped = std::mem::replace(&mut entry.fields, owned);
     for path in &dropped {
         let is_owned = |entry: &Entry| entry.fields.iter().any(|owned| owned.starts_with(path));
