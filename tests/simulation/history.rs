@@ -24,7 +24,7 @@ pub(crate) struct State {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
     pub(crate) uid: String,
     /// Empty if nobody holds it.
