@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::clock;
@@ -50,7 +51,7 @@ impl LeaseServer {
     #[must_use]
     pub fn lease(&self, namespace: &str, name: &str) -> Option<Lease> {
         let stored = self.store.read(|state| state.lease(namespace, name).cloned())?;
-        serde_json::from_value(Value::clone(&stored)).ok()
+        Lease::deserialize(&*stored).ok()
     }
 
     /// Creates the Lease or replaces it, whatever its version. Creates a missing namespace too. The uid and the
@@ -71,7 +72,7 @@ impl LeaseServer {
             }
             replace(state, key, object)
         });
-        serde_json::from_value(Value::clone(&stored)).unwrap_or(lease)
+        Lease::deserialize(&*stored).unwrap_or(lease)
     }
 
     /// Changes the Lease by `edit`, as another writer would, and returns the stored Lease. Without a change there is no
@@ -79,7 +80,7 @@ impl LeaseServer {
     pub fn edit(&self, namespace: &str, name: &str, edit: impl FnOnce(&mut Lease)) -> Option<Lease> {
         let stored = self.store.write(|state| {
             let live = state.lease(namespace, name)?.clone();
-            let mut lease: Lease = serde_json::from_value(Value::clone(&live)).ok()?;
+            let mut lease = Lease::deserialize(&*live).ok()?;
             let before = serde_json::to_value(&lease).ok()?;
             edit(&mut lease);
             let after = serde_json::to_value(&lease).ok()?;
@@ -88,7 +89,7 @@ impl LeaseServer {
             copy_changes(&mut object, &before, &after);
             Some(replace(state, (namespace.to_owned(), name.to_owned()), object))
         })?;
-        serde_json::from_value(Value::clone(&stored)).ok()
+        Lease::deserialize(&*stored).ok()
     }
 
     /// Deletes the Lease, even if it has finalizers. Returns whether there was one.

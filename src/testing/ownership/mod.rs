@@ -104,7 +104,7 @@ fn take_over(managers: &mut Managers, live: &Value, new: &Value, manager: &Manag
 
 /// `live` with the parts of `config` that are not fields: they identify the object.
 fn merge(live: &Value, config: &Value) -> Value {
-    let mut merged = live.clone();
+    let mut merged = without_managers(live);
     for key in ["apiVersion", "kind"] {
         merged[key] = config[key].clone();
     }
@@ -115,6 +115,21 @@ fn merge(live: &Value, config: &Value) -> Value {
         }
     }
     merged
+}
+
+/// A copy without `managedFields`, which are large, and which the write replaces.
+fn without_managers(object: &Value) -> Value {
+    let Value::Object(members) = object else {
+        return object.clone();
+    };
+    let copied = members.iter().map(|(name, value)| match value {
+        Value::Object(fields) if name == "metadata" => {
+            let fields = fields.iter().filter(|(name, _)| *name != "managedFields");
+            (name.clone(), Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect()))
+        }
+        _ => (name.clone(), value.clone()),
+    });
+    Value::Object(copied.collect())
 }
 
 /// Whether `given` asks to drop all ownership: an empty list or one empty entry, as Kubernetes documents.
