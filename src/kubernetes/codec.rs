@@ -149,7 +149,8 @@ fn tickets(tickets: &[Ticket]) -> String {
 /// Reads the tickets that can be read.
 fn parse_tickets(text: &str) -> Vec<Ticket> {
     let ticket = |word: &str| {
-        let (number, millis) = word.split_once(':')?;
+        let colon = word.bytes().position(|byte| byte == b':')?;
+        let (number, millis) = (&word[..colon], &word[colon + 1..]);
         let number = u32::from_str_radix(number, 16).ok()?;
         Some(Ticket { number, head_start: Duration::from_millis(millis.parse::<u32>().ok()?.into()) })
     };

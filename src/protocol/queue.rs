@@ -35,10 +35,17 @@ impl Queue {
 
     /// Each ticket counts once, where it is first. What does not fit is left out.
     pub(crate) fn new(waiting: Vec<Ticket>, joining: Option<Vec<Ticket>>) -> Self {
-        let mut queue = Self::default();
-        queue.waiting = queue.additions(waiting);
-        queue.joining = joining.map(|joining| queue.additions(joining));
-        queue
+        // The numbers side by side, because each process reads hundreds of tickets with every event of its watch.
+        let mut numbers: Vec<u32> = Vec::with_capacity(waiting.len().min(Self::MAX_TICKETS));
+        let mut additions = |mut tickets: Vec<Ticket>| {
+            tickets.retain(|ticket| {
+                let added = numbers.len() < Self::MAX_TICKETS && !numbers.contains(&ticket.number);
+                numbers.extend(added.then_some(ticket.number));
+                added
+            });
+            tickets
+        };
+        Self { waiting: additions(waiting), joining: joining.map(additions) }
     }
 
     /// The tickets that have been moved to the queue, without those that have joined since.
@@ -86,8 +93,8 @@ impl Queue {
     /// The queue with this ticket at its end, unless it is full or has the ticket already.
     pub(crate) fn joined_by(&self, ticket: Ticket) -> Self {
         let mut queue = self.merged();
-        queue.waiting.extend(queue.additions(vec![ticket]));
-        queue
+        queue.waiting.push(ticket);
+        Self::new(queue.waiting, queue.joining)
     }
 
     /// The queue without this ticket and the tickets ahead of it: their processes had their time, and did not claim.
@@ -96,20 +103,6 @@ impl Queue {
         let served = queue.waiting.iter().position(|ticket| ticket.number == number);
         queue.waiting.drain(..served.map_or(queue.waiting.len(), |place| place + 1));
         queue
-    }
-
-    /// Those of `tickets` that are new and fit in.
-    fn additions(&self, tickets: Vec<Ticket>) -> Vec<Ticket> {
-        let room = Self::MAX_TICKETS.saturating_sub(self.len());
-        let mut added: Vec<Ticket> = Vec::new();
-        for ticket in tickets {
-            let known =
-                self.contains(ticket.number) || added.iter().any(|other| other.number == ticket.number);
-            if !known && added.len() < room {
-                added.push(ticket);
-            }
-        }
-        added
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct ResponseBody(BoxStream<'static, io::Result<Vec<u8>>>);
 impl Response {
     /// A response with one object.
     pub(crate) fn json(code: u16, object: &Value) -> Self {
-        Self::text(code, "application/json", object.to_string())
+        Self::text(code, "application/json", json_text(object))
     }
 
     /// A response with events, until the stream ends.
@@ -73,6 +73,11 @@ impl Response {
 
 fn of_kind(kind: &'static str) -> HeaderMap {
     [(header::CONTENT_TYPE, HeaderValue::from_static(kind))].into_iter().collect()
+}
+
+/// `object` as JSON, like its `to_string`, but in less time.
+pub(crate) fn json_text(object: &Value) -> String {
+    serde_json::to_string(object).unwrap_or_default()
 }
 
 impl From<Failure> for Response {

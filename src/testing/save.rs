@@ -160,7 +160,10 @@ fn refuse_if_any(name: &str, errors: &[FieldError]) -> Result<(), Failure> {
 
 /// Whether a write changes nothing. The times in `managedFields` do not count.
 fn same_but_for_times(live: &Value, object: &Value) -> bool {
-    live["spec"] == object["spec"] && without_times(live) == without_times(object)
+    // First what differs most often.
+    live["spec"] == object["spec"]
+        && live["metadata"]["annotations"] == object["metadata"]["annotations"]
+        && without_times(live) == without_times(object)
 }
 
 fn without_times(object: &Value) -> Value {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::clock;
@@ -51,7 +52,7 @@ impl LeaseServer {
     #[must_use]
     pub fn lease(&self, namespace: &str, name: &str) -> Option<Lease> {
         let stored = self.store.read(|state| state.lease(namespace, name).cloned())?;
-        serde_json::from_value(Value::clone(&stored)).ok()
+        Lease::deserialize(&*stored).ok()
     }
 
     /// Creates the Lease or replaces it, whatever its version. Creates a missing namespace too. The uid and the
@@ -72,7 +73,7 @@ impl LeaseServer {
             }
             replace(state, key, object)
         });
-        serde_json::from_value(Value::clone(&stored)).unwrap_or(lease)
+        Lease::deserialize(&*stored).unwrap_or(lease)
     }
 
     /// Changes the Lease by `edit`, as another writer would, and returns the stored Lease. Without a change there is no
@@ -80,7 +81,7 @@ impl LeaseServer {
     pub fn edit(&self, namespace: &str, name: &str, edit: impl FnOnce(&mut Lease)) -> Option<Lease> {
         let stored = self.store.write(|state| {
             let live = state.lease(namespace, name)?.clone();
-            let mut lease: Lease = serde_json::from_value(Value::clone(&live)).ok()?;
+            let mut lease = Lease::deserialize(&*live).ok()?;
             let before = serde_json::to_value(&lease).ok()?;
             edit(&mut lease);
             let after = serde_json::to_value(&lease).ok()?;
@@ -89,7 +90,7 @@ impl LeaseServer {
             copy_changes(&mut object, &before, &after);
             Some(replace(state, (namespace.to_owned(), name.to_owned()), object))
         })?;
-        serde_json::from_value(Value::clone(&stored)).ok()
+        Lease::deserialize(&*stored).ok()
     }
 
     /// Makes `holder` the holder of the Lease, as if another client had claimed it now, and returns the stored Lease.

@@ -57,8 +57,8 @@ pub(crate) struct Change {
     pub key: Key,
     pub before: Option<Arc<Value>>,
     pub after: Option<Arc<Value>>,
-    /// `after` as JSON, which is the same for every watch.
-    pub after_text: OnceLock<String>,
+    /// The event of a modification, which is the same for every watch.
+    pub modified: OnceLock<Vec<u8>>,
 }
 
 /// The error of a watch that asks for forgotten changes.
@@ -127,7 +127,7 @@ impl State {
         if let Some(object) = &after {
             self.leases.insert(key.clone(), object.clone());
         }
-        let change = Change { revision, at: Instant::now(), key, before, after, after_text: OnceLock::new() };
+        let change = Change { revision, at: Instant::now(), key, before, after, modified: OnceLock::new() };
         self.history.push_back(Arc::new(change));
         if self.history.len() > MAX_HISTORY
             && let Some(forgotten) = self.history.pop_front()

@@ -1,7 +1,6 @@
 //! Watches: streams of changes that clients follow.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use super::connection::{Connection, WatchState};
 use super::fault::Effect;
 use super::options;
 use super::request::Call;
-use super::response::Response;
+use super::response::{Response, json_text};
 use super::selector::Selector;
 use super::status::{self, API_VERSION, Failure};
 use super::store::{Change, Head, State, Store, TooOld, lock};
@@ -174,7 +173,7 @@ async fn until(moment: Option<Instant>) {
 /// The current objects, as events of their addition.
 fn current(state: &State, selector: &Selector) -> Vec<Vec<u8>> {
     let leases = state.leases.iter().filter(|(key, lease)| selector.matches(key, lease));
-    leases.map(|(_, lease)| line("ADDED", lease.as_ref())).collect()
+    leases.map(|(_, lease)| line("ADDED", lease)).collect()
 }
 
 /// A change as an event for a selector. An object that starts to match is added, one that stops is deleted.
@@ -184,10 +183,8 @@ fn event(change: &Change, selector: &Selector) -> Option<Vec<u8>> {
     let after = change.after.as_ref().filter(matching);
     match (before, after) {
         (None, None) => None,
-        (before, Some(lease)) => {
-            let text = change.after_text.get_or_init(|| lease.to_string());
-            Some(line(if before.is_none() { "ADDED" } else { "MODIFIED" }, text))
-        }
+        (None, Some(lease)) => Some(line("ADDED", lease)),
+        (Some(_), Some(lease)) => Some(change.modified.get_or_init(|| line("MODIFIED", lease)).clone()),
         (Some(last), None) => {
             let mut last = Value::clone(last);
             last["metadata"]["resourceVersion"] = change.revision.to_string().into();
@@ -209,7 +206,7 @@ fn bookmark(revision: u64, ends_list: bool) -> Vec<u8> {
     line("BOOKMARK", &object)
 }
 
-fn line(kind: &str, object: &impl fmt::Display) -> Vec<u8> {
+fn line(kind: &str, object: &Value) -> Vec<u8> {
     // Written by hand, because json!() would copy the object.
-    format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n").into_bytes()
+    format!("{{\"type\":\"{kind}\",\"object\":{}}}\n", json_text(object)).into_bytes()
 }

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, WatchEvent, WatchParams};
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::Resource;
+use kube::api::{Request, WatchEvent, WatchParams};
 use kube_lease_lock::testing::LeaseServer;
 use tokio::time::Instant;
 
@@ -24,7 +25,7 @@ pub(crate) struct State {
     pub(crate) labels: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
     pub(crate) uid: String,
     /// Empty if nobody holds it.
@@ -37,19 +38,35 @@ pub(crate) struct Record {
     pub(crate) second: Option<i64>,
 }
 
+/// What the history reads of a Lease: the rest takes more time than all of this.
+#[derive(Clone, Debug, serde::Deserialize)]
+struct StoredLease {
+    metadata: Metadata,
+    spec: Option<LeaseSpec>,
+}
+
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    uid: Option<String>,
+    resource_version: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
 #[derive(Clone, Default)]
 pub(crate) struct History(Arc<Mutex<Vec<State>>>);
 
 impl History {
     pub(crate) fn follow(server: &LeaseServer, trace: Trace) -> Self {
         let history = Self::default();
-        let (kept, leases) = (history.0.clone(), Api::default_namespaced(server.connect().client()));
+        let (kept, client) = (history.0.clone(), server.connect().client());
+        let leases = Request::new(Lease::url_path(&(), Some("default")));
         let (mut revision, mut replaced) = (server.revision(), None);
         tokio::spawn(async move {
             loop {
-                let watch =
-                    leases.watch(&WatchParams::default().disable_bookmarks(), &revision.to_string()).await;
-                let mut events = watch.unwrap().boxed();
+                let params = WatchParams::default().disable_bookmarks();
+                let watch = leases.watch(&params, &revision.to_string()).unwrap();
+                let mut events = client.request_events(watch).await.unwrap().boxed();
                 while let Some(event) = events.next().await {
                     let state = State::from_event(&event.unwrap(), replaced);
                     trace.log("Lease", || state.to_string());
@@ -68,7 +85,7 @@ impl History {
 }
 
 impl State {
-    fn from_event(event: &WatchEvent<Lease>, replaced: Option<u64>) -> Self {
+    fn from_event(event: &WatchEvent<StoredLease>, replaced: Option<u64>) -> Self {
         let (lease, exists) = match event {
             WatchEvent::Added(lease) | WatchEvent::Modified(lease) => (lease, true),
             WatchEvent::Deleted(lease) => (lease, false),
@@ -89,7 +106,7 @@ impl State {
 }
 
 impl Record {
-    fn from_lease(lease: &Lease) -> Self {
+    fn from_lease(lease: &StoredLease) -> Self {
         let spec = lease.spec.clone().unwrap_or_default();
         let seconds = spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         Self {

@@ -17,6 +17,8 @@ pub(crate) struct Trace(Arc<Mutex<TraceData>>);
 pub(crate) struct TraceData {
     started: Instant,
     pub(crate) holds: Vec<HoldRecord>,
+    /// Those holds whose token was not cancelled yet when the last hold began.
+    uncancelled: Vec<usize>,
     /// Two owners that believed to hold the lock at once: the earlier hold, the later one, and when.
     pub(crate) overlaps: Vec<(usize, usize, Instant)>,
     pub(crate) admin_edits: Vec<AdminEdit>,
@@ -76,6 +78,7 @@ impl Trace {
         Self(Arc::new(Mutex::new(TraceData {
             started: Instant::now(),
             holds: Vec::new(),
+            uncancelled: Vec::new(),
             overlaps: Vec::new(),
             admin_edits: Vec::new(),
             waits: Vec::new(),
@@ -171,8 +174,8 @@ impl TraceData {
     }
 
     pub(crate) fn log(&mut self, actor: &str, what: impl FnOnce() -> String) {
-        let at = self.started.elapsed().as_secs_f64();
         if let Some(lines) = &mut self.lines {
+            let at = self.started.elapsed().as_secs_f64();
             let line = format!("{at:9.3} s  {actor:<11} {}", what());
             if self.print {
                 eprintln!("{line}");
@@ -190,9 +193,13 @@ impl TraceData {
         self.count("grants", if hold.node.is_some() { "kube-lease-lock" } else { "client-go" });
         self.log(&hold.identity, || format!("GRANTED, fencing token {}", hold.fencing_token));
         if hold.is_live() {
-            let live = |(old, other): (usize, &HoldRecord)| other.is_live().then_some((old, new, now));
-            self.overlaps.extend(self.holds.iter().enumerate().filter_map(live));
+            let holds = &self.holds;
+            // A token that is cancelled stays so.
+            self.uncancelled.retain(|old| !holds[*old].token.is_cancelled());
+            let live = |old: &&usize| holds[**old].is_live();
+            self.overlaps.extend(self.uncancelled.iter().filter(live).map(|old| (*old, new, now)));
         }
+        self.uncancelled.push(new);
         self.holds.push(hold);
         new
     }

@@ -1,11 +1,14 @@
 //! A Lease as a set of fields. Server-Side Apply owns fields, not objects.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 /// The path of a field, in the notation of `managedFields`: `f:name`, `k:{"uid":"..."}`, `v:"value"`.
-pub(crate) type Path = Vec<String>;
+pub(crate) type Path = Vec<Element>;
+/// One element of a path. The common ones need no memory of their own.
+pub(crate) type Element = Cow<'static, str>;
 /// A set of fields.
 pub(crate) type Set = BTreeSet<Path>;
 
@@ -26,48 +29,66 @@ const SYSTEM: [&str; 10] = [
 /// Fields whose items are owned one by one.
 const COLLECTIONS: [&str; 4] = ["annotations", "finalizers", "labels", "ownerReferences"];
 
-/// Every field with its value. An apply owns what it lists, including nulls and empty collections.
-pub(crate) fn fields(object: &Value) -> BTreeMap<Path, Value> {
-    in_order(object).into_iter().collect()
+/// Common elements of paths.
+const COMMON: [&str; 10] = [
+    "f:metadata",
+    "f:spec",
+    "f:annotations",
+    "f:labels",
+    "f:ownerReferences",
+    "f:holderIdentity",
+    "f:leaseDurationSeconds",
+    "f:acquireTime",
+    "f:renewTime",
+    "f:leaseTransitions",
+];
+
+/// An element of a path from its text.
+pub(crate) fn element(text: &str) -> Element {
+    let common = COMMON.iter().find(|common| **common == text);
+    common.map_or_else(|| Cow::Owned(text.to_owned()), |common| Cow::Borrowed(*common))
 }
 
-/// The same, with the items of a list in the order of the list.
-pub(crate) fn in_order(object: &Value) -> Vec<(Path, Value)> {
+/// The element of a path for the member `name` of an object.
+fn member(name: &str) -> Element {
+    let common = COMMON.iter().find(|common| common[2..] == *name);
+    common.map_or_else(|| Cow::Owned(format!("f:{name}")), |common| Cow::Borrowed(*common))
+}
+
+/// Every field with its value, with the items of a list in the order of the list. An apply owns what it lists,
+/// including nulls and empty collections.
+pub(crate) fn in_order(object: &Value) -> Vec<(Path, &Value)> {
     let mut found = Vec::new();
     for (name, value) in members(&object["metadata"]) {
         if SYSTEM.contains(&name.as_str()) {
             continue;
         }
-        let path = vec!["f:metadata".to_owned(), format!("f:{name}")];
+        let (metadata, field) = (element("f:metadata"), member(name));
         let items = items(name, value);
         if items.is_empty() {
-            found.push((path.clone(), value.clone()));
+            found.push((vec![metadata, field], value));
+            continue;
         }
         for (key, item) in items {
-            let mut path = path.clone();
-            path.push(key);
-            found.push((path, item));
+            found.push((vec![metadata.clone(), field.clone(), key], item));
         }
     }
-    let spec = vec!["f:spec".to_owned()];
     for (name, value) in members(&object["spec"]) {
-        let mut path = spec.clone();
-        path.push(format!("f:{name}"));
-        found.push((path, value.clone()));
+        found.push((vec![element("f:spec"), member(name)], value));
     }
-    if object.get("spec").is_some_and(|s| s.is_null() || *s == json!({})) {
-        found.push((spec, json!({})));
+    if let Some(spec) = object.get("spec").filter(|s| s.is_null() || **s == json!({})) {
+        found.push((vec![element("f:spec")], spec));
     }
     found
 }
 
 /// Every field of a stored object. Collections are fields too, and can be added and removed.
-pub(crate) fn stored(object: &Value) -> BTreeMap<Path, Value> {
-    let mut found = fields(object);
+pub(crate) fn stored(object: &Value) -> BTreeMap<Path, &Value> {
+    let mut found: BTreeMap<_, _> = in_order(object).into_iter().collect();
     // Every stored object has a spec: it is never added or removed.
-    found.remove(&["f:spec".to_owned()][..]);
+    found.remove(&[element("f:spec")][..]);
     let collections: Set = found.keys().filter(|p| p.len() > 2).map(|p| p[..2].to_vec()).collect();
-    found.extend(collections.into_iter().map(|p| (p, Value::Null)));
+    found.extend(collections.into_iter().map(|p| (p, &Value::Null)));
     found
 }
 
@@ -78,7 +99,7 @@ pub(crate) fn duplicate(object: &Value) -> Option<Path> {
 }
 
 /// Writes one field.
-pub(crate) fn set(object: &mut Value, path: &[String], value: Value) {
+pub(crate) fn set(object: &mut Value, path: &[Element], value: Value) {
     let [area, field, item @ ..] = path else {
         return;
     };
@@ -104,7 +125,7 @@ pub(crate) fn set(object: &mut Value, path: &[String], value: Value) {
 }
 
 /// Removes one field.
-pub(crate) fn remove(object: &mut Value, path: &[String]) {
+pub(crate) fn remove(object: &mut Value, path: &[Element]) {
     let [area, field, item @ ..] = path else {
         return;
     };
@@ -125,7 +146,7 @@ pub(crate) fn remove(object: &mut Value, path: &[String]) {
 }
 
 /// A path as error messages write it: `.metadata.ownerReferences[uid="..."]`.
-pub(crate) fn display(path: &[String]) -> String {
+pub(crate) fn display(path: &[Element]) -> String {
     path.iter()
         .map(|element| match element.split_at(2) {
             ("k:", uid) => {
@@ -143,13 +164,11 @@ fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 /// The items of a collection, each of which has its own owner.
-fn items(name: &str, value: &Value) -> Vec<(String, Value)> {
+fn items<'a>(name: &str, value: &'a Value) -> Vec<(Element, &'a Value)> {
     match (name, value) {
-        ("labels" | "annotations", Value::Object(map)) => {
-            map.iter().map(|(k, v)| (format!("f:{k}"), v.clone())).collect()
-        }
+        ("labels" | "annotations", Value::Object(map)) => map.iter().map(|(k, v)| (member(k), v)).collect(),
         ("ownerReferences" | "finalizers", Value::Array(list)) => {
-            list.iter().map(|item| (key(item), item.clone())).collect()
+            list.iter().map(|item| (key(item).into(), item)).collect()
         }
         _ => Vec::new(),
     }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use serde_json::{Value, json};
 
-use super::fields::{Path, Set};
+use super::fields::{self, Path, Set};
 use crate::testing::status::API_VERSION;
 
 /// A manager. An applier and an updater of the same name are two managers.
@@ -100,7 +100,7 @@ fn encode_one(manager: &Manager, entry: &Entry) -> Value {
 fn tree(set: &Set) -> Value {
     let mut root = json!({});
     for path in set {
-        let node = path.iter().fold(&mut root, |node, element| &mut node[element]);
+        let node = path.iter().fold(&mut root, |node, element| &mut node[&**element]);
         *node = json!({});
         let mut after = set.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
         if after.next().is_some_and(|next| next.starts_with(path)) {
@@ -121,7 +121,7 @@ fn collect(node: &Value, path: &mut Path, found: &mut Set) {
         if element == "." {
             found.insert(path.clone());
         } else if element.len() > 2 {
-            path.push(element.clone());
+            path.push(fields::element(element));
             collect(child, path, found);
             path.pop();
         }

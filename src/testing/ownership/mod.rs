@@ -37,11 +37,12 @@ pub(crate) fn apply(live: &Value, config: &Value, name: &str, force: bool) -> Re
     }
 
     let mut merged = merge(live, config);
+    let mut owned = Set::new();
     for (path, value) in fields::in_order(config) {
-        fields::set(&mut merged, &path, value);
+        fields::set(&mut merged, &path, value.clone());
+        owned.insert(path);
     }
     let entry = managers.entry(applier.clone()).or_default();
-    let owned = fields::fields(config).into_keys().collect();
     let dropped = std::mem::replace(&mut entry.fields, owned);
     for path in &dropped {
         let is_owned = |entry: &Entry| entry.fields.iter().any(|owned| owned.starts_with(path));
@@ -103,7 +104,7 @@ fn take_over(managers: &mut Managers, live: &Value, new: &Value, manager: &Manag
 
 /// `live` with the parts of `config` that are not fields: they identify the object.
 fn merge(live: &Value, config: &Value) -> Value {
-    let mut merged = live.clone();
+    let mut merged = without_managers(live);
     for key in ["apiVersion", "kind"] {
         merged[key] = config[key].clone();
     }
@@ -114,6 +115,21 @@ fn merge(live: &Value, config: &Value) -> Value {
         }
     }
     merged
+}
+
+/// A copy without `managedFields`, which are large, and which the write replaces.
+fn without_managers(object: &Value) -> Value {
+    let Value::Object(members) = object else {
+        return object.clone();
+    };
+    let copied = members.iter().map(|(name, value)| match value {
+        Value::Object(fields) if name == "metadata" => {
+            let fields = fields.iter().filter(|(name, _)| *name != "managedFields");
+            (name.clone(), Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect()))
+        }
+        _ => (name.clone(), value.clone()),
+    });
+    Value::Object(copied.collect())
 }
 
 /// Whether `given` asks to drop all ownership: an empty list or one empty entry, as Kubernetes documents.

@@ -19,8 +19,7 @@ pub(super) fn check(run: &Run<'_>) -> Vec<String> {
         let holder = request.body["spec"]["holderIdentity"].as_str();
         matches!(request.verb, Verb::Apply | Verb::Update) && holder.is_some_and(|holder| !holder.is_empty())
     };
-    let claims: usize =
-        run.nodes.iter().map(|node| node.link.requests().iter().filter(|r| is_claim(r)).count()).sum();
+    let claims = run.logs.iter().flatten().filter(|request| is_claim(request)).count();
     let (holds, collisions) = (run.trace.holds.len(), run.nodes.len() + MAX_COLLISIONS);
     (claims > MAX_CLAIMS_PER_HOLD * holds + collisions)
         .then(|| format!("{claims} claims for {holds} holds of {} nodes", run.nodes.len()))

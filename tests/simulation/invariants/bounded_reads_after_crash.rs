@@ -27,8 +27,8 @@ fn stampede(run: &Run<'_>, old: &State, new: &State) -> Vec<String> {
     };
     // In these worlds all clocks have the same rate.
     let free = run.unchanged_since(old) + record.duration.unwrap_or_default();
-    let requests = run.nodes.iter().flat_map(|node| node.link.requests());
-    let is_read = |r: &Request| r.verb == Verb::Get && free <= r.received && r.received < free + SECOND;
+    let requests = run.logs.iter().flatten();
+    let is_read = |r: &&Request| r.verb == Verb::Get && free <= r.received && r.received < free + SECOND;
     let reads = requests.filter(is_read).count();
     let mut violations = Vec::new();
     if reads > MAX_READS {

@@ -24,7 +24,7 @@ pub(super) fn check(run: &Run<'_>) -> Vec<String> {
 fn restless(run: &Run<'_>, wait: &Wait) -> Option<String> {
     let node = &wait.by;
     let to = wait.to?.min(first_change_of_hands(run, wait.from)?);
-    let times = node.link.requests().into_iter().map(|request| request.received);
+    let times = run.log(node).iter().map(|request| request.received);
     let times: Vec<_> = times.filter(|at| wait.from <= *at && *at < to).collect();
     let within = |from: Instant, at: Instant| from <= at && at < from + WINDOW;
     times.iter().find_map(|from| {

@@ -44,9 +44,8 @@ fn believes_silence_too_long(run: &Run<'_>, wait: &Wait) -> Option<String> {
         .into_iter()
         .find(|silenced| settled < *silenced && *silenced + MAX_SILENCE < to)?;
     let alone = node.config.tasks == 1 && !node.was_frozen();
-    let asked = node
-        .link
-        .requests()
+    let asked = run
+        .log(node)
         .iter()
         .any(|request| silenced < request.received && request.received <= silenced + MAX_SILENCE);
     (alone && !asked)

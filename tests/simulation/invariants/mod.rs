@@ -21,13 +21,13 @@ mod request_budget;
 mod token_deadline;
 mod true_loss_reason;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use kube_lease_lock::testing::Verb;
+use kube_lease_lock::testing::{Request, Verb};
 use tokio::time::Instant;
 
-use crate::history::State;
+use crate::history::{Record, State};
 use crate::node::Node;
 use crate::scenario::Scenario;
 use crate::trace::{HoldRecord, Trace, TraceData};
@@ -39,7 +39,18 @@ pub(crate) struct Run<'a> {
     nodes: &'a [Arc<Node>],
     /// Every state of the Lease.
     states: &'a [State],
+    /// The requests of each node, in the order of the nodes.
+    logs: &'a [Vec<Request>],
     requests: HashMap<WriteKey, SentWrite>,
+    /// When each holder was named in a write, and by which node.
+    claims: HashMap<&'a str, Vec<(Instant, &'a Arc<Node>)>>,
+    admin_edits: HashSet<u64>,
+    /// The states that differ from the state before. A ticket in the queue does not change the record.
+    record_changes: Vec<&'a State>,
+    /// Those of them that each holder wrote itself.
+    writes: HashMap<&'a str, Vec<&'a State>>,
+    /// When the Lease was first as it is in a state.
+    first: HashMap<Option<&'a Record>, Instant>,
 }
 
 type Invariant = fn(&Run<'_>) -> Vec<String>;
@@ -81,7 +92,8 @@ struct SentWrite {
 pub(crate) fn check(scenario: &Scenario, nodes: &[Arc<Node>], states: &[State], trace: &Trace) {
     let violations: Vec<_> = {
         let data = trace.data();
-        let run = Run { scenario, trace: &data, nodes, states, requests: requests(nodes) };
+        let logs: Vec<_> = nodes.iter().map(|node| node.link.requests()).collect();
+        let run = Run::new(scenario, &data, nodes, states, &logs);
         let violations = |(name, check): &(&str, Invariant)| {
             check(&run).into_iter().map(|what| format!("{name}: {what}")).collect::<Vec<_>>()
         };
@@ -92,40 +104,80 @@ pub(crate) fn check(scenario: &Scenario, nodes: &[Arc<Node>], states: &[State], 
     }
 }
 
-fn requests(nodes: &[Arc<Node>]) -> HashMap<WriteKey, SentWrite> {
-    let mut requests = HashMap::new();
-    for node in nodes {
-        for request in node.link.requests() {
-            let spec = &request.body["spec"];
-            if let Some(holder) = spec["holderIdentity"].as_str() {
-                let on = request.body["metadata"]["resourceVersion"].as_str();
-                let on = on.and_then(|revision| revision.parse().ok());
-                let key = (holder.to_owned(), spec["renewTime"].to_string(), on);
-                let sent = SentWrite { at: request.received, by: node.clone(), verb: request.verb };
-                // Of a request that was repeated, the first.
-                requests.entry(key).or_insert(sent);
+impl<'a> Run<'a> {
+    fn new(
+        scenario: &'a Scenario,
+        trace: &'a TraceData,
+        nodes: &'a [Arc<Node>],
+        states: &'a [State],
+        logs: &'a [Vec<Request>],
+    ) -> Self {
+        let mut run = Self {
+            scenario,
+            trace,
+            nodes,
+            states,
+            logs,
+            requests: HashMap::new(),
+            claims: HashMap::new(),
+            admin_edits: trace.admin_edits.iter().map(|edit| edit.revision).collect(),
+            record_changes: Vec::new(),
+            writes: HashMap::new(),
+            first: HashMap::new(),
+        };
+        run.index_requests();
+        run.index_states();
+        run
+    }
+
+    fn index_requests(&mut self) {
+        for (node, log) in self.nodes.iter().zip(self.logs) {
+            for request in log {
+                let spec = &request.body["spec"];
+                if let Some(holder) = spec["holderIdentity"].as_str() {
+                    let on = request.body["metadata"]["resourceVersion"].as_str();
+                    let on = on.and_then(|revision| revision.parse().ok());
+                    let key = (holder.to_owned(), spec["renewTime"].to_string(), on);
+                    // Of a request that was repeated, the first.
+                    self.requests.entry(key).or_insert_with(|| {
+                        self.claims.entry(holder).or_default().push((request.received, node));
+                        SentWrite { at: request.received, by: node.clone(), verb: request.verb }
+                    });
+                }
             }
         }
     }
-    requests
-}
 
-impl Run<'_> {
+    fn index_states(&mut self) {
+        for (number, state) in self.states.iter().enumerate() {
+            self.first.entry(state.lease.as_ref()).or_insert(state.at);
+            if number == 0 || self.states[number - 1].lease != state.lease {
+                self.record_changes.push(state);
+                if !self.is_admin_edit(state) {
+                    self.writes.entry(state.holder()).or_default().push(state);
+                }
+            }
+        }
+    }
+
     fn is_admin_edit(&self, state: &State) -> bool {
-        self.trace.admin_edits.iter().any(|edit| edit.revision == state.revision)
+        self.admin_edits.contains(&state.revision)
     }
 
     /// The states that the owner of `hold` itself wrote.
-    fn writes_of<'a>(&'a self, hold: &'a HoldRecord) -> impl DoubleEndedIterator<Item = &'a State> {
-        let own = |state: &&State| state.holder() == hold.identity && !self.is_admin_edit(state);
-        self.record_changes().filter(own)
+    fn writes_of(&self, hold: &HoldRecord) -> impl DoubleEndedIterator<Item = &'a State> {
+        self.writes.get(hold.identity.as_str()).into_iter().flatten().copied()
     }
 
-    /// The states that differ from the state before. A ticket in the queue does not change the record.
-    fn record_changes(&self) -> impl DoubleEndedIterator<Item = &State> {
-        let changed =
-            |number: &usize| *number == 0 || self.states[number - 1].lease != self.states[*number].lease;
-        (0..self.states.len()).filter(changed).map(|number| &self.states[number])
+    /// The states that differ from the state before.
+    fn record_changes(&self) -> impl DoubleEndedIterator<Item = &'a State> {
+        self.record_changes.iter().copied()
+    }
+
+    /// The requests of `node`.
+    fn log(&self, node: &Arc<Node>) -> &'a [Request] {
+        let number = self.nodes.iter().position(|other| Arc::ptr_eq(other, node));
+        number.map_or(&[], |number| &self.logs[number])
     }
 
     /// The request that led to `state`, if one of our nodes sent it.
@@ -136,14 +188,12 @@ impl Run<'_> {
 
     /// Whether this node ever sent a write with this holder.
     fn has_claimed(&self, node: &Arc<Node>, holder: &str) -> bool {
-        let mut claims = self.requests.iter().filter(|((named, ..), _)| named == holder);
-        claims.any(|(_, sent)| Arc::ptr_eq(&sent.by, node))
+        self.claims.get(holder).into_iter().flatten().any(|(_, by)| Arc::ptr_eq(by, node))
     }
 
     /// When the Lease was first as it is in `state`. An edit that was undone is no change.
     fn unchanged_since(&self, state: &State) -> Instant {
-        let first = self.states.iter().find(|earlier| earlier.lease == state.lease);
-        first.map_or(state.at, |first| first.at)
+        self.first.get(&state.lease.as_ref()).copied().unwrap_or(state.at)
     }
 
     /// Whether the administrator shortened what the holder was promised, between two revisions.

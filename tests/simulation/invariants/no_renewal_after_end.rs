@@ -14,8 +14,8 @@ pub(super) fn check(run: &Run<'_>) -> Vec<String> {
         let (Some(cancelled_at), Some(_)) = (hold.cancelled_at, &hold.node) else {
             continue;
         };
-        let renewals = run.requests.iter().filter(|((holder, ..), _)| *holder == hold.identity);
-        if let Some(late) = renewals.map(|(_, sent)| sent.at).filter(|at| *at > cancelled_at).min() {
+        let renewals = run.claims.get(hold.identity.as_str()).into_iter().flatten();
+        if let Some(late) = renewals.map(|(at, _)| *at).filter(|at| *at > cancelled_at).min() {
             let at = run.seconds(late);
             violations.push(format!("{} sent a renewal at {at:.3} s, after its end", hold.identity));
         }

@@ -16,7 +16,7 @@ pub(super) fn check(run: &Run<'_>) -> Vec<String> {
     {
         return Vec::new();
     }
-    let all = run.nodes.iter().flat_map(|node| node.link.requests());
+    let all = run.logs.iter().flatten();
     let claims = all.filter(|request| {
         [Verb::Apply, Verb::Update].contains(&request.verb) && request.body["spec"]["holderIdentity"] != ""
     });
