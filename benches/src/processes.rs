@@ -11,7 +11,6 @@ use crate::machine::kibibytes;
 use crate::support::ControlPlane;
 
 /// The processes of a control plane.
-#[derive(Clone, Copy)]
 pub(crate) struct Server {
     group: u32,
     etcd: u32,
@@ -111,7 +110,7 @@ mod tests {
     #[test]
     fn a_process_may_have_any_name() {
         let stat = "7 (a) b (c) S 3 5 5 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 9 0 60 1000 500";
-        let process = parse(7, stat).unwrap();
+        let Some(process) = parse(7, stat) else { panic!("not parsed: {stat}") };
         assert_eq!((process.id, process.parent, process.group), (7, 3, 5));
         let tick = ticks("1");
         assert_eq!((process.processor, process.ended_children), (120 * tick, 7 * tick));
