@@ -1,13 +1,13 @@
 //! The resources that this process uses: memory, connections, processor time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use stats_alloc::Region;
-use tokio::time::sleep;
 
 use crate::HEAP;
 use crate::machine::{open_files, resident};
+use crate::processes::{Server, Usage};
 use crate::recorder::{Recorder, Sent};
 
 /// The memory and the connections that are added from a certain time on.
@@ -43,12 +43,31 @@ impl Footprint {
     }
 }
 
-/// The requests that `recorder` records in this time, and the processor time of the whole process.
-pub(crate) async fn observe(recorder: &Recorder, time: Duration) -> (Vec<Sent>, Duration) {
+/// What happened in a time.
+pub(crate) struct Observed {
+    pub(crate) time: Duration,
+    pub(crate) requests: Vec<Sent>,
+    /// The processor time of this process.
+    pub(crate) processor: Duration,
+    /// kube-apiserver and etcd: the memory at the end, and the processor time within this time.
+    pub(crate) server: [Usage; 2],
+}
+
+/// Observes the requests that `recorder` records, this process, and the server during `work`.
+pub(crate) async fn observe<F: Future>(
+    recorder: &Recorder,
+    server: &Server,
+    work: F,
+) -> (Observed, F::Output) {
     recorder.take();
-    let before = processor_time();
-    sleep(time).await;
-    (recorder.take(), processor_time().saturating_sub(before))
+    let (start, before, server_before) = (Instant::now(), processor_time(), server.usage());
+    let output = work.await;
+    let (time, processor, usage) = (start.elapsed(), processor_time().saturating_sub(before), server.usage());
+    let since = |process: usize| Usage {
+        processor: usage[process].processor.saturating_sub(server_before[process].processor),
+        ..usage[process]
+    };
+    (Observed { time, requests: recorder.take(), processor, server: [0, 1].map(since) }, output)
 }
 
 /// The processor time of this process so far.

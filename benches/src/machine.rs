@@ -64,7 +64,8 @@ pub(crate) fn open_files() -> usize {
     fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
 }
 
-fn kibibytes(file: &str, field: &str) -> u64 {
+/// A field of a file of `/proc`, in KiB.
+pub(crate) fn kibibytes(file: &str, field: &str) -> u64 {
     let text = fs::read_to_string(file).unwrap_or_default();
     let value = text.lines().find_map(|line| line.strip_prefix(field));
     value.and_then(|value| value.trim().trim_end_matches(" kB").parse().ok()).unwrap_or_default()

@@ -12,9 +12,11 @@ mod contenders;
 mod floor_handover;
 mod footprint;
 mod groups;
+mod load;
 mod machine;
 mod options;
 mod peers;
+mod processes;
 mod raw;
 mod recorder;
 mod stats;
@@ -28,6 +30,7 @@ use clap::{Parser, ValueEnum};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use bench::Bench;
+use load::Load;
 use options::{Group, Options};
 use support::ControlPlane;
 use system::Row;
@@ -53,10 +56,13 @@ async fn measure_all(options: Options) -> Result<()> {
     let (mut rows, mut failed) = (Vec::new(), Vec::new());
     for group in Group::value_variants().iter().filter(|group| options.wants(**group)) {
         eprintln!("measuring {group:?} ...");
-        match measure(*group, &plane, &options, &mut rows).await {
-            Ok(table) => println!("{table}"),
+        let load = Load::start();
+        let measured = measure(*group, &plane, &options, &mut rows).await;
+        let load = load.end();
+        match measured {
+            Ok(table) => println!("{table}\n{load}"),
             Err(error) => {
-                println!("{group:?} failed: {error:?}\n");
+                println!("{group:?} failed: {error:?}\n\n{load}");
                 failed.push(*group);
             }
         }
@@ -77,7 +83,7 @@ async fn measure(
 ) -> Result<Table> {
     let bench = Bench::new(plane, options).await;
     match group {
-        Group::Held => groups::held::measure(&bench).await,
+        Group::Held => groups::held::measure(options).await,
         Group::Floor => groups::floor::measure(&bench).await,
         Group::Acquire => groups::acquire::measure(&bench).await,
         Group::Handover => groups::handover::measure(&bench, rows).await,

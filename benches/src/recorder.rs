@@ -28,6 +28,8 @@ pub(crate) struct Sent {
     pub(crate) verb: Verb,
     /// The time at which it was sent.
     pub(crate) at: Instant,
+    /// The time until the answer began.
+    pub(crate) took: Duration,
     /// The HTTP status of the answer.
     pub(crate) status: u16,
 }
@@ -107,7 +109,7 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;
-            recorder.requests().push(Sent { verb, at, status: answer.status().as_u16() });
+            recorder.requests().push(Sent { verb, at, took: at.elapsed(), status: answer.status().as_u16() });
             Ok(answer)
         })
     }

@@ -95,6 +95,13 @@ impl Target {
         Self { value: format!("{value:.2}{unit}"), rule: format!(">= {limit}{unit}"), met: value >= limit }
     }
 
+    /// Exactly what is expected.
+    pub(crate) fn is_exactly(value: &dyn fmt::Display, expected: &dyn fmt::Display) -> Self {
+        let [value, expected] = [value, expected].map(ToString::to_string);
+        let met = value == expected;
+        Self { value, rule: if met { String::new() } else { format!("expected: {expected}") }, met }
+    }
+
     pub(crate) fn is(met: bool) -> Self {
         Self { value: if met { "yes" } else { "no" }.to_owned(), rule: String::new(), met }
     }

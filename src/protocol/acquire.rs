@@ -367,7 +367,7 @@ impl AcquireState {
     /// A claim was refused, because the Lease has changed. The first time, the next read comes at once.
     fn too_late(&mut self, memory: &mut Memory, now: Instant, rng: &mut fastrand::Rng) {
         let first = self.claim_backoff.is_fresh();
-        self.not_before = now + self.claim_backoff.failed_with(&Outcome::Conflict, rng);
+        self.not_before = now + self.claim_backoff.came_too_late(rng);
         if !first && self.mode == Mode::Try {
             self.given_up = Some(GiveUp::Failed);
         }

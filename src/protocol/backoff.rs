@@ -17,6 +17,9 @@ pub(crate) struct Backoff {
 impl Backoff {
     const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
+    /// The same after claims that came too late: that only means that another process was quicker.
+    const FIRST_CLAIM_PAUSE: Duration = Duration::from_millis(5);
+
     pub(crate) fn new(max_pause: Duration) -> Self {
         Self { failures: 0, max_pause }
     }
@@ -42,9 +45,20 @@ impl Backoff {
         if first_conflict { Duration::ZERO } else { pause }
     }
 
+    /// The pause after one more claim that came too late. There is none after the first.
+    pub(super) fn came_too_late(&mut self, rng: &mut fastrand::Rng) -> Duration {
+        let first = self.is_fresh();
+        let pause = self.next(Self::FIRST_CLAIM_PAUSE, None, rng);
+        if first { Duration::ZERO } else { pause }
+    }
+
     /// The pause after one more failure: at least as long as the server asked for.
     pub(crate) fn failed(&mut self, retry_after: Option<Duration>, rng: &mut fastrand::Rng) -> Duration {
-        let nominal = Self::FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(self.max_pause);
+        self.next(Self::FIRST_PAUSE, retry_after, rng)
+    }
+
+    fn next(&mut self, first: Duration, retry_after: Option<Duration>, rng: &mut fastrand::Rng) -> Duration {
+        let nominal = first.saturating_mul(1 << self.failures.min(16)).min(self.max_pause);
         self.failures += 1;
         jittered(nominal, rng).max(retry_after.unwrap_or_default())
     }
@@ -58,6 +72,17 @@ pub(crate) fn jittered(nominal: Duration, rng: &mut fastrand::Rng) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claims_that_come_too_late_pause_briefly_at_first_and_then_as_long_as_other_failures() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut backoff = Backoff::new(Duration::from_secs(2));
+        for nominal in [0, 10, 20, 40, 80, 160, 320, 640, 1280, 2000] {
+            let pause = backoff.came_too_late(&mut rng);
+            let nominal = Duration::from_millis(nominal);
+            assert!(pause >= nominal / 2 && pause <= nominal, "{pause:?} for {nominal:?}");
+        }
+    }
 
     #[test]
     fn backoff_doubles_up_to_its_limit_and_starts_over() {

@@ -13,6 +13,7 @@ on_both_servers!(
     the_same_lock_again_costs_one_write,
     a_renewal_costs_one_write,
     a_release_costs_one_write,
+    a_short_critical_section_costs_one_read_two_writes_and_no_watch,
     an_idle_waiter_costs_one_read_one_watch_and_one_ticket,
 );
 
@@ -77,6 +78,22 @@ async fn a_release_costs_one_write(cluster: Cluster) {
     tap.requests();
     guard.release().await.unwrap();
     assert_eq!(writes_and_reads(&tap.requests()), ["PATCH"]);
+}
+
+async fn a_short_critical_section_costs_one_read_two_writes_and_no_watch(cluster: Cluster) {
+    // So short that a hold opens no watch. The Lease exists.
+    const SECTION: Duration = Duration::from_millis(300);
+    acquire(&cluster.lock()).await.release().await.unwrap();
+    let (lock, tap) = cluster.tapped_lock();
+    for requests in [["GET", "PATCH", "PATCH"].as_slice(), &["PATCH", "PATCH"]] {
+        let guard = acquire(&lock).await;
+        tokio::time::sleep(SECTION).await;
+        guard.release().await.unwrap();
+        assert_eq!(tap.requests(), requests);
+    }
+    // Nothing comes later.
+    tokio::time::sleep(LEASE_DURATION).await;
+    assert_eq!(tap.requests(), <[&str; 0]>::default());
 }
 
 async fn an_idle_waiter_costs_one_read_one_watch_and_one_ticket(cluster: Cluster) {

@@ -12,8 +12,15 @@ impl ControlPlane {
         lock(&self.own()).path("data")
     }
 
+    /// The process that leads its process group.
     pub(crate) fn pid(&self) -> u32 {
         lock(&self.own()).pid()
+    }
+
+    /// The process of etcd, which is that of the API server unless it was
+    /// [started with a separate etcd](Self::start_with_separate_etcd).
+    pub(crate) fn etcd_pid(&self) -> u32 {
+        lock(&self.own()).field("etcdPid").parse().expect("the process id of etcd")
     }
 
     /// Kills it without a shutdown. Its connections are reset, and new connections are refused.
@@ -46,10 +53,8 @@ impl ControlPlane {
 
     /// Stops etcd alone: the API server answers those requests that do not need etcd.
     pub(crate) fn pause_etcd(&self) -> Paused {
-        let process = self.own();
-        let process = lock(&process);
-        let etcd = process.field("etcdPid").parse().expect("the process id of etcd");
-        assert_ne!(etcd, process.pid(), "etcd has no process of its own: use `start_with_separate_etcd()`");
+        let etcd = self.etcd_pid();
+        assert_ne!(etcd, self.pid(), "etcd has no process of its own: use `start_with_separate_etcd()`");
         assert!(signal(etcd, "STOP"), "cannot pause a process that was killed");
         Paused::Process(etcd)
     }

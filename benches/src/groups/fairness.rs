@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use crate::bench::Bench;
 use crate::contenders::{Contenders, Pace, Turn, handovers, longest_wait};
 use crate::floor_handover;
+use crate::recorder::{Recorder, Sent};
 use crate::stats::{Samples, Short, ratio};
 use crate::table::{Table, Target};
 
@@ -31,9 +32,12 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
         let floor =
             floor_handover::handovers(bench, &format!("floor-{contenders}"), bench.options.count(50, 300))
                 .await?;
-        let (turns, time) = contend(bench, contenders, time).await?;
+        let (turns, requests, time) = contend(bench, contenders, time).await?;
         ensure!(!turns.is_empty(), "no turn at all");
         add(&mut table, contenders, &turns, &floor, time);
+        if let Some(longest) = turns.iter().max_by_key(|turn| turn.acquired - turn.called) {
+            table.remark(trace(longest, &turns, &requests[longest.contender]));
+        }
     }
     table.remark(
         "A handover is a turn after the turn of another contender. \
@@ -42,17 +46,43 @@ pub(crate) async fn measure(bench: &Bench<'_>) -> Result<Table> {
     Ok(table)
 }
 
-async fn contend(bench: &Bench<'_>, count: usize, time: Duration) -> Result<(Vec<Turn>, Range<Instant>)> {
+/// The turns, the requests of each contender, and the time of all that.
+async fn contend(
+    bench: &Bench<'_>,
+    count: usize,
+    time: Duration,
+) -> Result<(Vec<Turn>, Vec<Vec<Sent>>, Range<Instant>)> {
     let mut contenders = Contenders::new();
-    for _ in 0..count {
-        contenders.add(bench.lock(bench.client()?, &format!("fairness-{count}"))?, Pace::default());
+    let recorders = (0..count).map(|_| Recorder::default()).collect::<Vec<_>>();
+    for recorder in &recorders {
+        let client = bench.recorded_client(recorder)?;
+        contenders.add(bench.lock(client, &format!("fairness-{count}"))?, Pace::default());
     }
     // Until all clients have opened their connections.
     contenders.run_for(Duration::from_secs(1)).await?;
     contenders.turns.take();
     let start = Instant::now();
     contenders.run_for(time).await?;
-    Ok((contenders.turns.take(), start..Instant::now()))
+    let requests = recorders.iter().map(Recorder::take).collect();
+    Ok((contenders.turns.take(), requests, start..Instant::now()))
+}
+
+/// What a contender did while it waited.
+fn trace(wait: &Turn, turns: &[Turn], requests: &[Sent]) -> String {
+    let during = wait.called..wait.acquired;
+    let others = turns.iter().filter(|turn| during.contains(&turn.acquired)).count();
+    let mut sent: Vec<_> = requests.iter().filter(|sent| during.contains(&sent.at)).collect();
+    sent.sort_by_key(|sent| sent.at);
+    let sent = sent.into_iter().map(|sent| {
+        let at = Short(sent.at.duration_since(wait.called));
+        format!("{:?} at {at} ({} after {})", sent.verb, sent.status, Short(sent.took))
+    });
+    format!(
+        "The longest wait that ended took {}. Meanwhile there were {others} turns of other contenders, and the requests \
+         {}.",
+        Short(wait.acquired - wait.called),
+        sent.collect::<Vec<_>>().join(", "),
+    )
 }
 
 fn add(table: &mut Table, contenders: usize, turns: &[Turn], floor: &Samples, time: Range<Instant>) {

@@ -61,6 +61,15 @@ pub(super) struct Share {
 
 /// Lets all processes contend.
 pub(super) async fn contest(contenders: &[Contender], limits: Limits) -> Outcome {
+    contest_with(contenders, limits, |_| {}).await
+}
+
+/// The same with faults, which are injected into the links of the processes.
+pub(super) async fn contest_with(
+    contenders: &[Contender],
+    limits: Limits,
+    inject: impl FnOnce(&[Link]),
+) -> Outcome {
     let server = LeaseServer::new();
     let start = Instant::now();
     let turns = Arc::<AtomicUsize>::default();
@@ -74,6 +83,7 @@ pub(super) async fn contest(contenders: &[Contender], limits: Limits) -> Outcome
         }
         processes.push((*contender, link, asks));
     }
+    inject(&processes.iter().map(|(_, link, _)| link.clone()).collect::<Vec<_>>());
     while start.elapsed() < limits.span
         && (start.elapsed() < limits.min_span || turns.load(Ordering::Relaxed) < limits.turns)
     {

@@ -4,3 +4,4 @@
 mod bounds;
 mod contest;
 mod shares;
+mod stalls;
