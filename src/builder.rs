@@ -115,8 +115,9 @@ impl LeaseLockBuilder {
     ///
     /// A request without an answer is sent again after 2.5 seconds, or after one half of this time if that is less, and then
     /// every few seconds. The first one stays in flight, because a slow server cancels a request that its client gives up. So
-    /// the lock is acquired and kept with a server that needs all of the default time for each write, and a lost packet costs
-    /// seconds, however long the lease is.
+    /// the lock is acquired and kept with a server that needs all of the default time for each write, unless other processes join
+    /// the queue just then: a renewal that a join comes before has to be sent again. A lost packet costs seconds, however long
+    /// the lease is.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.options.request_timeout = Some(timeout);
         self

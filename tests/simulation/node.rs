@@ -94,6 +94,10 @@ impl Node {
         for fault in faults {
             self.link.inject(fault);
         }
+        if !self.config.write_time.is_zero() {
+            let slow = Fault::slow(self.config.write_time);
+            self.link.inject(slow.on_any(&[Verb::Apply, Verb::Update]));
+        }
         if !self.config.latency.is_zero() {
             self.link.inject(Fault::delay_after(self.config.latency));
         }

@@ -15,7 +15,7 @@ pub(crate) struct Seed {
 }
 
 /// The newest edition.
-const EDITION: u64 = 4;
+const EDITION: u64 = 5;
 
 impl From<u64> for Seed {
     fn from(number: u64) -> Self {

@@ -56,6 +56,8 @@ pub(crate) enum FaultProfile {
     CrashInCrowd,
     /// An administrator edits the queue while one node holds, and watches end.
     QueueEdits,
+    /// The server takes long for each write, and cancels a write that its client gives up.
+    SlowServer,
 }
 
 /// One machine with one lock.
@@ -80,6 +82,8 @@ pub(crate) struct NodeConfig {
     pub(crate) is_throttled: bool,
     /// How late the events of its watches are.
     pub(crate) event_lag: Duration,
+    /// How long the server takes for each of its writes. Zero: no longer than for a read.
+    pub(crate) write_time: Duration,
 }
 
 impl FaultProfile {
@@ -93,7 +97,7 @@ impl FaultProfile {
 
     /// Whether no hold may be lost, and no claim be left over.
     pub(crate) fn preserves_holds(self) -> bool {
-        matches!(self, Self::CrashesOnly | Self::RareFailures)
+        matches!(self, Self::CrashesOnly | Self::RareFailures | Self::SlowServer)
     }
 }
 
@@ -130,7 +134,24 @@ impl Scenario {
         if rng.includes(4) {
             scenario.draw_distances(rng);
         }
+        if rng.includes(5) && scenario.profile == CrashesOnly && rng.one_in(4) {
+            scenario.slow_down(rng);
+        }
         scenario
+    }
+
+    /// One node, because a process that joins the queue makes a renewal fail that takes long, and the next one may come too late.
+    fn slow_down(&mut self, rng: &mut Rng) {
+        (self.profile, self.client_go, self.max_label_interval_ms) = (FaultProfile::SlowServer, 0, None);
+        self.nodes.truncate(1);
+        for node in &mut self.nodes {
+            // The bound of a write, by default.
+            let bound = node.renew_deadline.saturating_sub(node.renew_interval).min(node.renew_deadline / 2);
+            node.write_time = bound.mul_f64(rng.pick(&[0.3, 0.6, 0.9]));
+        }
+        let (hold, rest) = (rng.pick(&[0, 5_000, 40_000]), rng.pick(&[0, 1_000]));
+        let [hold, rest] = [hold, rest].map(Duration::from_millis);
+        self.usage = Usage::Steady { hold, rest };
     }
 
     fn draw_more(&mut self, rng: &mut Rng) {
@@ -233,6 +254,7 @@ impl NodeConfig {
             distance: Duration::ZERO,
             is_throttled: false,
             event_lag: Duration::ZERO,
+            write_time: Duration::ZERO,
         }
     }
 

@@ -121,7 +121,7 @@ fn some_verbs(rng: &mut Rng) -> &'static [Verb] {
 fn any_fault(rng: &mut Rng) -> (&'static str, Fault) {
     let delay = rng.pick(&[50, 500, 3_000, 8_000, 20_000, 40_000]);
     let delay = rng.millis(1..=delay);
-    match rng.number(0..=14) {
+    match rng.number(0..=if rng.includes(5) { 15 } else { 14 }) {
         0 => ("hang", Fault::hang()),
         1 => ("refuse", Fault::refuse()),
         2 => ("reset after the commit", Fault::reset()),
@@ -133,6 +133,7 @@ fn any_fault(rng: &mut Rng) -> (&'static str, Fault) {
         10 => ("409", Fault::status(409)),
         11 => ("429", Fault::status(429).retry_after(rng.millis(1_000..=20_000))),
         12 => server_error(rng),
+        15 => ("slow", Fault::slow(delay)),
         13 => ("error after the commit", Fault::commit_then_status(rng.pick(&[500, 503, 504]))),
         _ => ("403", Fault::status(403)),
     }

@@ -4,14 +4,14 @@
 use kube_lease_lock::testing::{Request, Verb};
 
 use super::Run;
-use crate::scenario::Usage;
+use crate::scenario::FaultProfile;
 
 const MAX_CLAIMS_PER_HOLD: usize = 3;
 /// The claims that collide at the start, when no node is in the queue yet.
 const MAX_COLLISIONS: usize = 16;
 
 pub(super) fn check(run: &Run<'_>) -> Vec<String> {
-    if !matches!(run.scenario.usage, Usage::Steady { .. }) {
+    if run.scenario.profile != FaultProfile::Contention {
         return Vec::new();
     }
     // No hold lasts until its first renewal.

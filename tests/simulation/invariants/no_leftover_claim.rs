@@ -24,6 +24,7 @@ fn leftover(run: &Run<'_>, held: &State) -> Option<String> {
     // One request may fail, and a read then finds out whether the server made the write.
     let failures = match run.scenario.profile {
         FaultProfile::CrashesOnly => Duration::ZERO,
+        FaultProfile::SlowServer => sent.by.config.write_time,
         _ => sent.by.config.renew_deadline.mul_f64(0.65) + MAX_WITHDRAWAL_TIME,
     };
     // The same acquisition may claim again over a claim that arrived too late to become a hold.

@@ -27,6 +27,7 @@ fn not_freed(run: &Run<'_>, hold: &HoldRecord, node: &Node) -> Option<String> {
     // One request of the release may fail.
     let timeout = match run.scenario.profile {
         FaultProfile::CrashesOnly => Duration::ZERO,
+        FaultProfile::SlowServer => node.config.write_time,
         _ => node.config.renew_deadline.mul_f64(0.31),
     };
     let due = cancelled_at + timeout + MAX_RELEASE_TIME;
