@@ -109,3 +109,17 @@ async fn a_holder_whose_watch_died_opens_a_new_one() {
     guard.lost().await;
     assert!(taken.elapsed() < Duration::from_millis(100), "after {:?}", taken.elapsed());
 }
+
+/// A watch of another server of the same cluster can be a second late, as behind some stores.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_lags_by_a_second_is_kept() {
+    let Fixture { link, lock, .. } = Fixture::new();
+    link.inject(Fault::delay_events(Duration::from_millis(1_100)));
+    for _ in 0..10 {
+        let guard = acquire(&lock).await;
+        sleep(Duration::from_secs(2)).await;
+        assert!(guard.is_held());
+        guard.release().await.unwrap();
+    }
+    assert!(link.count(Verb::Watch) <= 2, "{} watches", link.count(Verb::Watch));
+}
