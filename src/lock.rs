@@ -58,9 +58,9 @@ impl LeaseLock {
     ///
     /// The tasks of this process acquire the lock in the order in which they called. They hand it off among themselves with
     /// one write each; while other processes wait, 16 times in a row at most. Processes wait in a queue of their own, which
-    /// has room for 128. A free Lease costs one read and one write. While it waits, the lock watches the Lease. It takes over
-    /// one round trip after a release, or `lease_duration` after the last renewal of a holder that crashed. Failures that may
-    /// pass are tried again.
+    /// has room for 128. A free Lease costs one read and one write. While it waits, the lock watches the Lease. The first process
+    /// in the queue takes over one round trip after it was told of a release. If a holder has crashed, it takes over when it has
+    /// seen the record unchanged for the `leaseDurationSeconds` in it. Failures that may pass are tried again.
     ///
     /// # Errors
     ///
