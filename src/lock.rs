@@ -84,7 +84,7 @@ impl LeaseLock {
     /// Acquires the Lease if it is free now.
     ///
     /// It does not join the queue of processes, but leaves a free Lease to the processes in it: to each one for 50 ms to 2 s, as
-    /// its distance from the API server demands, and to all of them for one `lease_duration` at most.
+    /// its distance from the API server demands, and to all of them for one `lease_duration` and 2 s at most.
     ///
     /// The second call can recognise a holder that crashed, not the first one. The first call sees the record for the first
     /// time. Only a call at least `leaseDurationSeconds` later, on the same lock or a clone, can tell that the record has not
