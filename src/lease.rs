@@ -162,6 +162,7 @@ fn time(wall: WallTime) -> Option<SystemTime> {
 /// ```
 ///
 /// [KEP-5504]: https://github.com/kubernetes/enhancements/issues/5504
+#[allow(clippy::doc_markdown, reason = "names of products are no code")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FencingToken(u64);
 
