@@ -109,8 +109,8 @@ pub use tcp::{TcpConnection, TcpConnector};
 ///
 /// [`ClientError::Proxy`] if the configuration names a proxy that does not speak HTTP. [`ClientError::Kube`] if a
 /// credential or a header in the configuration cannot be used, if `connect` fails, or if it returns the TCP
-/// connector as it is although the address is HTTPS. If `connect` adds something else than TLS, the requests fail:
-/// nothing but TLS is sent to an HTTPS address.
+/// connector as it is although the address is HTTPS. If `connect` adds something else than TLS, the requests fail
+/// before anything is sent: a connection to an HTTPS address has to begin with a TLS handshake.
 ///
 /// # Panics
 ///

@@ -34,7 +34,7 @@ const TLS_HANDSHAKE: u8 = 22;
 /// Makes TCP connections for a client for locks, through a proxy if the configuration names one.
 ///
 /// [`lock_client_with_connector`](crate::lock_client_with_connector) hands it to the application, to put TLS on top.
-/// If the address is HTTPS, its connections carry nothing but TLS.
+/// If the address is HTTPS, a connection refuses to send anything that does not begin as a TLS handshake.
 #[derive(Clone, Debug)]
 pub struct TcpConnector {
     tcp: HttpConnector,
@@ -91,7 +91,7 @@ pub struct TcpConnection {
 }
 
 impl TcpConnection {
-    /// Refuses to send anything but TLS where the address is HTTPS.
+    /// Refuses to begin with anything but a TLS handshake if the address is HTTPS.
     fn check(&mut self, first_byte: Option<&u8>) -> io::Result<()> {
         let Some(&first_byte) = first_byte.filter(|_| self.needs_tls) else { return Ok(()) };
         if first_byte != TLS_HANDSHAKE {

@@ -79,13 +79,11 @@ impl LeaseClient {
 
     /// Makes one conditional write.
     pub(crate) async fn write(&self, write: &Write, within: Duration) -> Result<Snapshot, Failure> {
-        match &write.on {
-            Some(version) => self.apply(version, write, within).await,
-            None => {
-                let lease = self.create(&write.record, &write.queue, within, false).await?;
-                self.written("update", lease, &write.record)
-            }
-        }
+        let Write { on: Some(version), .. } = write else {
+            let lease = self.create(&write.record, &write.queue, within, false).await?;
+            return self.written("update", lease, &write.record);
+        };
+        self.apply(version, write, within).await
     }
 
     /// Whether the namespace is gone. A dry run of creating the Lease tells.
