@@ -24,13 +24,13 @@
 //! - **One holder.** From the moment when [`LeaseLock::acquire`] returns a [`LeaseGuard`] until the guard's
 //!   [`token`](Hold::token) is cancelled or the guard is released, no other correct contender holds the Lease. This
 //!   includes contenders of this crate and of client-go's leader election. It holds for a process that runs: a process that is
-//!   paused cannot cancel its token. When it runs again, [`is_held`](Hold::is_held) is false at once.
+//!   paused cannot cancel its token. If it runs again after the deadline, [`is_held`](Hold::is_held) is false at once.
 //! - **You learn of a loss in time.** A timer on the holder's own clock cancels the token before any other process
-//!   can take over. It does so even if the API server hangs, is slow, cannot be reached or fails. If
-//!   another client takes, clears or deletes the Lease, a watch tells the holder at once, from the first second of its hold
-//!   on. Without a watch that works (no permission, a dead connection), a renewal or a read tells it, after 30 seconds at
-//!   most. Then the token is cancelled at once. Wall clocks are not compared, unless you set [`max_clock_skew`](LeaseLockBuilder::max_clock_skew). On Linux, the time for which the
-//!   machine is suspended counts. When a machine wakes up after the deadline, [`is_held`](Hold::is_held) is false at
+//!   can take over. It does so even if the API server hangs, is slow, cannot be reached or fails. If another client takes,
+//!   clears or deletes the Lease, a watch tells the holder at once, and the token is cancelled: from the first second of the
+//!   hold on. Without a watch that works (no permission, a dead connection), a renewal or a read tells it, after 30 seconds
+//!   at most. Wall clocks are not compared, unless you set [`max_clock_skew`](LeaseLockBuilder::max_clock_skew). On Linux,
+//!   the time for which the machine is suspended counts. When a machine wakes up after the deadline, [`is_held`](Hold::is_held) is false at
 //!   once, and the token is cancelled within a second.
 //! - **Nothing is left behind.** Dropping a guard releases the Lease in the background: on any thread, in a panic, with or
 //!   without a runtime context. Dropping an unfinished `acquire()` leaves nothing held. Both need the runtime of the lock:
