@@ -30,8 +30,8 @@
 //!   clears or deletes the Lease, a watch tells the holder at once, and the token is cancelled: from the first second of the
 //!   hold on. Without a watch that works (no permission, a dead connection), a renewal or a read tells it, after 30 seconds
 //!   at most. Wall clocks are not compared, unless you set [`max_clock_skew`](LeaseLockBuilder::max_clock_skew). On Linux,
-//!   the time for which the machine is suspended counts. When a machine wakes up after the deadline, [`is_held`](Hold::is_held) is false at
-//!   once, and the token is cancelled within a second.
+//!   the time for which the machine is suspended counts. When a machine wakes up after the deadline,
+//!   [`is_held`](Hold::is_held) is false at once, and the token is cancelled within a second.
 //! - **Nothing is left behind.** Dropping a guard releases the Lease in the background: on any thread, in a panic, with or
 //!   without a runtime context. Dropping an unfinished `acquire()` leaves nothing held. Both need the runtime of the lock:
 //!   see [below](#runtime). If it has ended, the Lease expires.
@@ -142,8 +142,8 @@
 //! they *received* it. The holder's time is shorter by more than clocks can drift apart, so the token is cancelled
 //! first. If the outcome of a write is unknown, the lock reads the Lease before it writes anything else.
 //!
-//! See the page [`running`] for permissions, outages, deployment tools and backups, the page [`architecture`] for the parts of the crate, and the page [`lease_api`] for the behaviour of the API
-//! server that the lock builds on.
+//! The page [`running`] is about permissions, outages, deployment tools and backups. The page [`architecture`] has the parts
+//! of the crate, and the page [`lease_api`] the behaviour of the API server that the lock builds on.
 //!
 //! # Features
 //!
