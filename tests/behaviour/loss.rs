@@ -37,9 +37,9 @@ async fn the_patch_in_the_documentation_clears_one_holder_only(cluster: Cluster)
     let (_, patch) =
         include_str!("../../src/running.md").split_once("--type=json -p '").expect("the command");
     let mut patch: Value = serde_json::from_str(patch.split_once('\'').expect("its end").0).unwrap();
-    let path = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases/{NAME}", cluster.namespace);
+    let url = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases/{NAME}", cluster.namespace);
     let send = async |patch: &Value| {
-        let request = http::Request::patch(&path).header("content-type", "application/json-patch+json");
+        let request = http::Request::patch(&url).header("content-type", "application/json-patch+json");
         cluster.client().request::<Lease>(request.body(patch.to_string().into_bytes()).unwrap()).await
     };
 
