@@ -78,7 +78,8 @@ impl LeaseLockBuilder {
     }
 
     /// The name of the holder, for people to read. It need not be unique. 1 to 200 printable characters. Default: the
-    /// environment variable `POD_NAME`, else the host name, which in a pod is the pod's name.
+    /// environment variable `POD_NAME`, else the host name, which in most pods is the pod's name. If neither can be found, as on
+    /// macOS, `process-` and the process id.
     pub fn identity(mut self, identity: impl Into<String>) -> Self {
         self.options.identity = Some(identity.into());
         self

@@ -95,6 +95,12 @@ impl LeaseGuard {
         self.hold.lease()
     }
 
+    /// The `metadata.uid` of the Lease that is held: see [`Hold::lease_uid`].
+    #[must_use]
+    pub fn lease_uid(&self) -> &str {
+        self.hold.lease_uid()
+    }
+
     /// Releases the lock, and waits for the outcome.
     ///
     /// The token is cancelled first. If another task of this process waits for the lock, the lock is handed off to

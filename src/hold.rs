@@ -25,6 +25,7 @@ pub struct Hold(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     lease: LeaseName,
+    lease_uid: String,
     holder_identity: String,
     fencing_token: FencingToken,
     clock: Clock,
@@ -39,6 +40,7 @@ const OVER: u64 = 0;
 impl Hold {
     pub(crate) fn new(
         lease: LeaseName,
+        lease_uid: String,
         holder_identity: String,
         fencing_token: FencingToken,
         clock: Clock,
@@ -46,6 +48,7 @@ impl Hold {
     ) -> Self {
         Self(Arc::new(Shared {
             lease,
+            lease_uid,
             holder_identity,
             fencing_token,
             clock,
@@ -143,6 +146,14 @@ impl Hold {
         &self.0.lease
     }
 
+    /// The `metadata.uid` of the Lease that is held. It is another one if the Lease was deleted and created again, and in
+    /// another cluster. A resource that keeps it beside the fencing token notices that it talks to holders of another
+    /// object: see [`FencingToken`](crate::FencingToken#a-new-object).
+    #[must_use]
+    pub fn lease_uid(&self) -> &str {
+        &self.0.lease_uid
+    }
+
     /// Moves the deadline. Returns `false` if the hold is over.
     pub(crate) fn set_deadline(&self, deadline: Instant) -> bool {
         let live = |current| (current != OVER).then_some(nanos(deadline));
@@ -183,7 +194,7 @@ mod tests {
     fn hold(clock: &Clock) -> Hold {
         let lease = LeaseName::new("default".into(), "x".into());
         let deadline = clock.now() + Duration::from_secs(10);
-        Hold::new(lease, "me".into(), FencingToken::from(1), clock.clone(), deadline)
+        Hold::new(lease, "uid".into(), "me".into(), FencingToken::from(1), clock.clone(), deadline)
     }
 
     #[tokio::test(start_paused = true)]

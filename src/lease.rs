@@ -86,13 +86,11 @@ fn time(wall: WallTime) -> Option<SystemTime> {
     if wall.0 < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) }
 }
 
-/// A number that rises with every claim of a Lease, by any process. The guarded resource compares it, and refuses the writes
-/// of a holder that has been replaced.
+/// A number that rises with every claim of a Lease, by any process, as long as the API server keeps its store. The guarded
+/// resource compares it, and refuses the writes of a holder that has been replaced.
 ///
 /// It is the `resourceVersion` of the claiming write. Kubernetes orders these numbers as integers across all changes of all
-/// objects, also across deletion of the Lease ([KEP-5504], promised since Kubernetes 1.35 and true before). One thing repeats
-/// numbers: an etcd that was restored from a backup without a revision bump. After such a restore, reset the numbers that the
-/// resource remembers.
+/// objects, also across deletion of the Lease ([KEP-5504], promised since Kubernetes 1.35 and true before).
 ///
 /// ```
 /// use kube_lease_lock::FencingToken;
@@ -103,7 +101,68 @@ fn time(wall: WallTime) -> Option<SystemTime> {
 /// assert_eq!(newer.to_string(), "42");
 /// ```
 ///
+/// # When the numbers go back
+///
+/// Tokens can be compared only within one life of one store. If the store is set back or replaced, numbers repeat or start
+/// again. The resource then refuses the rightful holder until the numbers have caught up, and may accept an old one. This
+/// happens by
+///
+/// - an etcd that was restored from a backup without a revision bump (`etcdutl snapshot restore` with `--bump-revision` and
+///   `--mark-compacted` has one). The restore of k3s and RKE2 (`--cluster-reset-restore-path`) makes none;
+/// - a copy of the SQLite file of k3s that was put back;
+/// - a power cut, if the store does not sync its writes. k3s with SQLite does not by default: up to seconds of acknowledged
+///   writes are lost. Add `_synchronous=FULL` to the DSN in `--datastore-endpoint`, or use embedded etcd, which syncs;
+/// - another store for the same cluster: k3s that is moved from SQLite to etcd, a JetStream bucket that was made anew;
+/// - CockroachDB below kine, if it was not told to take its numbers from sequences;
+/// - another cluster: Leases that Velero moved, a blue-green change of clusters, a cluster that was built anew.
+///
+/// A store that is set back also lets two processes hold, until a renewal or read of one of them shows it. If that can happen,
+/// either
+///
+/// - raise the numbers before the API server starts again: etcd by the options above, SQLite by a row
+///   (`INSERT INTO kine(id, name, created, deleted, create_revision, prev_revision, lease, value, old_value) SELECT
+///   max(id)+1000000, 'gap-'||(max(id)+1000000), 0, 1, 0, 0, 0, NULL, NULL FROM kine`);
+/// - or stop all holders, and set the tokens that the resources remember to zero.
+///
+/// kine 0.17.3 to 0.17.5 (the store of k3s, unless it uses etcd) answer the creation of a Lease that was deleted shortly before
+/// with a number that can be a few too high or too low. The hold goes on, but two tokens might be equal. This was never seen in
+/// 2,239 such claims. To be sure, do not delete Leases there.
+///
+/// # A new object
+///
+/// [`Hold::lease_uid`](crate::Hold::lease_uid) is another one in another cluster, and after the Lease was deleted and created
+/// again. A resource that stores the uid beside the token can tell two cases apart: a lower token with the same uid is an old
+/// holder, or a store that was set back. A lower token with *another* uid may come from another cluster, and a person has to
+/// decide. Tokens of two objects of the same store can be compared.
+///
+/// ```
+/// use kube_lease_lock::FencingToken;
+///
+/// /// What the resource remembers.
+/// struct Fence {
+///     uid: String,
+///     highest: FencingToken,
+/// }
+///
+/// fn admit(fence: &mut Fence, uid: &str, token: FencingToken) -> Result<(), &'static str> {
+///     if token < fence.highest {
+///         return Err(if uid == fence.uid {
+///             "a newer holder has written already"
+///         } else {
+///             "a lower token of another Lease: an old holder, or has the cluster changed?"
+///         });
+///     }
+///     *fence = Fence { uid: uid.to_owned(), highest: token };
+///     Ok(())
+/// }
+/// # let mut fence = Fence { uid: "a".into(), highest: FencingToken::from(41) };
+/// # assert!(admit(&mut fence, "b", FencingToken::from(58)).is_ok());
+/// # assert!(admit(&mut fence, "b", FencingToken::from(57)).unwrap_err().contains("newer"));
+/// # assert!(admit(&mut fence, "c", FencingToken::from(57)).unwrap_err().contains("another"));
+/// ```
+///
 /// [KEP-5504]: https://github.com/kubernetes/enhancements/issues/5504
+#[allow(clippy::doc_markdown, reason = "names of products are no code")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FencingToken(u64);
 

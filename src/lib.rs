@@ -23,17 +23,20 @@
 //!
 //! - **One holder.** From the moment when [`LeaseLock::acquire`] returns a [`LeaseGuard`] until the guard's
 //!   [`token`](Hold::token) is cancelled or the guard is released, no other correct contender holds the Lease. This
-//!   includes contenders of this crate and of client-go's leader election.
+//!   includes contenders of this crate and of client-go's leader election. It holds for a process that runs: a process that is
+//!   paused cannot cancel its token. If it runs again after the deadline, [`is_held`](Hold::is_held) is false at once.
 //! - **You learn of a loss in time.** A timer on the holder's own clock cancels the token before any other process
-//!   can take over. It does so even if the API server hangs, is slow, cannot be reached or fails. If the holder
-//!   learns that the Lease was taken, edited away or deleted, the token is cancelled at once. Wall clocks are not
-//!   compared, unless you set [`max_clock_skew`](LeaseLockBuilder::max_clock_skew). On Linux, the time for which the
-//!   machine is suspended counts. When a machine wakes up after the deadline, [`is_held`](Hold::is_held) is false at
-//!   once, and the token is cancelled within a second.
-//! - **Nothing is left behind.** Dropping a guard releases the Lease: on any thread, in a panic, with or without a
-//!   runtime context. Dropping an unfinished `acquire()` leaves nothing held.
-//! - **Fast and fair handover.** Waiters queue, first come, first served, also between processes. The first waiter
-//!   watches the Lease, and takes over one round trip after a release.
+//!   can take over. It does so even if the API server hangs, is slow, cannot be reached or fails. If another client takes,
+//!   clears or deletes the Lease, a watch tells the holder at once, and the token is cancelled: from the first second of the
+//!   hold on. Without a watch that works (no permission, a dead connection), a renewal or a read tells it, after 30 seconds
+//!   at most. Wall clocks are not compared, unless you set [`max_clock_skew`](LeaseLockBuilder::max_clock_skew). On Linux,
+//!   the time for which the machine is suspended counts. When a machine wakes up after the deadline,
+//!   [`is_held`](Hold::is_held) is false at once, and the token is cancelled within a second.
+//! - **Nothing is left behind.** Dropping a guard releases the Lease in the background: on any thread, in a panic, with or
+//!   without a runtime context. Dropping an unfinished `acquire()` leaves nothing held. Both need the runtime of the lock:
+//!   see [below](#runtime). If it has ended, the Lease expires.
+//! - **Fast and fair handover.** Up to 128 processes queue, first come, first served. The first waiter watches the Lease, and
+//!   takes over one round trip after it was told of a release. A process that finds the queue full waits for a place in it.
 //!
 //! # What it does not promise
 //!
@@ -79,8 +82,10 @@
 //! paused, moved or restored while they run.
 //!
 //! The lock does not promise anything against writers that ignore the rules. A person who edits the holder by hand
-//! takes the lock away. The holder notices this at once (in the first second of its hold, at the end of that second), but not
-//! before it happens.
+//! takes the lock away. The holder notices this after the fact, as said above.
+//!
+//! Fencing tokens rise as long as the API server keeps its store. A restored backup or another cluster can set them back: see
+//! [`FencingToken`].
 //!
 //! # When the token is cancelled
 //!
@@ -127,17 +132,18 @@
 //!
 //! # How it works
 //!
-//! The lock writes the Lease by Server-Side Apply. Every write is conditional on the uid and the version of the
-//! Lease. One such write is in flight at a time. Besides, a JSON Patch that joins the queue may be in flight: it changes
-//! one annotation and nothing else.
+//! The lock creates a missing Lease by a PUT that is refused if the Lease exists. It claims, renews and releases by Server-Side
+//! Apply, conditional on the uid and the version of the Lease. One such write is in flight at a time, or several copies of it
+//! if the server is silent. Besides, a JSON Patch that joins the queue may be in flight: it changes one annotation and nothing
+//! else.
 //!
 //! The holder trusts the Lease for `renew_deadline`, counted from the moment when it *sent* the last write that
 //! succeeded. Contenders leave a record alone for the holder's `leaseDurationSeconds`, counted from the moment when
 //! they *received* it. The holder's time is shorter by more than clocks can drift apart, so the token is cancelled
 //! first. If the outcome of a write is unknown, the lock reads the Lease before it writes anything else.
 //!
-//! See the page [`architecture`] for the parts of the crate, and the page [`lease_api`] for the behaviour of the API
-//! server that the lock builds on.
+//! The page [`running`] is about permissions, outages, deployment tools and backups. The page [`architecture`] has the parts
+//! of the crate, and the page [`lease_api`] the behaviour of the API server that the lock builds on.
 //!
 //! # Features
 //!
@@ -173,6 +179,8 @@
 //! `k8s-openapi`. This crate re-exports both in the versions that its API uses.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+// On docs.rs, each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builder;
 mod check;
@@ -214,6 +222,10 @@ pub use protocol::CreateMode;
 pub use k8s_openapi;
 pub use kube;
 pub use tokio_util;
+
+#[cfg(doc)]
+#[doc = include_str!("running.md")]
+pub mod running {}
 
 #[cfg(doc)]
 #[doc = include_str!("architecture.md")]

@@ -58,9 +58,9 @@ impl LeaseLock {
     ///
     /// The tasks of this process acquire the lock in the order in which they called. They hand it off among themselves with
     /// one write each; while other processes wait, 16 times in a row at most. Processes wait in a queue of their own, which
-    /// has room for 128. A free Lease costs one read and one write. While it waits, the lock watches the Lease. It takes over
-    /// one round trip after a release, or `lease_duration` after the last renewal of a holder that crashed. Failures that may
-    /// pass are tried again.
+    /// has room for 128. A free Lease costs one read and one write. While it waits, the lock watches the Lease. The first process
+    /// in the queue takes over one round trip after it was told of a release. If a holder has crashed, it takes over when it has
+    /// seen the record unchanged for the `leaseDurationSeconds` in it. Failures that may pass are tried again.
     ///
     /// # Errors
     ///
@@ -84,7 +84,7 @@ impl LeaseLock {
     /// Acquires the Lease if it is free now.
     ///
     /// It does not join the queue of processes, but leaves a free Lease to the processes in it: to each one for 50 ms to 2 s, as
-    /// its distance from the API server demands, and to all of them for one `lease_duration` at most.
+    /// its distance from the API server demands, and to all of them for one `lease_duration` and 2 s at most.
     ///
     /// The second call can recognise a holder that crashed, not the first one. The first call sees the record for the first
     /// time. Only a call at least `leaseDurationSeconds` later, on the same lock or a clone, can tell that the record has not

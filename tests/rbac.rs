@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use kube::Client;
-use kube_lease_lock::{AcquireError, CheckError, LeaseLock};
+use kube_lease_lock::{AcquireError, CheckError, CreateMode, LeaseLock};
 use support::ControlPlane;
 use tokio::time::timeout;
 
@@ -75,6 +75,20 @@ async fn an_error_names_the_missing_permission() {
         assert!(text.contains(&format!("cannot {missing} resource")), "without {missing}: {text}");
         assert!(text.contains("needs the verbs get, watch, create, update and patch"), "{text}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn a_lease_that_must_exist_needs_no_permission_to_create() {
+    let plane = ControlPlane::shared().await;
+    let namespace = plane.fresh_namespace().await;
+    lock(plane.client().await, &namespace).acquire().await.unwrap().release().await.unwrap();
+    let yaml = readme_yaml().replace("\"create\", \"update\", ", "");
+    plane.grant(&namespace, "must-exist", &yaml).await;
+    let builder = LeaseLock::builder(plane.client_as("must-exist").await, NAME).namespace(&namespace);
+    let lock = builder.create_mode(CreateMode::MustExist).build().unwrap();
+    let guard = timeout(EVENT_TIMEOUT, lock.acquire()).await.unwrap().unwrap();
+    guard.release().await.unwrap();
 }
 
 #[tokio::test]

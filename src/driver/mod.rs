@@ -35,7 +35,7 @@ use tokio::sync::oneshot;
 use crate::error::{EndReason, LossReason};
 use crate::hold::Hold;
 use crate::lease::FencingToken;
-use crate::protocol::{Claim, HoldState, Loss, Mode, jittered};
+use crate::protocol::{Claim, HoldState, Loss, Mode, Version, jittered};
 use hold::HoldEnd;
 use stop::{StopRequest, Stopped, Unfinished};
 use unfinished::Finished;
@@ -124,13 +124,14 @@ async fn hold_and_release(
     mut stop: oneshot::Receiver<StopRequest>,
 ) -> Ended {
     let context = &mut session.context;
-    let revision = claim.snapshot.version.revision;
+    let Version { uid, revision } = claim.snapshot.version.clone();
     let record = claim.snapshot.record.clone();
     let first_renewal = claim.sent + jittered(context.timings.renew_interval, &mut context.rng);
     let state = HoldState::new(context.me.clone(), context.timings, claim.sent, claim.snapshot)
         .renewing_from(first_renewal);
     let hold = Hold::new(
         context.client.lease().clone(),
+        uid,
         context.me.clone(),
         FencingToken::from(revision),
         context.clock.clone(),

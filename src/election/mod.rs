@@ -23,7 +23,7 @@ use task::ElectionTask;
 /// [`subscribe`](Self::subscribe), for any number of tasks, and [`changed`](Self::changed), for the owner.
 ///
 /// Both lag behind by the time that the runtime takes to schedule a task. The work of a leader has to obey the
-/// [`token`](Hold::token) of the [`Hold`] that comes with leadership: it is cancelled first, and never late. To ask at any
+/// [`token`](Hold::token) of the [`Hold`] that comes with leadership: it is cancelled first, and before any other process can lead. To ask at any
 /// time, call [`is_leader`](Self::is_leader), which reads the clock.
 ///
 /// # Drop

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use kube_lease_lock::{LossReason, ReleaseError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, LEASE_DURATION};
-use crate::fixture::{STEP_TIMEOUT, acquire};
+use crate::fixture::{NAME, STEP_TIMEOUT, acquire};
 
 on_both_servers!(
     a_takeover_is_noticed_at_once,
     a_cleared_holder_is_noticed_at_once,
+    the_patch_in_the_documentation_clears_one_holder_only,
     a_deletion_is_noticed_at_once,
     a_lease_deleted_and_recreated_is_lost,
     a_release_after_a_loss_writes_nothing,
@@ -29,6 +31,25 @@ async fn a_cleared_holder_is_noticed_at_once(cluster: Cluster) {
     let edit = json!({ "spec": { "holderIdentity": "" } });
     let reason = lose_by(&cluster, async || drop(cluster.edit(edit).await)).await;
     assert_eq!(reason, LossReason::Cleared);
+}
+
+async fn the_patch_in_the_documentation_clears_one_holder_only(cluster: Cluster) {
+    let (_, patch) =
+        include_str!("../../src/running.md").split_once("--type=json -p '").expect("the command");
+    let mut patch: Value = serde_json::from_str(patch.split_once('\'').expect("its end").0).unwrap();
+    let url = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases/{NAME}", cluster.namespace);
+    let send = async |patch: &Value| {
+        let request = http::Request::patch(&url).header("content-type", "application/json-patch+json");
+        cluster.client().request::<Lease>(request.body(patch.to_string().into_bytes()).unwrap()).await
+    };
+
+    let guard = acquire(&cluster.lock()).await;
+    send(&patch).await.expect_err("the page names another holder");
+    patch[0]["value"] = json!(guard.holder_identity());
+    send(&patch).await.unwrap();
+    let reason = tokio::time::timeout(STEP_TIMEOUT, guard.lost()).await.unwrap();
+    assert_eq!(reason, LossReason::Cleared);
+    assert_eq!(cluster.holder().await, None);
 }
 
 async fn a_deletion_is_noticed_at_once(cluster: Cluster) {

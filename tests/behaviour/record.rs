@@ -14,6 +14,7 @@ on_both_servers!(
     transitions_count_changes_of_the_holder,
     renewals_never_share_a_second,
     what_others_wrote_beside_the_record_is_kept,
+    a_hold_tells_the_uid_of_its_lease,
 );
 
 async fn records_are_as_client_go_would_write_them(cluster: Cluster) {
@@ -69,6 +70,22 @@ async fn what_others_wrote_beside_the_record_is_kept(cluster: Cluster) {
     let metadata = cluster.lease().await.unwrap().metadata;
     assert_eq!(metadata.labels.unwrap()["team"], "blue");
     assert_eq!(metadata.annotations.unwrap()["note"], "keep");
+}
+
+async fn a_hold_tells_the_uid_of_its_lease(cluster: Cluster) {
+    let lock = cluster.lock();
+    let mut uids = Vec::new();
+    for _ in 0..2 {
+        for _ in 0..2 {
+            let guard = acquire(&lock).await;
+            assert_eq!(cluster.lease().await.unwrap().metadata.uid.as_deref(), Some(guard.lease_uid()));
+            uids.push(guard.lease_uid().to_owned());
+            guard.release().await.unwrap();
+        }
+        cluster.delete().await;
+    }
+    uids.dedup();
+    assert_eq!(uids.len(), 2, "one for each object: {uids:?}");
 }
 
 async fn spec(cluster: &Cluster) -> LeaseSpec {

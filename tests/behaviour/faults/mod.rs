@@ -1,5 +1,6 @@
 //! The lock with requests and watches that fail, in-process and in virtual time.
 
+mod outages;
 mod requests;
 mod slow_server;
 mod token_deadline;
