@@ -104,7 +104,7 @@ fn is_foreign(status: &Status) -> bool {
 /// Whether an authorizer refused the request: RBAC, or another one in its place. Quotas and admission answer 403 too.
 fn is_authorization(status: &Status) -> bool {
     // For example: User "x" cannot get resource "leases" in API group "coordination.k8s.io" in the namespace "y"
-    status.message.contains(" cannot ")
+    status.message.contains("User \"") && status.message.contains(" cannot ")
 }
 
 /// The pause that the server asked for. API Priority and Fairness asks for 1 s in a header that kube does not pass on.

@@ -253,7 +253,8 @@ impl AcquireState {
         if until <= now {
             return self.read(memory, now);
         }
-        if !self.probed && !self.may_join() {
+        // The driver has room for one of them.
+        if !self.probed && !self.may_join() && !memory.queueing.is_joining() {
             self.probed = true;
             return AcquireStep::Probe;
         }

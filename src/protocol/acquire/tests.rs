@@ -322,6 +322,20 @@ fn a_waiter_joins_the_queue_and_watches() {
 }
 
 #[test]
+fn a_waiter_does_not_probe_while_its_join_is_in_flight() {
+    let mut me = Me::new(Carryover::Unknown);
+    me.read(Some(state("them_0123456789abcdef", 4)), 0);
+    let (_, joined_at) = me.wait(0);
+    let (step, joined_at) = me.wait(joined_at);
+    assert!(matches!(step, AcquireStep::Join(_)), "{step:?}");
+    let other_library = WatchEvent::Changed(state("pod_0b9f2f6e-6c0e-4b1e-9a51-3f2f6c1f2a77", 5));
+    me.state.watched(other_library, &mut me.memory, at(joined_at), WALL, &mut me.rng);
+    assert!(matches!(me.one_step(joined_at), AcquireStep::Wait(_)));
+    me.state.joined(Outcome::Conflict, &mut me.memory, at(joined_at + 2), WALL);
+    assert_eq!(me.one_step(joined_at + 2), AcquireStep::Probe);
+}
+
+#[test]
 fn a_waiter_does_not_join_while_another_library_holds_the_lease() {
     let mut me = Me::new(Carryover::Unknown);
     me.read(Some(state("pod_0b9f2f6e-6c0e-4b1e-9a51-3f2f6c1f2a77", 4)), 0);
