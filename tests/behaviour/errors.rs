@@ -13,6 +13,7 @@ use kube_lease_lock::{AcquireError, EndReason, LeaseLock, TryAcquireError};
 use tokio::net::TcpListener;
 
 use crate::fixture::{NAME, connect, delete_lease, put_lease};
+use crate::support::ControlPlane;
 
 /// The outer one of two causes. Like most errors, it does not repeat the text of its source.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,24 @@ async fn a_refused_connection_is_named() {
     let lock = LeaseLock::new(kube::Client::try_from(config).unwrap(), NAME).unwrap();
     let Err(TryAcquireError::Request(error)) = lock.try_acquire().await else { panic!("nothing listens") };
     assert!(error.to_string().contains("Connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_exist_is_named() {
+    let config = kube::Config::new("https://no-such-host.invalid:6443".parse().unwrap());
+    let lock = LeaseLock::new(kube::Client::try_from(config).unwrap(), NAME).unwrap();
+    let Err(TryAcquireError::Request(error)) = lock.try_acquire().await else { panic!("nobody is there") };
+    assert!(error.to_string().contains("dns error"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn a_certificate_that_is_not_trusted_is_named() {
+    let mut config = ControlPlane::shared().await.config().await;
+    config.root_cert = None;
+    let lock = LeaseLock::new(kube::Client::try_from(config).unwrap(), NAME).unwrap();
+    let Err(TryAcquireError::Request(error)) = lock.try_acquire().await else { panic!("nobody is trusted") };
+    assert!(error.to_string().contains("certificate"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
