@@ -38,7 +38,7 @@ async fn a_watch_that_died_before_the_claim_is_replaced_soon_after_it() {
     link.mute_watches();
     guard.release().await.unwrap();
     let guard = lock.acquire().await.unwrap();
-    sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(4)).await;
     set_holder(&server, "them");
     timeout(Duration::from_millis(100), guard.token().cancelled()).await.expect("a deaf holder");
 }
