@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::CheckError;
+use crate::error::{AcquireError, CheckError};
 use crate::kubernetes::{Failure, LeaseClient, VERBS};
-use crate::protocol::Record;
+use crate::protocol::{CreateMode, Record};
 
 /// What [`LeaseLock::check`](crate::LeaseLock::check) has found: the lock can work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,26 +20,57 @@ pub struct CheckReport {
     pub reviewed: bool,
 }
 
+/// The Lease may be created or deleted during the check. Then its second half is repeated so often.
+const TRIES: u32 = 3;
+
 /// Checks the permissions and the way to the API server, by requests that change nothing.
-pub(crate) async fn check(client: &LeaseClient, record: &Record) -> Result<CheckReport, CheckError> {
-    let (missing, reviewed) = review(client).await;
+pub(crate) async fn check(
+    client: &LeaseClient,
+    create_mode: CreateMode,
+    record: &Record,
+) -> Result<CheckReport, CheckError> {
+    let (missing, reviewed) = review(client, create_mode).await;
     if !missing.is_empty() {
         return Err(CheckError::Forbidden { lease: client.lease().clone(), missing });
     }
-    let exists = client.get(Duration::MAX).await?.is_some();
-    let start = Instant::now();
-    if exists {
-        client.probe().await?;
-    } else {
-        client.try_create(record, Duration::MAX).await?;
-    }
-    Ok(CheckReport { round_trip: start.elapsed(), reviewed })
+    let mut tries = 1;
+    let round_trip = loop {
+        let exists = client.get(Duration::MAX).await?.is_some();
+        let lease = client.lease().clone();
+        match create_mode {
+            CreateMode::MustExist if !exists => {
+                return Err(CheckError::Denied(AcquireError::LeaseMissing(lease)));
+            }
+            CreateMode::MustNotExist if exists => {
+                return Err(CheckError::Denied(AcquireError::LeaseExists(lease)));
+            }
+            _ => {}
+        }
+        let start = Instant::now();
+        let tried = if exists {
+            client.probe().await.map(drop)
+        } else {
+            client.try_create(record, Duration::MAX).await
+        };
+        match tried {
+            Ok(()) => break start.elapsed(),
+            Err(failure) if is_outdated(&failure) && tries < TRIES => tries += 1,
+            Err(failure) => return Err(failure.into()),
+        }
+    };
+    Ok(CheckReport { round_trip, reviewed })
+}
+
+/// Whether the Lease was created or deleted since it was read.
+fn is_outdated(failure: &Failure) -> bool {
+    matches!(failure, Failure::Conflict(_)) || failure.error().status() == Some(404)
 }
 
 /// The missing permissions, and whether the server was willing to tell.
-async fn review(client: &LeaseClient) -> (Vec<&'static str>, bool) {
+async fn review(client: &LeaseClient, create_mode: CreateMode) -> (Vec<&'static str>, bool) {
+    let creates = create_mode != CreateMode::MustExist;
     let mut missing = Vec::new();
-    for verb in VERBS {
+    for verb in VERBS.into_iter().filter(|verb| creates || !matches!(*verb, "create" | "update")) {
         match client.may(verb).await {
             Ok(true) => {}
             Ok(false) => missing.push(verb),

@@ -54,7 +54,13 @@ impl HoldDriver<'_> {
             let left = self.left(now);
             let until = match self.step(now) {
                 HoldStep::Wait(until) => until,
-                HoldStep::Lost(loss) => return HoldEnd::Lost(loss, self.last_failure),
+                HoldStep::Lost(loss) => {
+                    // On a busy machine, a request fails at the same moment.
+                    if let Some(Err(failure)) = (&mut self.request).now_or_never() {
+                        self.last_failure = Some(failure);
+                    }
+                    return HoldEnd::Lost(loss, self.last_failure);
+                }
                 HoldStep::Read => {
                     self.request = async move { client.get(left).await.map(Outcome::Read) }.boxed().fuse();
                     continue;

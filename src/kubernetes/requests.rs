@@ -93,6 +93,7 @@ impl LeaseClient {
 
     /// A dry run of creating the Lease. The object in the answer has no version.
     pub(crate) async fn try_create(&self, record: &Record, within: Duration) -> Result<(), Failure> {
+        let within = within.min(self.read_timeout);
         self.create(record, &Queue::EMPTY, within, true).await.map(drop)
     }
 

@@ -357,6 +357,11 @@ impl AcquireState {
                 let claiming = self.claims.is_claiming();
                 let backoff = if claiming { &mut self.claim_backoff } else { &mut self.read_backoff };
                 self.not_before = now + backoff.failed_with(&outcome, rng).min(Self::MAX_RETRY_PAUSE);
+                if !*server_known {
+                    // The last try comes when the time is over.
+                    let last = self.started + self.timings.startup_timeout;
+                    self.not_before = self.not_before.min(last.max(now));
+                }
                 self.failed(*server_known, now);
             }
             Outcome::Denied { .. } => self.given_up = Some(GiveUp::Denied),
