@@ -1,5 +1,5 @@
 // Command control-plane is a whole Kubernetes control plane for tests: etcd and kube-apiserver in one process,
-// or in two with --separate-etcd.
+// or in two with --separate-etcd. With --store another program takes the place of etcd, for example ../kine.
 //
 // It listens on 127.0.0.1 only, chooses its ports and keeps everything in one temporary folder. When it is ready, it
 // prints one line of JSON (see ready.go). It ends when its standard input closes, so that it never outlives the test
@@ -29,6 +29,7 @@ func main() {
 	audit := flag.Bool("audit", false, "write the metadata of every request to an audit log")
 	separate := flag.Bool("separate-etcd", false, "run etcd in a process of its own, which can be paused alone")
 	only := flag.Bool("only-etcd", false, "be the process of etcd alone")
+	store := flag.String("store", "", "a program to run in place of etcd, with the interface of --only-etcd --resume")
 	flag.Parse()
 
 	if *only {
@@ -42,7 +43,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	err = run(ctx, data, *audit, *separate)
+	err = run(ctx, data, *audit, *separate, *store)
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, data.logTail())
 	}
@@ -51,18 +52,21 @@ func main() {
 	}
 }
 
-// run starts etcd, then the API server, and returns when the API server has ended.
-func run(ctx context.Context, data *data, audit, separate bool) error {
+// run starts etcd or the program in its place, then the API server, and returns when the API server has ended.
+func run(ctx context.Context, data *data, audit, separate bool, store string) error {
 	etcd, pid, err := "", os.Getpid(), error(nil)
-	if separate {
+	switch {
+	case store != "":
+		etcd, pid, err = spawn(store, "--resume", data.dir)
+	case separate:
 		etcd, pid, err = spawnEtcd(data)
-	} else {
+	default:
 		etcd, err = startEtcd(data)
 	}
 	if err != nil {
 		return fmt.Errorf("etcd: %w", err)
 	}
-	go reportWhenReady(ctx, data, audit, etcd, pid)
+	go reportWhenReady(ctx, data, audit, etcd, pid, store)
 	if err := serve(ctx, data, etcd, audit); err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
 	}

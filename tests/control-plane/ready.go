@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -19,7 +20,7 @@ type ready struct {
 	Ready      bool   `json:"ready"`
 	Kubeconfig string `json:"kubeconfig"` // of an administrator
 	Version    string `json:"version"`    // of Kubernetes
-	Etcd       string `json:"etcd"`       // its version
+	Etcd       string `json:"etcd"`       // its version, or the name of the program in its place
 	EtcdPid    string `json:"etcdPid"`    // the process that it runs in
 	EtcdURL    string `json:"etcdUrl"`    // for its clients
 	Data       string `json:"data"`       // the folder, to resume with
@@ -27,7 +28,7 @@ type ready struct {
 	Audit      string `json:"audit,omitempty"` // the audit log, if asked for
 }
 
-func reportWhenReady(ctx context.Context, data *data, audit bool, etcdURL string, etcdPid int) {
+func reportWhenReady(ctx context.Context, data *data, audit bool, etcdURL string, etcdPid int, store string) {
 	for !isReady(ctx, data) {
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -40,6 +41,9 @@ func reportWhenReady(ctx context.Context, data *data, audit bool, etcdURL string
 		EtcdURL:    etcdURL,
 		Data:       data.dir,
 		Log:        data.path("log"),
+	}
+	if store != "" {
+		report.Etcd = filepath.Base(store)
 	}
 	if audit {
 		report.Audit = data.path("audit")

@@ -27,3 +27,4 @@ mod processes;
 mod proxy;
 mod random_faults;
 mod register;
+mod store;

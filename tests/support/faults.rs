@@ -1,6 +1,10 @@
 //! Faults that a test may inject into a control plane of its own.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::ControlPlane;
 use super::control_plane::{blocking, lock};
@@ -36,6 +40,26 @@ impl ControlPlane {
         self.ready().await;
     }
 
+    /// Copies the data of its store, as a crash of the machine at this moment would leave them.
+    pub(crate) async fn copy_store(&self) -> StoreCopy {
+        let (data, paused) = (self.data(), self.pause());
+        sleep(STOP_TIME).await;
+        let copy = StoreCopy(data.join("copy-of-the-store"));
+        let _ = fs::remove_dir_all(&copy.0);
+        copy_store(&data, &copy.0);
+        drop(paused);
+        copy
+    }
+
+    /// Kills it, and starts it again with this earlier state of its store. The address stays the same.
+    pub(crate) async fn restart_from(&self, copy: &StoreCopy) {
+        self.kill().await;
+        let data = self.data();
+        store_entries(&data).for_each(|entry| remove(&entry));
+        copy_store(&copy.0, &data);
+        self.restart().await;
+    }
+
     /// Closes its standard input, as the end of the test process would.
     pub(crate) async fn end(&self) {
         let process = self.own();
@@ -58,6 +82,47 @@ impl ControlPlane {
         assert!(signal(etcd, "STOP"), "cannot pause a process that was killed");
         Paused::Process(etcd)
     }
+}
+
+/// A stopped process has come to rest after this time.
+const STOP_TIME: Duration = Duration::from_millis(50);
+
+/// The folder with an earlier state of the store.
+pub(crate) struct StoreCopy(PathBuf);
+
+/// The files and folders of etcd or kine in a folder.
+fn store_entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(folder).expect("the folder with the store");
+    entries.map(|entry| entry.expect("an entry of the folder").path()).filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name == "etcd" || name.starts_with("kine.db")
+    })
+}
+
+fn copy_store(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder for the copy");
+    let mut copied = 0;
+    for entry in store_entries(from) {
+        copy(&entry, &to.join(entry.file_name().unwrap_or_default()));
+        copied += 1;
+    }
+    assert!(copied > 0, "there is no store in {}", from.display());
+}
+
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir_all(to).expect("a folder for the copy");
+        for entry in fs::read_dir(from).expect("a folder of the store").flatten() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else {
+        fs::copy(from, to).expect("a file of the store copied");
+    }
+}
+
+fn remove(path: &Path) {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    removed.expect("a part of the store removed");
 }
 
 /// The control plane, or one process of it, is stopped until this is dropped.

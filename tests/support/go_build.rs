@@ -1,4 +1,4 @@
-//! The Go programs in `tests/control-plane`: they are built once and kept in the target folder.
+//! The Go programs in `tests/control-plane` and `tests/kine`: they are built once and kept in the target folder.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,14 +8,24 @@ use std::sync::OnceLock;
 
 use super::build;
 
-const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/control-plane");
+const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests");
+
+const KUBERNETES: Module = Module { folder: "control-plane", versions: "go.mod" };
+const KUBERNETES_1_33: Module = Module { folder: "control-plane", versions: "kubernetes-1.33.mod" };
+const KINE_MODULE: Module = Module { folder: "kine", versions: "go.mod" };
 
 /// etcd and kube-apiserver.
-pub(super) static CONTROL_PLANE: GoProgram = GoProgram::new("control-plane", &["."], NO_SERVER);
+pub(super) static CONTROL_PLANE: GoProgram = GoProgram::new("control-plane", KUBERNETES, &["."], NO_SERVER);
+/// The same of an older Kubernetes.
+pub(super) static CONTROL_PLANE_1_33: GoProgram =
+    GoProgram::new("control-plane-1.33", KUBERNETES_1_33, &["."], NO_SERVER);
+/// kine, which takes the place of etcd.
+pub(super) static KINE: GoProgram = GoProgram::new("kine", KINE_MODULE, &["."], NO_GO);
 /// client-go's leader election.
-pub(crate) static ELECTOR: GoProgram = GoProgram::new("elector", &["elector", "orders"], NO_GO);
+pub(crate) static ELECTOR: GoProgram = GoProgram::new("elector", KUBERNETES, &["elector", "orders"], NO_GO);
 /// etcd's own lock.
-pub(crate) static ETCDLOCK: GoProgram = GoProgram::new("etcdlock", &["etcdlock", "orders"], NO_GO);
+pub(crate) static ETCDLOCK: GoProgram =
+    GoProgram::new("etcdlock", KUBERNETES, &["etcdlock", "orders"], NO_GO);
 
 const NO_SERVER: &str = "
 This test needs a Kubernetes API server. Do one of these:
@@ -25,11 +35,12 @@ This test needs a Kubernetes API server. Do one of these:
 ";
 
 const NO_GO: &str = "
-This test needs client-go, or etcd's own client. Install Go 1.26 or newer (https://go.dev/dl): then the test builds it.
+This test needs client-go, etcd's own client, or kine. Install Go 1.26 or newer (https://go.dev/dl): then the test builds it.
 ";
 
 pub(crate) struct GoProgram {
     name: &'static str,
+    module: Module,
     /// Its folder within the module, and those of the packages that it uses.
     packages: &'static [&'static str],
     /// The message if Go is not installed.
@@ -37,9 +48,21 @@ pub(crate) struct GoProgram {
     path: OnceLock<PathBuf>,
 }
 
+struct Module {
+    /// Its folder within `tests`.
+    folder: &'static str,
+    /// The file in that folder that names the versions of its dependencies. Their sums are in the file beside it.
+    versions: &'static str,
+}
+
 impl GoProgram {
-    const fn new(name: &'static str, packages: &'static [&'static str], advice: &'static str) -> Self {
-        Self { name, packages, advice, path: OnceLock::new() }
+    const fn new(
+        name: &'static str,
+        module: Module,
+        packages: &'static [&'static str],
+        advice: &'static str,
+    ) -> Self {
+        Self { name, module, packages, advice, path: OnceLock::new() }
     }
 
     /// The path of the program. Its name contains a hash of its sources, so that an old program is never used.
@@ -65,29 +88,32 @@ impl GoProgram {
     }
 
     fn build(&self, output: &Path, log: &Path) {
-        let version = kubernetes_version();
+        let version = self.module.version();
         let mut go = Command::new("go");
-        go.current_dir(MODULE)
+        go.current_dir(self.module.folder())
             // Without a C compiler, without a Go workspace around this module, and without paths in the program. So all
             // clones share one build cache.
             .env("CGO_ENABLED", "0")
             .env("GOWORK", "off")
-            .args(["build", "-trimpath", "-buildvcs=false", "-ldflags"])
-            .arg(format!("-s -w -X k8s.io/component-base/version.gitVersion={version}"))
+            .args(["build", "-trimpath", "-buildvcs=false"])
+            .arg(format!("-modfile={}", self.module.versions))
+            // The linker has to set the version of Kubernetes, as Kubernetes' own build does; otherwise the API server does
+            // not know it.
+            .arg(format!("-ldflags=-s -w -X k8s.io/component-base/version.gitVersion={version}"))
             .arg("-o")
             .arg(output)
             .arg(Path::new(".").join(self.packages[0]));
-        let what = format!(
-            "building {} of Kubernetes {version} (the first time takes minutes; then it is kept)",
-            self.name
-        );
+        let what =
+            format!("building {} {version} (the first time takes minutes; then it is kept)", self.name);
         build::run(&what, &mut go, log, self.advice);
     }
 
     fn fingerprint(&self) -> u64 {
-        let mut files = vec![Path::new(MODULE).join("go.mod"), Path::new(MODULE).join("go.sum")];
+        let versions = self.module.versions();
+        let mut files = vec![versions.with_extension("sum"), versions];
         for package in self.packages {
-            let sources = fs::read_dir(Path::new(MODULE).join(package)).expect("the sources of the program");
+            let sources =
+                fs::read_dir(self.module.folder().join(package)).expect("the sources of the program");
             let sources = sources.map(|entry| entry.expect("an entry among the sources").path());
             files.extend(sources.filter(|path| path.extension().is_some_and(|kind| kind == "go")));
         }
@@ -109,10 +135,23 @@ impl GoProgram {
     }
 }
 
-/// The version of Kubernetes. The linker has to set it, as Kubernetes' own build does; otherwise the API server does
-/// not know it.
-fn kubernetes_version() -> String {
-    let module = fs::read_to_string(Path::new(MODULE).join("go.mod")).expect("go.mod");
-    let version = module.lines().find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes "));
-    version.expect("k8s.io/kubernetes in go.mod").to_owned()
+impl Module {
+    fn folder(&self) -> PathBuf {
+        Path::new(TESTS).join(self.folder)
+    }
+
+    fn versions(&self) -> PathBuf {
+        self.folder().join(self.versions)
+    }
+
+    /// The version of Kubernetes or kine.
+    fn version(&self) -> String {
+        let versions = fs::read_to_string(self.versions()).expect("the file with the versions");
+        let version = versions.lines().find_map(|line| {
+            ["k8s.io/kubernetes ", "github.com/k3s-io/kine "]
+                .iter()
+                .find_map(|it| line.trim().strip_prefix(it))
+        });
+        version.expect("the version of Kubernetes or kine").to_owned()
+    }
 }

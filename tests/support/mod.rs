@@ -19,6 +19,7 @@
 //! 1. `KUBE_LEASE_LOCK_TEST_KUBECONFIG`: the kubeconfig of a running cluster, for `shared()` only.
 //! 2. `KUBEBUILDER_ASSETS`: a folder with the programs `etcd` and `kube-apiserver`.
 //! 3. `tests/control-plane`, which is built with Go into the target folder. The first build takes minutes.
+//!    `KUBE_LEASE_LOCK_TEST_STORE` and `KUBE_LEASE_LOCK_TEST_KUBERNETES` choose another store or version.
 //!
 //! There is also a [`Register`], which judges contenders, and [`Neighbour`], a contender that uses another library.
 
