@@ -47,12 +47,12 @@ pub(crate) async fn check(
             _ => {}
         }
         let start = Instant::now();
-        let tried = if exists {
+        let answer = if exists {
             client.probe().await.map(drop)
         } else {
             client.try_create(record, Duration::MAX).await
         };
-        match tried {
+        match answer {
             Ok(()) => break start.elapsed(),
             Err(failure) if is_outdated(&failure) && tries < TRIES => tries += 1,
             Err(failure) => return Err(failure.into()),

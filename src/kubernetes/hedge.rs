@@ -40,16 +40,16 @@ where
         let answer = tokio::select! {
             biased;
             answer = copies.next() => answer,
-            () = sleep_until(act_at) => match failed {
-                Some(failure) => return Err(in_doubt(failure)),
-                None => {
-                    repeating(start.elapsed());
-                    copies.push(copy());
-                    repeated += 1;
-                    act_at = Instant::now() + lock().pause(timeout, repeated);
-                    continue;
+            () = sleep_until(act_at) => {
+                if let Some(failure) = failed {
+                    return Err(in_doubt(failure));
                 }
-            },
+                repeating(start.elapsed());
+                copies.push(copy());
+                repeated += 1;
+                act_at = Instant::now() + lock().pause(timeout, repeated);
+                continue;
+            }
         };
         // There is a copy in flight until the last one has failed.
         let Some((answer, took)) = answer else { continue };

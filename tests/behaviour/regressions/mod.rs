@@ -1,10 +1,10 @@
 //! Defects that were found in the lock and repaired: each test fails if its defect comes back.
 
-mod broken_check;
-mod broken_hedging;
+mod checks;
 mod claims;
 mod endings;
 mod idle_runtimes;
 mod panics;
+mod repeated_requests;
 mod request_rate;
 mod watches;
