@@ -251,6 +251,7 @@ impl LockCore {
             timings: self.settings.timings,
             create_mode: self.settings.create_mode,
             me,
+            asked: self.clock.now(),
             rng: self.fork_rng(),
             progress: self.progress.clone(),
             fifo: self.fifo.clone(),

@@ -66,7 +66,12 @@ impl HoldDriver<'_> {
                     continue;
                 }
                 HoldStep::Renew(write) => {
-                    let renewal = async move { client.write(&write, left).await.map(Outcome::Written) };
+                    // After a suspend, the deadline may have passed before the runtime knows that time has.
+                    let hold = self.hold.clone();
+                    let renewal = async move {
+                        let written = client.write_while(&write, left, &|| hold.is_held()).await;
+                        written.map(Outcome::Written)
+                    };
                     self.request = renewal.boxed().fuse();
                     continue;
                 }

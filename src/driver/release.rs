@@ -73,7 +73,12 @@ async fn drive(session: &mut Session, mut release: ReleaseState) -> (ReleaseOutc
                 continue;
             }
             ReleaseStep::Read => context.client.get(left).await.map(Outcome::Read),
-            ReleaseStep::Write(write) => context.client.write(&write, left).await.map(Outcome::Written),
+            ReleaseStep::Write(write) => {
+                // After a suspend, the deadline may have passed before the runtime knows that time has.
+                let (clock, deadline) = (context.clock.clone(), release.deadline());
+                let may_send = || clock.now() < deadline;
+                context.client.write_while(&write, left, &may_send).await.map(Outcome::Written)
+            }
         };
         let now = context.now();
         last_failure = answer.as_ref().err().map(|failure| failure.error().clone());

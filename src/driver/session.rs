@@ -19,6 +19,8 @@ pub(crate) struct Context {
     pub create_mode: CreateMode,
     /// The holder identity, unique to this acquisition.
     pub me: String,
+    /// When the caller asked for the lock.
+    pub asked: Instant,
     pub rng: fastrand::Rng,
     pub progress: Arc<Progress>,
     pub fifo: Fifo<Exclusive>,
@@ -41,7 +43,8 @@ impl Session {
     pub(crate) fn acquire_state(&mut self, mode: Mode) -> AcquireState {
         let Self { context, exclusive } = self;
         exclusive.begin();
-        let Context { me, create_mode, timings, .. } = &**context;
-        AcquireState::new(me.clone(), mode, *create_mode, *timings, &mut exclusive.memory, context.now())
+        let Context { me, create_mode, timings, asked, .. } = &**context;
+        let memory = &mut exclusive.memory;
+        AcquireState::new(me.clone(), mode, *create_mode, *timings, memory, context.now()).asked_at(*asked)
     }
 }

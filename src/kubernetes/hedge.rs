@@ -5,27 +5,37 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::classify::{Denial, Failure};
 use crate::protocol::Hedging;
+
+/// What a hedged request needs to know.
+pub(super) struct Hedge<'a> {
+    pub hedging: &'a Mutex<Hedging>,
+    /// The request is given up after this time.
+    pub timeout: Duration,
+    /// Whether it may still be sent.
+    pub may_send: &'a (dyn Fn() -> bool + Sync),
+    /// The failure of a request without an answer.
+    pub unanswered: &'a (dyn Fn() -> Failure + Sync),
+}
 
 /// Sends the request, and sends it again beside the first whenever there is no answer for a while. `repeating` is called before
 /// each repetition.
 ///
 /// Success and a conflict settle what became of the request. No other failure does while another copy is in flight, because
-/// that one may have been made. Its answer decides, if it comes within a grace period. Meanwhile nothing is repeated.
-///
-/// `timeout` does not end this future: it only says how long its caller waits.
+/// that one may have been made. After a failure that may pass, the request is repeated soon. After a refusal, or if the server
+/// asks for a pause, it is not, and the answers of the other copies are awaited for a grace period.
 pub(super) async fn hedged<T, F>(
-    hedging: &Mutex<Hedging>,
-    timeout: Duration,
+    hedge: Hedge<'_>,
     send: impl Fn() -> F,
     repeating: impl Fn(Duration),
 ) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>> + Send,
 {
+    let Hedge { hedging, timeout, may_send, unanswered } = hedge;
     let lock = || hedging.lock().unwrap_or_else(PoisonError::into_inner);
     let copy = || {
         let (answer, start) = (send(), Instant::now());
@@ -33,21 +43,25 @@ where
     };
     let start = Instant::now();
     let mut copies = FuturesUnordered::from_iter([copy()]);
-    let mut repeated = 0;
-    let mut act_at = start + lock().pause(timeout, repeated);
+    let (mut repeated, mut failures) = (0, 0);
+    let mut next = Next::Repeat(start + lock().pause(timeout, repeated));
     let mut failed: Option<Failure> = None;
     loop {
+        let over = sleep(timeout.saturating_sub(start.elapsed()));
         let answer = tokio::select! {
             biased;
             answer = copies.next() => answer,
-            () = sleep_until(act_at) => {
-                if let Some(failure) = failed {
-                    return Err(in_doubt(failure));
+            () = over => return Err(failed.map_or_else(unanswered, in_doubt)),
+            () = sleep_until(next.at()) => {
+                if matches!(next, Next::GiveUp(_)) {
+                    return Err(failed.map_or_else(unanswered, in_doubt));
                 }
-                repeating(start.elapsed());
-                copies.push(copy());
                 repeated += 1;
-                act_at = Instant::now() + lock().pause(timeout, repeated);
+                if may_send() {
+                    repeating(start.elapsed());
+                    copies.push(copy());
+                }
+                next = Next::Repeat(Instant::now() + lock().pause(timeout, repeated));
                 continue;
             }
         };
@@ -58,6 +72,7 @@ where
             Err(failure) if !matches!(failure, Failure::Conflict(_)) => failure,
             settled => return settled,
         };
+        let may_pass = matches!(failure, Failure::Unknown { retry_after: None, .. });
         let failure = match failed.take() {
             Some(earlier) => both(earlier, failure),
             None => failure,
@@ -65,7 +80,27 @@ where
         if copies.is_empty() {
             return Err(failure);
         }
-        (failed, act_at) = (Some(failure), Instant::now() + Hedging::GRACE);
+        failed = Some(failure);
+        if !may_pass {
+            next = Next::GiveUp(Instant::now() + Hedging::GRACE);
+        } else if let Next::Repeat(at) = next {
+            next = Next::Repeat(at.min(Instant::now() + Hedging::pause_after_failure(failures)));
+        }
+        failures += 1;
+    }
+}
+
+/// What comes next if there is no answer.
+enum Next {
+    Repeat(Instant),
+    GiveUp(Instant),
+}
+
+impl Next {
+    fn at(&self) -> Instant {
+        match self {
+            Self::Repeat(at) | Self::GiveUp(at) => *at,
+        }
     }
 }
 

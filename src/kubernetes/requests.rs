@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::classify::{Denial, Failure, classify, is_closed, shows_acceptance};
 use super::codec::{self, RawLease};
-use super::hedge::hedged;
+use super::hedge::{Hedge, hedged};
 use super::watch_stream::watch_stream;
 use crate::error::{Cause, RequestError};
 use crate::lease::LeaseName;
@@ -68,7 +68,7 @@ impl LeaseClient {
     pub(crate) async fn get(&self, within: Duration) -> Result<Option<Snapshot>, Failure> {
         let request = self.requests.get(self.lease.name(), &GetParams::default());
         let request = self.built("get", request)?;
-        let lease = self.hedged("get", within.min(self.read_timeout), || async {
+        let lease = self.hedged("get", within.min(self.read_timeout), &|| true, || async {
             match self.client.request(request.clone()).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
                 answer => answer.map(Some),
@@ -79,11 +79,21 @@ impl LeaseClient {
 
     /// Makes one conditional write.
     pub(crate) async fn write(&self, write: &Write, within: Duration) -> Result<Snapshot, Failure> {
+        self.write_while(write, within, &|| true).await
+    }
+
+    /// Makes one conditional write. It is sent again only while `may_send` says so.
+    pub(crate) async fn write_while(
+        &self,
+        write: &Write,
+        within: Duration,
+        may_send: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Snapshot, Failure> {
         let Write { on: Some(version), .. } = write else {
             let lease = self.create(&write.record, &write.queue, within, false).await?;
             return self.written("update", lease, &write.record);
         };
-        self.apply(version, write, within).await
+        self.apply(version, write, within, may_send).await
     }
 
     /// Whether the namespace is gone. A dry run of creating the Lease tells.
@@ -98,7 +108,13 @@ impl LeaseClient {
     }
 
     /// Server-Side Apply of the whole owned spec to exactly this version of exactly this object.
-    async fn apply(&self, on: &Version, write: &Write, within: Duration) -> Result<Snapshot, Failure> {
+    async fn apply(
+        &self,
+        on: &Version,
+        write: &Write,
+        within: Duration,
+        may_send: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Snapshot, Failure> {
         let Write { record, queue, .. } = write;
         let mut object = self.object(record);
         object["metadata"]["uid"] = json!(on.uid);
@@ -106,7 +122,7 @@ impl LeaseClient {
         object["metadata"]["annotations"] = codec::annotations(queue);
         let params = PatchParams::apply(&self.field_manager).force();
         let request = self.requests.patch(self.lease.name(), &params, &Patch::Apply(&object));
-        let lease = self.send_write("patch", request, within).await?;
+        let lease = self.send_write("patch", request, within, may_send).await?;
         self.written("patch", lease, record)
     }
 
@@ -160,7 +176,7 @@ impl LeaseClient {
         }
         let params = PostParams { dry_run, field_manager: Some(self.field_manager.clone()) };
         let request = self.requests.replace(self.lease.name(), &params, object.to_string().into_bytes());
-        self.send_write("update", request, within).await
+        self.send_write("update", request, within, &|| true).await
     }
 
     /// Opens a watch on this one Lease, from `revision` on.
@@ -221,9 +237,11 @@ impl LeaseClient {
         verb: &'static str,
         request: Built,
         within: Duration,
+        may_send: &(dyn Fn() -> bool + Sync),
     ) -> Result<RawLease, Failure> {
         let request = self.built(verb, request)?;
-        self.hedged(verb, within.min(self.write_timeout), || self.client.request(request.clone())).await
+        let within = within.min(self.write_timeout);
+        self.hedged(verb, within, may_send, || self.client.request(request.clone())).await
     }
 
     /// Sends the request, and repeats it beside the first while there is no answer.
@@ -231,16 +249,20 @@ impl LeaseClient {
         &self,
         verb: &'static str,
         within: Duration,
+        may_send: &(dyn Fn() -> bool + Sync),
         send: impl Fn() -> F + Send + Sync,
     ) -> Result<T, Failure>
     where
         F: Future<Output = kube::Result<T>> + Send,
     {
+        self.check_runtime(verb)?;
+        let unanswered = || self.unanswered(verb, within);
+        let hedge = Hedge { hedging: &self.hedging, timeout: within, may_send, unanswered: &unanswered };
         let send = || async { self.classified(verb, send().await) };
         let repeating = |waited| {
             tracing::warn!(verb, lease = %self.lease, ?waited, "no answer: the request is sent once more");
         };
-        self.in_time(verb, within, hedged(&self.hedging, within, send, repeating)).await
+        hedged(hedge, send, repeating).await
     }
 
     async fn bounded<T>(
@@ -249,20 +271,22 @@ impl LeaseClient {
         within: Duration,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Failure> {
-        self.in_time(verb, within, async { self.classified(verb, request.await) }).await
+        self.check_runtime(verb)?;
+        match tokio::time::timeout(within, request).await {
+            Ok(answer) => self.classified(verb, answer),
+            Err(_) => Err(self.unanswered(verb, within)),
+        }
     }
 
-    async fn in_time<T>(
-        &self,
-        verb: &'static str,
-        within: Duration,
-        request: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let unknown = |cause| Err(Failure::Unknown { error: self.error(verb, cause), retry_after: None });
-        if tokio::runtime::Handle::try_current().is_err() {
-            return unknown(Cause::NoRuntime);
+    fn check_runtime(&self, verb: &'static str) -> Result<(), Failure> {
+        match tokio::runtime::Handle::try_current() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::Unknown { error: self.error(verb, Cause::NoRuntime), retry_after: None }),
         }
-        tokio::time::timeout(within, request).await.unwrap_or_else(|_| unknown(Cause::NoAnswer(within)))
+    }
+
+    fn unanswered(&self, verb: &'static str, within: Duration) -> Failure {
+        Failure::Unknown { error: self.error(verb, Cause::NoAnswer(within)), retry_after: None }
     }
 
     fn classified<T>(&self, verb: &'static str, answer: kube::Result<T>) -> Result<T, Failure> {

@@ -41,6 +41,8 @@ pub(crate) struct AcquireState {
     create_mode: CreateMode,
     timings: Timings,
     started: Instant,
+    /// When the caller asked for the lock.
+    asked: Instant,
     /// Nothing is sent before this.
     not_before: Instant,
     read_backoff: Backoff,
@@ -49,7 +51,7 @@ pub(crate) struct AcquireState {
     opening: Option<Opening>,
     /// How long to wait for the next read while there is no watch.
     poll_pause: Duration,
-    /// Whether the server was asked if this process may write.
+    /// Whether a join or a dry run has asked the server if this process may write.
     probed: bool,
     given_up: Option<GiveUp>,
 }
@@ -131,6 +133,9 @@ impl AcquireState {
     /// If there is no watch, the Lease is read at this interval, less up to one half by chance.
     const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
+    /// A process that has not joined after this time may be in the queue already, or not be able to join it.
+    const JOIN_PATIENCE: Duration = Duration::from_secs(1);
+
     /// The longest pause after a failed request, however long the server asks the client to wait.
     const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
 
@@ -150,6 +155,7 @@ impl AcquireState {
             create_mode,
             timings,
             started: now,
+            asked: now,
             not_before: Instant::ORIGIN,
             read_backoff: Backoff::new(timings.max_pause),
             claim_backoff: Backoff::new(timings.max_pause),
@@ -158,6 +164,11 @@ impl AcquireState {
             probed: false,
             given_up: None,
         }
+    }
+
+    /// The time that the caller has waited counts from `asked`, and not from the moment at which it was this task's turn.
+    pub(crate) fn asked_at(self, asked: Instant) -> Self {
+        Self { asked, ..self }
     }
 
     /// The state in which the Lease is held by another acquisition, as far as is known.
@@ -253,16 +264,31 @@ impl AcquireState {
         if until <= now {
             return self.read(memory, now);
         }
-        // The driver has room for one of them.
-        if !self.probed && !self.may_join() && !memory.queueing.is_joining() {
+        let join = self.join(memory, now, rng);
+        if let JoinStep::Join(join) = join {
             self.probed = true;
-            return AcquireStep::Probe;
+            return AcquireStep::Join(join);
         }
-        match self.join(memory, now, rng) {
-            JoinStep::Join(join) => AcquireStep::Join(join),
-            JoinStep::Wait(at) => self.wait_with_watch(until.min(at), memory, now, rng),
-            JoinStep::None => self.wait_with_watch(until, memory, now, rng),
+        let mut until = until;
+        // The driver has room for one of the two.
+        if !self.probed && !memory.queueing.is_joining() {
+            let probe_at = self.probe_at(memory);
+            if probe_at <= now {
+                self.probed = true;
+                return AcquireStep::Probe;
+            }
+            until = until.min(probe_at);
         }
+        if let JoinStep::Wait(at) = join {
+            until = until.min(at);
+        }
+        self.wait_with_watch(until, memory, now, rng)
+    }
+
+    /// When to ask whether this process may write, if it has not joined by then.
+    fn probe_at(&self, memory: &Memory) -> Instant {
+        let patience = if self.may_join() { Self::JOIN_PATIENCE } else { Duration::ZERO };
+        memory.may_write_until().max(self.started + patience)
     }
 
     /// Whether no other library holds the Lease.
@@ -359,7 +385,7 @@ impl AcquireState {
                 self.not_before = now + backoff.failed_with(&outcome, rng).min(Self::MAX_RETRY_PAUSE);
                 if !*server_known {
                     // The last try comes when the time is over.
-                    let last = self.started + self.timings.startup_timeout;
+                    let last = self.asked + self.timings.startup_timeout;
                     self.not_before = self.not_before.min(last.max(now));
                 }
                 self.failed(*server_known, now);
@@ -386,7 +412,7 @@ impl AcquireState {
 
     /// A request has failed in a way that may pass.
     fn failed(&mut self, server_known: bool, now: Instant) {
-        let waited = self.started.until(now);
+        let waited = self.asked.until(now);
         if self.mode == Mode::Try {
             self.given_up = Some(GiveUp::Failed);
         } else if !server_known && waited >= self.timings.startup_timeout {

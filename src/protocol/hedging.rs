@@ -20,6 +20,8 @@ impl Hedging {
     const FIRST_PAUSE: Duration = Duration::from_millis(2_500);
     const MAX_PAUSE: Duration = Duration::from_secs(5);
 
+    const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(100);
+
     /// If one of several copies of a request has failed, the answers of the others are awaited for this time.
     pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
@@ -29,6 +31,11 @@ impl Hedging {
         let pause = first.saturating_mul(1 << repeated.min(16)).min(Self::MAX_PAUSE);
         let usual = self.answers.into_iter().fold(Duration::MAX, Duration::min);
         pause.max(usual.saturating_mul(3) / 2)
+    }
+
+    /// The pause before the next repetition, if a copy has failed in a way that may pass, after so many such failures.
+    pub(crate) fn pause_after_failure(failures: u32) -> Duration {
+        Self::FIRST_RETRY_PAUSE.saturating_mul(1 << failures.min(16)).min(Self::MAX_PAUSE)
     }
 
     /// A request was answered so long after its sending.

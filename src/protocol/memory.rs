@@ -37,6 +37,9 @@ impl Memory {
     /// For so long, a released Lease counts as free although no watch is open. After that it is read first.
     const CARRYOVER_TIMEOUT: Duration = Duration::from_secs(1);
 
+    /// For so long after a release, nobody asks whether this process may write.
+    const PERMISSION_TIMEOUT: Duration = Duration::from_secs(10);
+
     /// `number` stands on the ticket of this lock.
     pub(crate) fn new(timings: &Timings, max_clock_skew: Option<Duration>, number: u32) -> Self {
         Self {
@@ -80,6 +83,12 @@ impl Memory {
     pub(super) fn shown(&mut self, seen: &Snapshot) {
         // If no other process has used the Lease meanwhile, none is quicker.
         self.outpaced &= self.left_record.as_ref() != Some(&seen.record);
+    }
+
+    /// Until when it goes without saying that this process may write, because it has released the Lease lately.
+    pub(super) fn may_write_until(&self) -> Instant {
+        let released = self.left_record.as_ref().map(|_| self.left);
+        released.map_or(Instant::ORIGIN, |at| at + Self::PERMISSION_TIMEOUT)
     }
 
     /// A hold was handed off to the next task of this process.

@@ -14,12 +14,25 @@ pub(crate) struct RoundTrip {
     /// `None`: nothing has been measured yet.
     smoothed: Option<Duration>,
     variation: Duration,
+    /// Whether the last sample was left out.
+    left_out: bool,
 }
 
 impl RoundTrip {
     const MAX_VARIATION: Duration = Duration::from_secs(1);
 
+    /// The least time for which a sample counts as far out of line: the first one, and a later one.
+    const MIN_FIRST_OUTLIER: Duration = Duration::from_secs(2);
+    const MIN_OUTLIER: Duration = Duration::from_millis(200);
+
     pub(crate) fn measured(&mut self, sample: Duration) {
+        // A request or its answer was lost, and repeated. If that comes twice in a row, it is the usual time.
+        let least = if self.smoothed.is_some() { Self::MIN_OUTLIER } else { Self::MIN_FIRST_OUTLIER };
+        let outlier = sample > (4 * self.bound()).max(least);
+        self.left_out = outlier && !self.left_out;
+        if self.left_out {
+            return;
+        }
         let Some(smoothed) = self.smoothed else {
             (self.smoothed, self.variation) = (Some(sample), sample / 2);
             return;
@@ -68,6 +81,8 @@ mod tests {
         let mut trip = RoundTrip::default();
         (0..100).for_each(|_| trip.measured(80 * MILLISECOND));
         assert!(trip.bound() < 81 * MILLISECOND, "{trip:?}");
+        trip.measured(400 * MILLISECOND);
+        assert!(trip.bound() < 81 * MILLISECOND, "one sample far out of line is left out: {trip:?}");
         trip.measured(400 * MILLISECOND);
         assert!(trip.typical() < 130 * MILLISECOND && trip.bound() > 400 * MILLISECOND, "{trip:?}");
     }

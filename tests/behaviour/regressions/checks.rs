@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use kube_lease_lock::CreateMode;
-use kube_lease_lock::testing::{Fault, Verb};
-use tokio::time::sleep;
+use http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
+use kube_lease_lock::{CreateMode, LeaseLock};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
 
-use crate::fixture::{Fixture, acquire, create_free_lease, delete_lease};
+use crate::fixture::{Fixture, NAME, acquire, create_free_lease, delete_lease};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -42,14 +46,29 @@ async fn a_check_succeeds_while_the_lease_is_deleted() {
     checking.await.unwrap().unwrap();
 }
 
-/// The administrator creates the Lease, and has given no permission to create it.
 #[tokio::test(start_paused = true)]
 async fn a_check_agrees_with_acquire_about_a_lease_that_must_exist() {
-    let Fixture { server, link, lock } = Fixture::with(|builder| builder.create_mode(CreateMode::MustExist));
+    let Fixture { lock, .. } = Fixture::with(|builder| builder.create_mode(CreateMode::MustExist));
     let checked = lock.check().await;
     assert_eq!(checked.is_ok(), lock.acquire().await.is_ok(), "there is no Lease: {checked:?}");
+}
+
+/// The administrator creates the Lease, and gives no permission to create it: the server says so when it is asked.
+#[tokio::test(start_paused = true)]
+async fn a_check_does_not_ask_for_the_permission_to_create_a_lease_that_must_exist() {
+    let server = LeaseServer::new();
     create_free_lease(&server).await;
+    let reviews = tower::service_fn(async |request: Request<Body>| {
+        let body = request.into_body().collect_bytes().await.unwrap();
+        let mut review: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let verb = review["spec"]["resourceAttributes"]["verb"].clone();
+        review["status"] = json!({ "allowed": !["create", "update"].contains(&verb.as_str().unwrap()) });
+        Ok::<_, std::convert::Infallible>(Response::new(Body::from(review.to_string().into_bytes())))
+    });
+    let link = server.connect();
     link.inject(Fault::status(403).on(Verb::Update));
+    let client = link.client_with(Client::new(reviews, "default"));
+    let lock = LeaseLock::builder(client, NAME).create_mode(CreateMode::MustExist).build().unwrap();
     acquire(&lock).await.release().await.unwrap();
     lock.check().await.unwrap();
 }
@@ -60,4 +79,19 @@ async fn a_check_agrees_with_acquire_about_a_lease_that_must_not_exist() {
     create_free_lease(&server).await;
     let checked = lock.check().await;
     assert_eq!(checked.is_ok(), lock.acquire().await.is_ok(), "there is a Lease: {checked:?}");
+}
+
+/// A program calls it when it starts, and waits.
+#[tokio::test(start_paused = true)]
+async fn a_check_ends_within_seconds_whatever_the_lease_duration() {
+    for exists in [true, false] {
+        let Fixture { server, link, lock } = Fixture::with(|builder| builder.lease_duration(3600 * SECOND));
+        if exists {
+            create_free_lease(&server).await;
+        }
+        link.inject(Fault::hang().on_any(&[Verb::Update, Verb::Patch]));
+        let start = Instant::now();
+        lock.check().await.unwrap_err();
+        assert!(start.elapsed() < 60 * SECOND, "exists: {exists}, {:?}", start.elapsed());
+    }
 }

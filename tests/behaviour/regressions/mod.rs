@@ -5,6 +5,7 @@ mod claims;
 mod endings;
 mod idle_runtimes;
 mod panics;
+mod refused_waiters;
 mod repeated_requests;
 mod request_rate;
 mod watches;
