@@ -119,8 +119,8 @@ impl QueuePolicy {
         self.number
     }
 
-    /// How long to leave a free Lease to the processes ahead. `max_total` bounds the sum of their head starts: each process
-    /// that no longer fits in has only a small one, so that the others still claim one after the other.
+    /// How long to leave a free Lease to the processes ahead. `max_total` bounds the sum of their head starts: a process that asks for
+    /// more than is left gets what is left, and each one after it only a small one, so that they still claim one after the other.
     ///
     /// This process hears of their claims with some variation, and has to wait for that too.
     pub(crate) fn head_start(&self, queue: &Queue, trip: &RoundTrip, max_total: Duration) -> Duration {
@@ -134,7 +134,7 @@ impl QueuePolicy {
             Self::MIN_HEAD_START.min(max_total / u32::try_from(Queue::MAX_TICKETS).unwrap_or(u32::MAX));
         queue.ahead_of(self.number).fold(Duration::ZERO, |total, ticket| {
             let asked = ticket.head_start.clamp(Self::MIN_HEAD_START, Self::MAX_HEAD_START);
-            total + if total + asked <= max_total { asked } else { least }
+            total + asked.min(max_total.saturating_sub(total)).max(least)
         })
     }
 
@@ -384,7 +384,9 @@ mod tests {
         let far =
             |count: u32| Queue::new((100..100 + count).map(|number| ticket(number, 2_000)).collect(), None);
         let head_starts: Vec<_> = (0..128).map(|count| policy.head_starts(&far(count), HALF_LEASE)).collect();
-        assert_eq!(head_starts[..5], [0, 2_000, 4_000, 6_000, 6_050].map(millis));
+        assert_eq!(head_starts[..6], [0, 2_000, 4_000, 6_000, 7_500, 7_550].map(millis));
+        let brief = policy.head_starts(&far(1), millis(1_500));
+        assert_eq!(brief, millis(1_500), "a process that asks for more than there is gets what there is");
         assert!(head_starts.is_sorted_by(|one, next| one < next), "no two processes claim at once");
         assert!(head_starts[127] <= 2 * HALF_LEASE);
         let short = policy.head_starts(&far(127), millis(1_500));

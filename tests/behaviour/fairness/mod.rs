@@ -3,5 +3,6 @@
 
 mod bounds;
 mod contest;
+mod mixed;
 mod shares;
 mod stalls;
