@@ -134,7 +134,7 @@ impl AcquireState {
     const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
     /// A process that has not joined after this time may be in the queue already, or not be able to join it.
-    const JOIN_PATIENCE: Duration = Duration::from_secs(1);
+    const JOIN_PATIENCE: Duration = Duration::from_secs(5);
 
     /// The longest pause after a failed request, however long the server asks the client to wait.
     const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);

@@ -65,7 +65,8 @@ async fn a_candidate_that_may_not_write_reports_it_while_another_process_leads()
     let error = election.last_error();
     assert!(matches!(error, Some(AcquireError::Forbidden(_))), "{error:?}");
     sleep(10 * MINUTE).await;
-    assert!(link.requests().len() < 100, "{} requests in ten minutes", link.requests().len());
+    // An attempt every half a minute, with a read, a join, a watch and a dry run.
+    assert!(link.requests().len() < 150, "{} requests in ten minutes", link.requests().len());
     assert!(guard.is_held());
     election.stop().await.unwrap();
 }

@@ -376,8 +376,8 @@ fn an_expired_lease_is_read_after_the_head_starts_of_the_processes_ahead() {
     me.read(Some(held.clone()), 0);
     let (step, _) = me.wait(0);
     assert_eq!(step, AcquireStep::OpenWatch(4));
-    assert_eq!(me.wait(0), (AcquireStep::Probe, 1_000), "it is in the queue, so it does not join");
-    let (step, read_at) = me.wait(1_000);
+    assert_eq!(me.wait(0), (AcquireStep::Probe, 5_000), "it is in the queue, so it does not join");
+    let (step, read_at) = me.wait(5_000);
     assert_eq!((step, read_at), (AcquireStep::Read, 15_100));
     me.answer(Outcome::Read(Some(held)), 15_102);
     me.claim(15_102);

@@ -46,9 +46,12 @@ fn early_write(
     })
 }
 
-/// Whether `holder` is a hold of the same node that had ended when this was sent.
+/// Whether `holder` is a hold of the same node that had ended when this was sent, or a claim of it that never became a hold.
 fn handed_off(run: &Run<'_>, holder: &str, sent: &SentWrite) -> bool {
     let hold = run.trace.holds.iter().find(|hold| hold.identity == holder);
+    if hold.is_none() && run.has_claimed(&sent.by, holder) {
+        return true;
+    }
     let own = hold.filter(|hold| hold.node.as_ref().is_some_and(|node| Arc::ptr_eq(node, &sent.by)));
     own.is_some_and(|hold| hold.cancelled_at.is_some_and(|over| over <= sent.at))
 }
