@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::classify::{Denial, Failure};
+use super::classify::Failure;
 use crate::protocol::Hedging;
 
 /// What a hedged request needs to know.
@@ -118,12 +118,7 @@ fn both(one: Failure, other: Failure) -> Failure {
 /// A failure beside which another copy has not been answered.
 fn in_doubt(failure: Failure) -> Failure {
     match failure {
-        Failure::Denied(
-            Denial::Forbidden(error)
-            | Denial::NamespaceGone(error)
-            | Denial::ClientClosed(error)
-            | Denial::Refused(error),
-        ) => Failure::Unknown { error, retry_after: None },
+        Failure::Denied(_) => Failure::Unknown { error: failure.error().clone(), retry_after: None },
         other => other,
     }
 }
