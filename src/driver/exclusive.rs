@@ -8,7 +8,7 @@ use super::fifo::Fifo;
 use super::stop::Unfinished;
 use super::watcher::Watcher;
 use crate::kubernetes::LeaseClient;
-use crate::protocol::Memory;
+use crate::protocol::{Instant, Memory};
 use crate::settings::Settings;
 
 /// The memory of a lock, and its watch. The task that has them is the one task of this process that acquires or holds the
@@ -40,7 +40,8 @@ impl Exclusive {
 
     /// An acquisition ends. The receiver is ready when the next acquisition begins, or at once if no open watch waits for
     /// that.
-    pub(super) fn end(&mut self) -> oneshot::Receiver<()> {
+    pub(super) fn end(&mut self, now: Instant) -> oneshot::Receiver<()> {
+        self.memory.ended(now);
         let (next_begins, begins) = oneshot::channel();
         self.next_begins = Some(next_begins).filter(|_| self.watcher.is_open());
         begins

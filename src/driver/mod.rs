@@ -192,7 +192,7 @@ async fn leave(session: Session, unfinished: Unfinished, told: Option<oneshot::R
 /// Then the outcome is told. An idle watch is closed at last.
 async fn end(session: Session, finished: Option<Finished>) {
     let Session { context, mut exclusive } = session;
-    let next_begins = exclusive.end();
+    let next_begins = exclusive.end(context.now());
     drop(exclusive);
     let context = finish_orphans(context).await;
     if let Some(finished) = finished {

@@ -60,11 +60,17 @@ impl Memory {
     /// An acquisition begins. It goes on from what the last one left, if that is still likely to be true.
     pub(super) fn begin(&mut self, now: Instant) -> Carryover {
         self.queueing.acquiring(&self.trip, now);
+        self.watch.attended(now);
         let stale = !self.watch.is_open() && self.left + Self::CARRYOVER_TIMEOUT < now;
         match std::mem::take(&mut self.carryover) {
             Carryover::Free(_) if stale => Carryover::Unknown,
             carryover => carryover,
         }
+    }
+
+    /// An acquisition has ended. Nobody takes the events of the watch until the next one begins.
+    pub(crate) fn ended(&mut self, now: Instant) {
+        self.watch.unattended(now);
     }
 
     /// A hold ended with a release, which left the Lease in this state, if that is known.

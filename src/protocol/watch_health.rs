@@ -61,6 +61,8 @@ pub(crate) struct WatchHealth {
     recheck_at: Option<Instant>,
     /// The quickest news of the present holder.
     quickest: Option<Quickest>,
+    /// Since when nobody takes the events of the watch.
+    unattended: Option<Instant>,
 }
 
 /// How much later than the `renewTime` of its holder an event came, in microseconds. The clocks may differ by any amount.
@@ -120,6 +122,22 @@ impl WatchHealth {
             certain: Instant::ORIGIN,
             recheck_at: None,
             quickest: None,
+            unattended: None,
+        }
+    }
+
+    /// Nobody takes events from now on, until [`attended`](Self::attended).
+    pub(super) fn unattended(&mut self, now: Instant) {
+        self.unattended.get_or_insert(now);
+    }
+
+    /// Events are taken again. The time without does not count against the watch, and is no part of a round trip.
+    pub(super) fn attended(&mut self, now: Instant) {
+        let Some(since) = self.unattended.take() else { return };
+        if let Some(owed) = &mut self.owed {
+            let pause = since.max(owed.since).until(now);
+            owed.since = owed.since + pause;
+            owed.sent = owed.sent.map(|sent| sent + pause);
         }
     }
 
@@ -232,6 +250,7 @@ impl WatchHealth {
     #[cfg(test)]
     pub(super) fn forget_measurements(&mut self) {
         (self.certain, self.quickest) = (Instant::ORIGIN, None);
+        self.unattended = self.unattended.map(|_| Instant::ORIGIN);
         self.connected = self.connected.map(|_| Instant::ORIGIN);
         self.backoff.succeeded();
     }
@@ -370,6 +389,18 @@ mod tests {
         fn read_at(&self) -> Instant {
             self.health.read_at(Duration::from_secs(2))
         }
+    }
+
+    #[test]
+    fn the_time_in_which_nobody_takes_events_is_no_part_of_a_round_trip() {
+        let mut watched = Watched::proven();
+        watched.write(12, 100, 110);
+        watched.health.unattended(at(115));
+        watched.health.unattended(at(130));
+        watched.health.attended(at(3_000));
+        assert!(!watched.is_given_up(3_000), "the time does not count against the watch either");
+        watched.tell(&held(12, 0), 3_005);
+        assert!(watched.trip.typical() <= Duration::from_millis(20), "{:?}", watched.trip);
     }
 
     #[test]
