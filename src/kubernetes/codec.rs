@@ -126,14 +126,29 @@ pub(super) fn annotations(queue: &Queue) -> Value {
     })
 }
 
+/// The JSON Patch (RFC 6902) that replaces the record `on`, whatever else the object has. It changes nothing if the object has
+/// another record.
+pub(super) fn replace_record(uid: &str, on: &Record, record: &Record) -> Value {
+    let on = spec(on);
+    let recognised = ["holderIdentity", "renewTime"].map(|key| test(&format!("/spec/{key}"), &on[key]));
+    let spec = spec(record);
+    let fields = spec.as_object().into_iter().flatten();
+    let replaced =
+        fields.map(|(key, value)| json!({ "op": "add", "path": format!("/spec/{key}"), "value": value }));
+    [test("/metadata/uid", &json!(uid))].into_iter().chain(recognised).chain(replaced).collect()
+}
+
+fn test(path: &str, value: &Value) -> Value {
+    json!({ "op": "test", "path": path, "value": value })
+}
+
 /// The JSON Patch (RFC 6902) of a join. It changes nothing unless the Lease is as expected.
 pub(super) fn join(Join { uid, under, expected, forced, ticket }: &Join) -> Value {
     let list = format!("/metadata/annotations/{}", JOINING_ANNOTATION.replace('/', "~1"));
     let joined: Vec<_> = expected.iter().chain([ticket]).copied().collect();
-    let test = |path: &str, value: &str| json!({ "op": "test", "path": path, "value": value });
-    let mut patch = vec![test("/metadata/uid", uid)];
-    patch.extend(under.as_ref().map(|holder| test("/spec/holderIdentity", holder)));
-    patch.extend((!forced).then(|| test(&list, &tickets(expected))));
+    let mut patch = vec![test("/metadata/uid", &json!(uid))];
+    patch.extend(under.as_ref().map(|holder| test("/spec/holderIdentity", &json!(holder))));
+    patch.extend((!forced).then(|| test(&list, &json!(tickets(expected)))));
     patch.push(json!({ "op": "replace", "path": list, "value": tickets(&joined) }));
     patch.into()
 }
@@ -222,6 +237,25 @@ mod tests {
             lease.metadata.resource_version = Some(odd.into());
             assert_eq!(Snapshot::try_from(lease), Err(Malformed::Revision(odd.into())));
         }
+    }
+
+    #[test]
+    fn a_record_is_replaced_only_if_it_is_found() {
+        let on = Record::claim("me", Duration::from_secs(15), None, WallTime(1_000_000));
+        let patch = replace_record("u", &on, &on.release(WallTime(2_000_000)));
+        let operations = patch.as_array().unwrap();
+        let tests = operations.iter().filter(|operation| operation["op"] == "test");
+        let tests: Vec<_> =
+            tests.map(|test| (test["path"].as_str().unwrap(), test["value"].as_str().unwrap())).collect();
+        assert_eq!(
+            tests,
+            [
+                ("/metadata/uid", "u"),
+                ("/spec/holderIdentity", "me"),
+                ("/spec/renewTime", "1970-01-01T00:00:01.000000Z")
+            ]
+        );
+        assert_eq!(operations.len(), 3 + 5, "it replaces every field of the record, and nothing else");
     }
 
     #[test]

@@ -89,11 +89,16 @@ impl LeaseClient {
         within: Duration,
         may_send: &(dyn Fn() -> bool + Sync),
     ) -> Result<Snapshot, Failure> {
-        let Write { on: Some(version), .. } = write else {
-            let lease = self.create(&write.record, &write.queue, within, false).await?;
-            return self.written("update", lease, &write.record);
+        let (verb, lease) = match (&write.on, &write.on_record) {
+            (None, _) => ("update", self.create(&write.record, &write.queue, within, false).await?),
+            (Some(version), None) => ("patch", self.apply(version, write, within, may_send).await?),
+            (Some(version), Some(on)) => {
+                let patch = self.json_patch(&codec::replace_record(&version.uid, on, &write.record));
+                let answer = self.send_write("patch", patch, within, may_send).await;
+                ("patch", answer.map_err(Failure::of_test)?)
+            }
         };
-        self.apply(version, write, within, may_send).await
+        self.written(verb, lease, &write.record)
     }
 
     /// Whether the namespace is gone. A dry run of creating the Lease tells.
@@ -114,7 +119,7 @@ impl LeaseClient {
         write: &Write,
         within: Duration,
         may_send: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Snapshot, Failure> {
+    ) -> Result<RawLease, Failure> {
         let Write { record, queue, .. } = write;
         let mut object = self.object(record);
         object["metadata"]["uid"] = json!(on.uid);
@@ -122,25 +127,25 @@ impl LeaseClient {
         object["metadata"]["annotations"] = codec::annotations(queue);
         let params = PatchParams::apply(&self.field_manager).force();
         let request = self.requests.patch(self.lease.name(), &params, &Patch::Apply(&object));
-        let lease = self.send_write("patch", request, within, may_send).await?;
-        self.written("patch", lease, record)
+        self.send_write("patch", request, within, may_send).await
     }
 
     /// Joins the queue. A list that is not as expected, and another object of the same name, are a conflict.
     pub(crate) async fn join(&self, join: &Join) -> Result<Snapshot, Failure> {
-        let params =
-            PatchParams { field_manager: Some(self.field_manager.clone()), ..PatchParams::default() };
-        let request = self.requests.patch(self.lease.name(), &params, &Patch::Merge(&codec::join(join)));
-        let request = request.map(|mut request| {
-            let json_patch = HeaderValue::from_static("application/json-patch+json");
-            request.headers_mut().insert(CONTENT_TYPE, json_patch);
-            request
-        });
-        let request = self.built("patch", request)?;
+        let request = self.built("patch", self.json_patch(&codec::join(join)))?;
         match self.bounded("patch", self.read_timeout, self.client.request(request).boxed()).await {
             Ok(lease) => self.snapshot("patch", lease),
             Err(failure) => Err(failure.of_test()),
         }
+    }
+
+    fn json_patch(&self, patch: &Value) -> Built {
+        let params =
+            PatchParams { field_manager: Some(self.field_manager.clone()), ..PatchParams::default() };
+        let mut request = self.requests.patch(self.lease.name(), &params, &Patch::Merge(patch))?;
+        let json_patch = HeaderValue::from_static("application/json-patch+json");
+        request.headers_mut().insert(CONTENT_TYPE, json_patch);
+        Ok(request)
     }
 
     /// A dry run of a write that changes nothing. It needs the permission of every other write.

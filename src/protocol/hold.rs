@@ -22,7 +22,8 @@ use super::watch_health::{WatchEvent, WatchHealth};
 ///    that revealed it.
 /// 3. A hold that is over stays over: nothing that arrives later revives it.
 /// 4. The `renewTime` only rises, and no two renewals share a wall-clock second.
-/// 5. After a write without a definite answer comes a read, before any other write.
+/// 5. After a write without a definite answer comes a read, before any other write. If another write came first, the next one is
+///    conditional on the record alone: processes that join the queue cannot make it fail again.
 /// 6. Edits beside the holder are kept. An edit of the record is restored, and shortens the hold if contenders now wait for
 ///    less time than they should.
 /// 7. A read that was sent after everything that is known is believed, whatever its revision: a store can be set back. Another
@@ -54,6 +55,8 @@ pub(crate) struct HoldState {
     last_renew_time: WallTime,
     /// A read must come before the next write.
     must_read: bool,
+    /// Another write came before the last one of this hold.
+    raced: bool,
     backoff: Backoff,
     lost: Option<Loss>,
 }
@@ -142,6 +145,7 @@ impl HoldState {
             in_doubt: Vec::new(),
             must_read: false,
             backoff: Backoff::new(timings.max_pause),
+            raced: false,
             lost: None,
         }
     }
@@ -173,6 +177,7 @@ impl HoldState {
             return HoldStop::HandedOff;
         }
         memory.hand_offs = 0;
+        memory.watch.unattended(now);
         memory.expiry.lost(self.me.clone(), self.last_sent);
         let must_read = self.must_read || self.in_flight.is_some();
         let release = ReleaseState::of_hold(self.me, self.current, must_read, self.deadline, self.timings);
@@ -244,6 +249,7 @@ impl HoldState {
         match (request, outcome) {
             (request, Outcome::Written(snapshot)) => {
                 self.backoff.succeeded();
+                self.raced = false;
                 watch.wrote(snapshot.version.revision, request.sent(), trip, now);
                 if let Request::Write(attempt) = request {
                     self.mark_in_doubt(attempt);
@@ -265,7 +271,10 @@ impl HoldState {
         let pause = self.backoff.failed_with(failure, rng);
         self.not_before = now + pause.min(now.until(self.deadline) / 2);
         match request {
-            Request::Write(attempt) => self.mark_in_doubt(attempt),
+            Request::Write(attempt) => {
+                self.raced |= *failure == Outcome::Conflict;
+                self.mark_in_doubt(attempt);
+            }
             Request::Confirmed { .. } => self.must_read = true,
             // A read that only checks the watch is not needed for the next write.
             Request::Read { .. } => {}
@@ -395,7 +404,8 @@ impl HoldState {
         let record = self.current.record.renewal(self.timings.lease_duration, self.last_renew_time);
         self.last_sent = now;
         self.in_flight = Some(Request::Write(Attempt { sent: now, record: record.clone() }));
-        Write::replace(&self.current, record, self.current.queue.merged())
+        let replace = if self.raced { Write::replace_record } else { Write::replace };
+        replace(&self.current, record, self.current.queue.merged())
     }
 
     fn expire(&mut self, now: Instant) {

@@ -15,7 +15,8 @@ use super::watch_health::WatchEvent;
 ///
 /// 1. Every write is conditional on a state in which the Lease is ours, or on the state that a claim in doubt waits for. So
 ///    a release never changes the record of a successor.
-/// 2. After a write without a definite answer comes a read.
+/// 2. After a write without a definite answer comes a read. If another write came first, the next one is conditional on the record
+///    alone, if the Lease is ours: processes that join the queue cannot make it fail again.
 /// 3. Nothing is written past the deadline. From then on the Lease expires by itself.
 ///
 /// The driver calls [`step`](Self::step) until it returns [`ReleaseStep::End`], and reports the outcome of each request by
@@ -34,9 +35,8 @@ pub(crate) struct ReleaseState {
     not_before: Instant,
     /// A read must come before the next write.
     must_read: bool,
-    /// A release may have been made without an answer to us.
-    maybe_released: bool,
     in_flight: bool,
+    failed: FailedWrite,
     backoff: Backoff,
     end: Option<ReleaseOutcome>,
 }
@@ -52,6 +52,17 @@ enum Origin {
     },
     /// A hold that was over, and handed off to a task that no longer wants it.
     HandOff,
+}
+
+/// What is known of the writes that have failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum FailedWrite {
+    /// None has been sent.
+    None,
+    /// One may have been made.
+    InDoubt,
+    /// Another write came before so many of them. It may also be the answer to a silent repetition of a write that was made.
+    Raced(u32),
 }
 
 /// How a release ended.
@@ -79,6 +90,9 @@ pub(crate) enum ReleaseStep {
 }
 
 impl ReleaseState {
+    /// After so many lost races, a release that adds the ticket of this process leaves it out.
+    const RACES_WITH_TICKET: u32 = 3;
+
     /// Ends a hold by `me` that was last seen as `current`.
     pub(super) fn of_hold(
         me: String,
@@ -126,8 +140,8 @@ impl ReleaseState {
             deadline,
             not_before: Instant::ORIGIN,
             must_read,
-            maybe_released: false,
             in_flight: false,
+            failed: FailedWrite::None,
             backoff: Backoff::new(timings.max_pause),
             end: None,
         }
@@ -159,7 +173,7 @@ impl ReleaseState {
 
     /// A hold that was over before anything was tried was not released, but lost.
     fn too_late(&self) -> ReleaseOutcome {
-        let tried = self.in_flight || self.maybe_released || self.not_before > Instant::ORIGIN;
+        let tried = self.in_flight || self.failed > FailedWrite::None || self.not_before > Instant::ORIGIN;
         match self.origin {
             Origin::Hold if !tried => ReleaseOutcome::Lost(Loss::Deadline),
             _ => ReleaseOutcome::Unconfirmed,
@@ -179,7 +193,14 @@ impl ReleaseState {
     /// A request has failed. However long the server asks the client to wait, half of the time that is left remains for
     /// another try.
     fn retry(&mut self, failure: &Outcome, now: Instant, rng: &mut fastrand::Rng) {
-        self.mark_in_doubt();
+        if !self.must_read {
+            self.failed = match (self.failed, failure) {
+                (FailedWrite::Raced(times), Outcome::Conflict) => FailedWrite::Raced(times + 1),
+                (_, Outcome::Conflict) => FailedWrite::Raced(1),
+                (failed, _) => failed.max(FailedWrite::InDoubt),
+            };
+        }
+        self.must_read = true;
         let pause = self.backoff.failed_with(failure, rng);
         self.not_before = now + pause.min(now.until(self.deadline) / 2);
     }
@@ -202,7 +223,7 @@ impl ReleaseState {
         if claim_pending || holder.as_ref().is_some_and(|holder| self.ours.contains(holder)) {
             self.on = seen;
             self.must_read = false;
-        } else if self.maybe_released || self.origin != Origin::Hold {
+        } else if self.failed > FailedWrite::None || self.origin != Origin::Hold {
             self.end(ReleaseOutcome::Done(None));
         } else {
             self.end(ReleaseOutcome::Lost(match (seen, holder) {
@@ -221,13 +242,12 @@ impl ReleaseState {
             Some((ticket, always)) if always || !on.queue.is_empty() => on.queue.joined_by(ticket),
             _ => on.queue.merged(),
         };
-        Write::replace(on, on.record.release(wall), queue)
-    }
-
-    /// A read that failed leaves nothing behind; a write may have been made.
-    fn mark_in_doubt(&mut self) {
-        self.maybe_released |= !self.must_read;
-        self.must_read = true;
+        let ours = on.record.holder.as_ref().is_some_and(|holder| self.ours.contains(holder));
+        // Without the queue, the ticket of this process would not come along. It would then have to join again.
+        let races = if self.rejoining.is_some() { Self::RACES_WITH_TICKET } else { 1 };
+        let on_record = self.failed >= FailedWrite::Raced(races) && ours;
+        let replace = if on_record { Write::replace_record } else { Write::replace };
+        replace(on, on.record.release(wall), queue)
     }
 
     fn end(&mut self, end: ReleaseOutcome) {
@@ -312,6 +332,24 @@ mod tests {
             let held = Snapshot { queue, ..state("me", 10) };
             let release = ReleaseState::of_hold("me".into(), held, false, deadline(), TIMINGS);
             assert_eq!(write(&mut release.rejoining(ticket(7), always)).queue, left);
+        }
+    }
+
+    #[test]
+    fn a_release_that_lost_races_is_conditional_on_the_record_alone() {
+        let ticket = Ticket { number: 7, head_start: Duration::from_millis(50) };
+        for (rejoining, races) in [(false, 1), (true, ReleaseState::RACES_WITH_TICKET)] {
+            let mut release = of_hold(false);
+            if rejoining {
+                release = release.rejoining(ticket, true);
+            }
+            for revision in 10..10 + u64::from(races) {
+                assert_eq!(write(&mut release).on_record, None);
+                answer(&mut release, Outcome::Conflict);
+                read(&mut release, Some(state("me", revision + 1)));
+            }
+            let on_record = Some(Box::new(state("me", 0).record));
+            assert_eq!(write(&mut release).on_record, on_record);
         }
     }
 

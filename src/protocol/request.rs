@@ -10,6 +10,8 @@ use super::record::{Record, Snapshot, Version};
 pub(crate) struct Write {
     /// `None` creates the Lease if it does not exist.
     pub on: Option<Version>,
+    /// If set, the write is made on every version of that object with this record, and leaves the queue as it is.
+    pub on_record: Option<Box<Record>>,
     pub record: Record,
     /// The queue that the Lease will carry.
     pub queue: Queue,
@@ -18,12 +20,20 @@ pub(crate) struct Write {
 impl Write {
     /// Creates the Lease if it does not exist.
     pub(super) fn create(record: Record) -> Self {
-        Self { on: None, record, queue: Queue::EMPTY }
+        Self { on: None, on_record: None, record, queue: Queue::EMPTY }
     }
 
     /// Replaces exactly the state that was seen.
     pub(super) fn replace(seen: &Snapshot, record: Record, queue: Queue) -> Self {
-        Self { on: Some(seen.version.clone()), record, queue }
+        Self { on: Some(seen.version.clone()), on_record: None, record, queue }
+    }
+
+    /// Replaces the record that was seen, whatever else is written meanwhile. The record has a holder identity of this process,
+    /// so that no other process has claimed the Lease meanwhile.
+    pub(super) fn replace_record(seen: &Snapshot, record: Record, queue: Queue) -> Self {
+        let recognisable = seen.record.holder.is_some() && seen.record.renewed.is_some();
+        let on_record = recognisable.then(|| Box::new(seen.record.clone()));
+        Self { on_record, ..Self::replace(seen, record, queue) }
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! The lock cannot exclude then: the store has forgotten the holder. But the holder has to learn of it in time.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -97,7 +98,7 @@ async fn after_a_rollback_two_holds_overlap_no_longer_than_until_the_next_renewa
         timeout(2 * SHORT + TOLERANCE, async { turns.subscribe().changed().await.unwrap() }).await;
     assert!(next_turn.is_ok(), "nobody acquires the lock any more: {:?}", spans.lock().unwrap());
     // The holds of now also count when they have ended.
-    sleep(LONGEST_HOLD).await;
+    sleep(Duration::from_millis(LONG_HOLD.end)).await;
     drop(contending);
 
     let spans = spans.lock().unwrap().clone();
@@ -116,8 +117,8 @@ async fn after_a_rollback_two_holds_overlap_no_longer_than_until_the_next_renewa
 }
 
 const ROLLBACKS: usize = 3;
-/// Longer than a holder needs to notice that the store has forgotten it.
-const LONGEST_HOLD: Duration = Duration::from_secs(8);
+/// How many milliseconds a long hold lasts: longer than a holder needs to notice that the store has forgotten it.
+const LONG_HOLD: Range<u64> = 4_000..8_000;
 
 /// One time at which the store went back, from the end of the old control plane to the start of the new one.
 #[derive(Debug)]
@@ -145,8 +146,7 @@ async fn take_turns(lock: LeaseLock, spans: Arc<Mutex<Vec<Span>>>, turns: watch:
         };
         let (identity, begin) = (guard.holder_identity().to_owned(), Instant::now());
         turns.send_modify(|turns| *turns += 1);
-        let work =
-            if fastrand::bool() { millis(10..500) } else { millis(4_000..LONGEST_HOLD.as_millis() as u64) };
+        let work = if fastrand::bool() { millis(10..500) } else { millis(LONG_HOLD) };
         let lost = timeout(work, guard.lost()).await.ok();
         let end = Instant::now();
         spans.lock().unwrap().push(Span { identity, begin, end, lost });
@@ -163,7 +163,7 @@ fn pairs(spans: &[Span]) -> impl Iterator<Item = (&Span, &Span)> {
         .filter(|(one, other)| one.begin < other.begin)
 }
 
-fn millis(range: std::ops::Range<u64>) -> Duration {
+fn millis(range: Range<u64>) -> Duration {
     Duration::from_millis(fastrand::u64(range))
 }
 

@@ -102,6 +102,12 @@ impl FaultProfile {
 }
 
 impl Scenario {
+    /// The time that all nodes need for one turn each, without faults: an event and a claim, the answer, the hold and a release.
+    pub(crate) fn round(&self) -> Duration {
+        let Usage::Steady { hold, .. } = self.usage else { return Duration::ZERO };
+        self.nodes.iter().map(|node| hold + 4 * node.distance).sum()
+    }
+
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         use FaultProfile::{CrashesOnly, LeaseEdits, Severe, SevereAndEdits};
         let profile = rng.pick(&[

@@ -19,6 +19,9 @@ use crate::trace::Trace;
 /// Longer than any operation may take after the faults have ended.
 const STUCK_AFTER: Duration = Duration::from_secs(600);
 
+/// Nobody may wait for more rounds of all nodes.
+const MAX_ROUNDS: u32 = 4;
+
 pub(crate) struct Workload {
     pub(crate) node: Arc<Node>,
     pub(crate) trace: Trace,
@@ -30,6 +33,8 @@ pub(crate) struct Workload {
     /// Under contention, the tasks stop after so many holds of all nodes, if that is not too early.
     pub(crate) max_holds: usize,
     pub(crate) not_before: Instant,
+    /// The time that all nodes need for one turn each, without faults.
+    pub(crate) round: Duration,
 }
 
 impl Workload {
@@ -79,7 +84,8 @@ impl Workload {
 
     /// Holds for that time, or until the faults end.
     async fn acquire_and_hold(&self, span: Option<Duration>) {
-        let limit = self.until.max(Instant::now()) - Instant::now() + STUCK_AFTER;
+        let limit =
+            self.until.max(Instant::now()) - Instant::now() + STUCK_AFTER.max(MAX_ROUNDS * self.round);
         let wait = self.trace.wait_begins(&self.node);
         let outcome = timeout(limit, self.node.lock.acquire()).await;
         self.trace.wait_ends(wait);

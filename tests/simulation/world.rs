@@ -110,12 +110,13 @@ impl World {
         let (max_idle_ms, usage) = (self.scenario.max_idle_ms, self.scenario.usage);
         let max_holds = (HOLDS_PER_NODE * self.nodes.len()).max(MIN_HOLDS);
         let not_before = self.started + MIN_CONTENTION;
+        let round = self.scenario.round();
         let mut tasks = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
             for _ in 0..node.config.tasks {
                 let (node, trace, rng) = (node.clone(), self.trace.clone(), self.rng.fork());
                 let workload =
-                    Workload { node, trace, rng, until, max_idle_ms, usage, max_holds, not_before };
+                    Workload { node, trace, rng, until, max_idle_ms, usage, max_holds, not_before, round };
                 tasks.push((index, tokio::spawn(workload.run())));
             }
         }

@@ -506,3 +506,20 @@ fn a_hold_with_a_request_in_flight_is_released_after_a_read() {
     };
     assert_eq!(release.step(at(5_001), wall(5_001)), ReleaseStep::Read);
 }
+
+#[test]
+fn a_renewal_that_lost_a_race_is_conditional_on_the_record_alone() {
+    let mut me = holder();
+    let HoldStep::Renew(write) = me.step(at(5_000), wall(5_000)) else { panic!("no renewal") };
+    assert_eq!((write.on, write.on_record), (Some(version(10)), None));
+    me.answered(Outcome::Conflict, at(5_010));
+    assert_eq!(me.step(at(5_010), wall(5_010)), HoldStep::Read);
+    let joined = Snapshot { version: version(11), ..me.current() };
+    me.answered(Outcome::Read(Some(joined.clone())), at(5_020));
+    let HoldStep::Renew(write) = me.step(at(5_020), wall(5_020)) else { panic!("no renewal") };
+    assert_eq!(write.on_record, Some(Box::new(joined.record)));
+    let renewed = Snapshot { version: version(12), record: write.record, queue: write.queue };
+    me.answered(Outcome::Written(renewed), at(5_030));
+    let HoldStep::Renew(write) = me.step(at(10_030), wall(10_030)) else { panic!("no renewal") };
+    assert_eq!((write.on, write.on_record), (Some(version(12)), None), "the next one takes the queue along");
+}

@@ -138,11 +138,13 @@ impl World {
 
     /// Drops writes that can no longer change anything: their state is gone, and no process waits for the answer.
     fn forget_void_requests(&mut self) {
-        let found = self.lease.as_ref().map(|lease| lease.version.clone());
+        let lease = self.lease.clone();
+        let found = lease.as_ref().map(|lease| lease.version.clone());
         let may_come_back = self.left.deletions > 0 || self.left.set_backs > 0;
         self.requests.retain(|request| match &request.what {
             Sent::Write(write) => {
                 !request.stale
+                    || is_on_record(write, lease.as_ref())
                     || write.on == found
                     || (may_come_back && (write.on.is_none() || self.left.set_backs > 0))
             }
@@ -170,7 +172,11 @@ impl World {
                 if let Some(holder) = &write.record.holder {
                     self.dispossessed.remove(holder);
                 }
-                Outcome::Written(self.put(write.record.clone(), write.queue.clone()))
+                let queue = match (&write.on_record, &self.lease) {
+                    (Some(_), Some(lease)) => lease.queue.clone(),
+                    _ => write.queue.clone(),
+                };
+                Outcome::Written(self.put(write.record.clone(), queue))
             }
             Sent::Write(_) => Outcome::Conflict,
             Sent::Join(join) => self.serve_join(join),
@@ -198,7 +204,7 @@ impl World {
         let found = self.lease.as_ref().map(|lease| &lease.version);
         match setup.flaw {
             Some(Flaw::Unconditional) => true,
-            _ => found == write.on.as_ref(),
+            _ => found == write.on.as_ref() || is_on_record(write, self.lease.as_ref()),
         }
     }
 
@@ -319,4 +325,13 @@ impl World {
     pub(super) fn has_history(&self) -> bool {
         self.revision > 0
     }
+}
+
+/// Whether the write is conditional on the record alone, and finds it.
+fn is_on_record(write: &Write, lease: Option<&Snapshot>) -> bool {
+    let (Some(record), Some(on), Some(lease)) = (&write.on_record, &write.on, lease) else {
+        return false;
+    };
+    let found = &lease.record;
+    lease.version.uid == on.uid && found.holder == record.holder && found.renewed == record.renewed
 }

@@ -393,3 +393,26 @@ broken_watches! {
     a_holder_does_not_believe_a_watch_that_lags_more_and_more,
     a_waiter_does_not_believe_a_watch_that_lags_more_and_more: LagGrows, true;
 }
+
+/// All of them join the queue. Each join makes a renewal fail that is on its way then.
+#[tokio::test(start_paused = true)]
+async fn a_hold_is_kept_while_a_crowd_joins_the_queue_at_any_distance() {
+    for far in [1, 50, 150, 250, 400] {
+        let server = LeaseServer::new();
+        let distance = far * MS;
+        let (link, lock) = connect_at(&server, distance, 1);
+        let guard = acquire(&lock).await;
+        let mut waiters = JoinSet::new();
+        for seed in 2..130 {
+            let (_, lock) = connect_at(&server, distance, seed);
+            waiters.spawn(async move { lock.acquire().await.map(drop) });
+        }
+        let kept = timeout(2 * MINUTE, guard.lost()).await;
+        let renewals = link.requests().iter().filter(|request| is_claim(request)).count();
+        let asked = Instant::now();
+        let released = guard.release().await;
+        println!("{far} ms: {renewals} claims and renewals, released after {:?}", asked.elapsed());
+        assert!(kept.is_err(), "{far} ms: {kept:?}");
+        assert!(released.is_ok(), "{far} ms: {released:?}");
+    }
+}

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use super::Run;
+use super::sent_write::WriteKey;
 
 pub(super) fn check(run: &Run<'_>) -> Vec<String> {
     // Some writes of client-go look like the release of a node.
     if run.scenario.client_go > 0 {
         return Vec::new();
     }
-    let ours: HashSet<_> = run.requests.keys().map(|(holder, renewed, _)| (holder, renewed)).collect();
+    let ours: HashSet<_> = run.requests.keys().map(WriteKey::writes).collect();
     let unconditional = run.record_changes().filter(|state| {
         let sent =
             state.lease.as_ref().is_some_and(|record| ours.contains(&(&record.holder, &record.renewed)));

@@ -18,19 +18,21 @@ mod prompt_handover;
 mod prompt_loss_notice;
 mod prompt_release;
 mod request_budget;
+mod sent_write;
 mod token_deadline;
 mod true_loss_reason;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use kube_lease_lock::testing::{Request, Verb};
+use kube_lease_lock::testing::Request;
 use tokio::time::Instant;
 
 use crate::history::{Record, State};
 use crate::node::Node;
 use crate::scenario::Scenario;
 use crate::trace::{HoldRecord, Trace, TraceData};
+use sent_write::{SentWrite, WriteKey};
 
 /// Everything that an invariant is checked against.
 pub(crate) struct Run<'a> {
@@ -43,7 +45,7 @@ pub(crate) struct Run<'a> {
     logs: &'a [Vec<Request>],
     requests: HashMap<WriteKey, SentWrite>,
     /// When each holder was named in a write, and by which node.
-    claims: HashMap<&'a str, Vec<(Instant, &'a Arc<Node>)>>,
+    claims: HashMap<String, Vec<(Instant, &'a Arc<Node>)>>,
     admin_edits: HashSet<u64>,
     /// The states that differ from the state before. A ticket in the queue does not change the record.
     record_changes: Vec<&'a State>,
@@ -51,6 +53,8 @@ pub(crate) struct Run<'a> {
     writes: HashMap<&'a str, Vec<&'a State>>,
     /// When the Lease was first as it is in a state.
     first: HashMap<Option<&'a Record>, Instant>,
+    /// The record in each revision.
+    records: HashMap<u64, &'a Record>,
 }
 
 type Invariant = fn(&Run<'_>) -> Vec<String>;
@@ -77,16 +81,6 @@ const INVARIANTS: [(&str, Invariant); 20] = [
     ("bounded_waiting", bounded_waiting::check),
     ("bounded_reads_after_crash", bounded_reads_after_crash::check),
 ];
-
-/// Identifies a write: its holder, its `renewTime`, and the revision that it is conditional on.
-type WriteKey = (String, String, Option<u64>);
-
-/// A write of some node.
-struct SentWrite {
-    at: Instant,
-    by: Arc<Node>,
-    verb: Verb,
-}
 
 /// Checks all invariants, and adds the violations to the trace.
 pub(crate) fn check(scenario: &Scenario, nodes: &[Arc<Node>], states: &[State], trace: &Trace) {
@@ -124,6 +118,7 @@ impl<'a> Run<'a> {
             record_changes: Vec::new(),
             writes: HashMap::new(),
             first: HashMap::new(),
+            records: HashMap::new(),
         };
         run.index_requests();
         run.index_states();
@@ -133,11 +128,8 @@ impl<'a> Run<'a> {
     fn index_requests(&mut self) {
         for (node, log) in self.nodes.iter().zip(self.logs) {
             for request in log {
-                let spec = &request.body["spec"];
-                if let Some(holder) = spec["holderIdentity"].as_str() {
-                    let on = request.body["metadata"]["resourceVersion"].as_str();
-                    let on = on.and_then(|revision| revision.parse().ok());
-                    let key = (holder.to_owned(), spec["renewTime"].to_string(), on);
+                if let Some(key) = WriteKey::of(request) {
+                    let holder = key.holder.clone();
                     // Of a request that was repeated, the first.
                     self.requests.entry(key).or_insert_with(|| {
                         self.claims.entry(holder).or_default().push((request.received, node));
@@ -151,6 +143,7 @@ impl<'a> Run<'a> {
     fn index_states(&mut self) {
         for (number, state) in self.states.iter().enumerate() {
             self.first.entry(state.lease.as_ref()).or_insert(state.at);
+            self.records.extend(state.lease.as_ref().map(|record| (state.revision, record)));
             if number == 0 || self.states[number - 1].lease != state.lease {
                 self.record_changes.push(state);
                 if !self.is_admin_edit(state) {
@@ -182,8 +175,8 @@ impl<'a> Run<'a> {
 
     /// The request that led to `state`, if one of our nodes sent it.
     fn request_for(&self, state: &State) -> Option<&SentWrite> {
-        let lease = state.lease.as_ref()?;
-        self.requests.get(&(lease.holder.clone(), lease.renewed.clone(), state.replaced))
+        let replaced = state.replaced.and_then(|revision| self.records.get(&revision).copied());
+        WriteKey::leading_to(state, replaced).iter().find_map(|key| self.requests.get(key))
     }
 
     /// Whether this node ever sent a write with this holder.

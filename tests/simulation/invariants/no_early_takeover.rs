@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use kube_lease_lock::testing::Verb;
 
-use super::{Run, SentWrite};
+use super::Run;
+use super::sent_write::SentWrite;
 use crate::history::State;
 
 const GRANULARITY: Duration = Duration::from_millis(2);
