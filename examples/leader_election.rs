@@ -5,13 +5,13 @@
 //! cargo run --example leader_election
 //! ```
 //!
-//! Each replica takes part in the election in the background, and follows a watch channel that says whether it leads.
+//! Each replica takes part in the election in the background, and follows a receiver that says whether it leads.
 
 use std::time::Duration;
 
 use kube_lease_lock::testing::{LeaseServer, Link};
-use kube_lease_lock::{Election, FencingToken, Hold, LeaseLock};
-use tokio::sync::{mpsc, watch};
+use kube_lease_lock::{Election, FencingToken, LeadershipReceiver, LeaseLock};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 /// The replica that reconciled, and the fencing token of its leadership.
@@ -79,13 +79,8 @@ impl Replica {
 }
 
 /// Works whenever this replica leads, until the election ends.
-async fn follow(
-    me: usize,
-    mut leadership: watch::Receiver<Option<Hold>>,
-    rounds: mpsc::UnboundedSender<Round>,
-) {
-    while leadership.changed().await.is_ok() {
-        let hold = leadership.borrow_and_update().clone();
+async fn follow(me: usize, mut leadership: LeadershipReceiver, rounds: mpsc::UnboundedSender<Round>) {
+    while let Ok(hold) = leadership.changed().await {
         let Some(hold) = hold else {
             println!("{} does not lead", NAMES[me]);
             continue;

@@ -205,6 +205,9 @@ pub enum AcquireError {
     /// The background task ended early: the runtime is shutting down, or this crate has a bug.
     #[error("the background task of the lock on Lease {0} ended early")]
     TaskEnded(LeaseName),
+    /// The [`Election`](crate::Election) was stopped or dropped.
+    #[error("the election for Lease {0} was stopped")]
+    Stopped(LeaseName),
 }
 
 /// Why [`LeaseLock::try_acquire`](crate::LeaseLock::try_acquire) returned no guard.
@@ -297,6 +300,18 @@ pub enum WithError {
     Lost(LossReason),
 }
 
+/// Why [`LeaseLock::try_with`](crate::LeaseLock::try_with) did not run the future to its end.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TryWithError {
+    /// The lock was not acquired, and nothing was run.
+    #[error(transparent)]
+    TryAcquire(#[from] TryAcquireError),
+    /// The lock was lost while the future ran. The future was dropped before its end, or it ended too late.
+    #[error("lost the lock while it was in use: {0}")]
+    Lost(LossReason),
+}
+
 /// What may still hold the Lease after [`LeaseLock::shutdown`](crate::LeaseLock::shutdown).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -368,6 +383,13 @@ pub enum LossReason {
     /// The background task ended: its runtime is shutting down, or this crate has a bug.
     #[error("the background task ended")]
     TaskEnded,
+}
+
+impl LossReason {
+    /// Whether the record of the hold still stands after the loss, so that other processes wait until it has expired.
+    pub(crate) fn leaves_the_record(&self) -> bool {
+        matches!(self, Self::DeadlinePassed { .. } | Self::Forbidden { .. } | Self::TaskEnded)
+    }
 }
 
 fn suspect(last: &RequestError) -> &'static str {

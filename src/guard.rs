@@ -1,5 +1,6 @@
 //! The guard: it holds the lock as long as it lives.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -9,6 +10,7 @@ use crate::driver::{ReportRelease, StopHandle};
 use crate::error::{EndReason, LossReason, ReleaseError};
 use crate::hold::Hold;
 use crate::lease::{FencingToken, LeaseName};
+use crate::work::{Works, while_held};
 
 /// Holds the lock until it is dropped, released or lost.
 ///
@@ -30,11 +32,12 @@ use crate::lease::{FencingToken, LeaseName};
 pub struct LeaseGuard {
     hold: Hold,
     stop: StopHandle,
+    works: Arc<Works>,
 }
 
 impl LeaseGuard {
-    pub(crate) fn new(hold: Hold, stop: StopHandle) -> Self {
-        Self { hold, stop }
+    pub(crate) fn new(hold: Hold, stop: StopHandle, works: Arc<Works>) -> Self {
+        Self { hold, stop, works }
     }
 
     /// A view of the hold. Its clones can go to other tasks; they neither keep the lock nor release it.
@@ -69,6 +72,12 @@ impl LeaseGuard {
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.hold.is_held()
+    }
+
+    /// Until when the work under the lock has to be over: see [`Hold::stop_by`].
+    #[must_use]
+    pub fn stop_by(&self) -> tokio::time::Instant {
+        self.hold.stop_by()
     }
 
     /// How much longer the lock is held if no further renewal succeeds: see [`Hold::remaining`].
@@ -143,11 +152,49 @@ impl LeaseGuard {
         }
     }
 
+    /// Runs a future under the lock, releases the lock, and returns the output of the future. If the lock is lost, the future is
+    /// dropped.
+    ///
+    /// Before each poll of the future, the lock reads the clock. So the future does not go on after the machine or the process
+    /// stood still for too long, not even for one step. If the release cannot be confirmed, that is logged, and the output is returned
+    /// all the same.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the lock was lost before the future was ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: dropping it drops the future that runs under the lock, and then releases the lock.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn rebuild_index(_: u64) -> std::io::Result<()> { Ok(()) }
+    /// # async fn example(lock: kube_lease_lock::LeaseLock) -> Result<(), Box<dyn std::error::Error>> {
+    /// if let Ok(guard) = lock.try_acquire().await {
+    ///     let fencing_token = guard.fencing_token();
+    ///     guard.run(rebuild_index(fencing_token.into())).await??;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn run<W: Future>(self, work: W) -> Result<W::Output, LossReason> {
+        match while_held(&self.hold, &self.works, work).await {
+            None => Err(self.lost().await),
+            Some(output) => {
+                // The background task logs the outcome.
+                let _ = self.release().await;
+                Ok(output)
+            }
+        }
+    }
+
     /// Requests the release, then cancels the token at once, on this thread. The order matters: the background task
     /// finds the request when it finds that the hold is over.
     fn end(&mut self, report: Option<ReportRelease>) {
         self.stop.request_stop(report);
-        self.hold.cancel();
+        self.hold.cancel(false);
     }
 }
 

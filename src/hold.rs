@@ -3,8 +3,8 @@
 //! The deadline is the one value here that several parties write. The background task moves it forward; the guard and
 //! any reader of the clock can only end the hold. Once ended, a hold is never revived.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -31,6 +31,10 @@ struct Shared {
     clock: Clock,
     /// Nanoseconds on `clock`. [`OVER`] from the end of the hold on, and never anything else after that.
     deadline: AtomicU64,
+    /// Nanoseconds: how long after the deadline no other process can hold the Lease, less a second.
+    grace: AtomicU64,
+    /// When the work has to be over, once the hold has ended.
+    stop_by: OnceLock<Instant>,
     token: CancellationToken,
     end: watch::Sender<Option<EndReason>>,
 }
@@ -45,6 +49,7 @@ impl Hold {
         fencing_token: FencingToken,
         clock: Clock,
         deadline: Instant,
+        grace: Duration,
     ) -> Self {
         Self(Arc::new(Shared {
             lease,
@@ -53,6 +58,8 @@ impl Hold {
             fencing_token,
             clock,
             deadline: AtomicU64::new(nanos(deadline)),
+            grace: AtomicU64::new(grace_nanos(grace)),
+            stop_by: OnceLock::new(),
             token: CancellationToken::new(),
             end: watch::Sender::new(None),
         }))
@@ -123,9 +130,47 @@ impl Hold {
                 return left;
             }
             if self.0.deadline.compare_exchange(deadline, OVER, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                let _ = self.0.stop_by.set(instant(deadline) + self.grace());
                 self.0.token.cancel();
             }
         }
+    }
+
+    /// Until when the work under the lock has to be over.
+    ///
+    /// While the lock is held, and after the deadline of the hold has passed, that is a second before the first moment at which another
+    /// process can take over. With the default settings it is 3.7 seconds after the token was cancelled. Each renewal moves it.
+    /// If the lock was released, or if another client took, cleared or deleted the Lease, there is no time left: it is the moment
+    /// of that end.
+    ///
+    /// Use it to bound what has to be tidied up after the token was cancelled:
+    ///
+    /// ```
+    /// # use kube_lease_lock::Hold;
+    /// # async fn work() {}
+    /// # async fn delete_temporary_files() {}
+    /// async fn work_and_tidy_up(hold: Hold) {
+    ///     let lost = hold.token();
+    ///     if lost.run_until_cancelled(work()).await.is_none() {
+    ///         let _ = tokio::time::timeout_at(hold.stop_by(), delete_temporary_files()).await;
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// It is computed from the clock of the lock. A machine that was suspended meanwhile has less time than the instant says: ask
+    /// again.
+    #[must_use]
+    pub fn stop_by(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + self.time_to_stop()
+    }
+
+    /// How much time is left until the work has to be over.
+    pub(crate) fn time_to_stop(&self) -> Duration {
+        let left = self.remaining();
+        if !left.is_zero() {
+            return left.saturating_add(self.grace());
+        }
+        self.0.stop_by.get().map_or(Duration::ZERO, |stop_by| self.0.clock.now().until(*stop_by))
     }
 
     /// The fencing token of this claim of the Lease.
@@ -154,21 +199,32 @@ impl Hold {
         &self.0.lease_uid
     }
 
-    /// Moves the deadline. Returns `false` if the hold is over.
-    pub(crate) fn set_deadline(&self, deadline: Instant) -> bool {
+    /// Why the hold has ended, if it has, and if that is known.
+    pub(crate) fn end_reason(&self) -> Option<EndReason> {
+        self.0.end.borrow().clone()
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_nanos(self.0.grace.load(Ordering::Acquire))
+    }
+
+    /// Moves the deadline, and the time after it in which the work may still stop. Returns `false` if the hold is over.
+    pub(crate) fn set_deadline(&self, deadline: Instant, grace: Duration) -> bool {
+        self.0.grace.store(grace_nanos(grace), Ordering::Release);
         let live = |current| (current != OVER).then_some(nanos(deadline));
         self.0.deadline.fetch_update(Ordering::AcqRel, Ordering::Acquire, live).is_ok()
     }
 
-    /// Ends the hold and cancels the token. The reason follows with [`end`](Self::end).
-    pub(crate) fn cancel(&self) {
-        self.0.deadline.store(OVER, Ordering::Release);
+    /// Ends the hold and cancels the token. The reason follows with [`end`](Self::end). If the hold leaves its record
+    /// (`leaves_the_record`), other processes still wait until that has expired.
+    pub(crate) fn cancel(&self, leaves_the_record: bool) {
+        self.stop(leaves_the_record);
         self.0.token.cancel();
     }
 
     /// Ends the hold for this reason, unless it has ended for another one.
     pub(crate) fn end(&self, reason: EndReason) {
-        self.0.deadline.store(OVER, Ordering::Release);
+        self.stop(matches!(&reason, EndReason::Lost(reason) if reason.leaves_the_record()));
         self.0.end.send_if_modified(|known| {
             let first = known.is_none();
             known.get_or_insert(reason);
@@ -176,11 +232,24 @@ impl Hold {
         });
         self.0.token.cancel();
     }
+
+    fn stop(&self, leaves_the_record: bool) {
+        let deadline = self.0.deadline.swap(OVER, Ordering::AcqRel);
+        if deadline != OVER {
+            let stop_by =
+                if leaves_the_record { instant(deadline) + self.grace() } else { self.0.clock.now() };
+            let _ = self.0.stop_by.set(stop_by);
+        }
+    }
 }
 
 /// Never [`OVER`]: a deadline lies at least a second after the origin of the clock.
 fn nanos(instant: Instant) -> u64 {
     u64::try_from(instant.since_origin().as_nanos()).unwrap_or(u64::MAX).max(OVER + 1)
+}
+
+fn grace_nanos(grace: Duration) -> u64 {
+    u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn instant(nanos: u64) -> Instant {
@@ -194,7 +263,8 @@ mod tests {
     fn hold(clock: &Clock) -> Hold {
         let lease = LeaseName::new("default".into(), "x".into());
         let deadline = clock.now() + Duration::from_secs(10);
-        Hold::new(lease, "uid".into(), "me".into(), FencingToken::from(1), clock.clone(), deadline)
+        let grace = Duration::from_secs(3);
+        Hold::new(lease, "uid".into(), "me".into(), FencingToken::from(1), clock.clone(), deadline, grace)
     }
 
     #[tokio::test(start_paused = true)]
@@ -207,7 +277,7 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(!hold.is_held() && token.is_cancelled());
         assert!(
-            !hold.set_deadline(clock.now() + Duration::from_secs(10)),
+            !hold.set_deadline(clock.now() + Duration::from_secs(10), Duration::ZERO),
             "a hold that is over is not revived"
         );
         assert!(!hold.is_held());
@@ -234,6 +304,29 @@ mod tests {
         hold.end(LossReason::TaskEnded.into());
         assert_eq!(watcher.await.unwrap(), EndReason::Lost(LossReason::Deleted));
         assert_eq!(hold.ended().await, EndReason::Lost(LossReason::Deleted));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_work_has_time_to_stop_only_while_the_record_still_stands() {
+        let clock = Clock::system();
+        for (reason, left) in [
+            (LossReason::DeadlinePassed { last_failure: None }.into(), 13),
+            (LossReason::TaskEnded.into(), 13),
+            (LossReason::Deleted.into(), 0),
+            (LossReason::Cleared.into(), 0),
+            (EndReason::Released, 0),
+        ] {
+            let hold = hold(&clock);
+            assert_eq!(hold.time_to_stop(), Duration::from_secs(13));
+            hold.end(reason);
+            assert_eq!(hold.time_to_stop(), Duration::from_secs(left));
+        }
+        let hold = hold(&clock);
+        tokio::time::advance(Duration::from_secs(12)).await;
+        assert!(!hold.is_held());
+        assert_eq!(hold.time_to_stop(), Duration::from_secs(1));
+        hold.end(LossReason::Deleted.into());
+        assert_eq!(hold.time_to_stop(), Duration::from_secs(1), "it had ended by its deadline");
     }
 
     #[tokio::test(start_paused = true)]

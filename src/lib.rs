@@ -191,6 +191,7 @@ mod driver;
 mod election;
 mod error;
 mod guard;
+mod health;
 mod hold;
 mod kubernetes;
 mod lease;
@@ -201,6 +202,7 @@ mod random;
 mod settings;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod work;
 
 pub use builder::LeaseLockBuilder;
 pub use check::CheckReport;
@@ -208,12 +210,13 @@ pub use check::CheckReport;
 pub use client::lock_client;
 #[cfg(feature = "client")]
 pub use client::{ClientError, TcpConnection, TcpConnector, lock_client_with_connector};
-pub use election::Election;
+pub use election::{Election, ElectionStatus, Leadership, LeadershipReceiver};
 pub use error::{
     AcquireError, BuildError, CheckError, EndReason, LossReason, ReleaseError, RequestError, ShutdownError,
-    TryAcquireError, WithError,
+    TryAcquireError, TryWithError, WithError,
 };
 pub use guard::LeaseGuard;
+pub use health::Health;
 pub use hold::Hold;
 pub use lease::{FencingToken, LeaseHolder, LeaseName};
 pub use lock::LeaseLock;

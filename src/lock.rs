@@ -1,14 +1,15 @@
 //! The lock: what a user can call on it.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use crate::check::CheckReport;
-use crate::error::{AcquireError, CheckError, RequestError, ShutdownError, TryAcquireError, WithError};
+use crate::error::{
+    AcquireError, CheckError, LossReason, RequestError, ShutdownError, TryAcquireError, TryWithError,
+    WithError,
+};
 use crate::guard::LeaseGuard;
+use crate::health::Health;
 use crate::hold::Hold;
 use crate::lease::{LeaseHolder, LeaseName};
 use crate::lock_core::LockCore;
@@ -157,29 +158,68 @@ impl LeaseLock {
         F: FnOnce(Hold) -> W,
         W: Future,
     {
-        let guard = self.acquire().await?;
-        let output = {
-            let hold = guard.hold().clone();
-            let mut work = pin!(async move { work(hold).await });
-            let lost = guard.token();
-            // The future is not polled when the hold is over, even if nothing has cancelled the token yet.
-            let while_held = poll_fn(|context| {
-                if guard.is_held() { work.as_mut().poll(context).map(Some) } else { Poll::Ready(None) }
-            });
-            tokio::select! {
-                biased;
-                () = lost.cancelled() => None,
-                output = while_held => output,
-            }
-        };
-        match output.filter(|_| guard.is_held()) {
-            None => Err(WithError::Lost(guard.lost().await)),
-            Some(output) => {
-                // The background task logs the outcome.
-                let _ = guard.release().await;
-                Ok(output)
-            }
-        }
+        Self::work_under(self.acquire().await?, work).await.map_err(WithError::Lost)
+    }
+
+    /// Like [`with`](Self::with), if the Lease is free now. Otherwise nothing is run.
+    ///
+    /// # Errors
+    ///
+    /// [`TryWithError`] tells apart a future that never started and a lock that was lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, like [`with`](Self::with).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # async fn send_report() {}
+    /// # async fn example(lock: kube_lease_lock::LeaseLock) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kube_lease_lock::{TryAcquireError, TryWithError};
+    ///
+    /// match lock.try_with(|_| send_report()).await {
+    ///     Ok(()) => println!("sent"),
+    ///     Err(TryWithError::TryAcquire(TryAcquireError::Held { .. })) => println!("another process sends it"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn try_with<F, W>(&self, work: F) -> Result<W::Output, TryWithError>
+    where
+        F: FnOnce(Hold) -> W,
+        W: Future,
+    {
+        let guard = self.try_acquire().await.map_err(TryWithError::TryAcquire)?;
+        Self::work_under(guard, work).await.map_err(TryWithError::Lost)
+    }
+
+    /// Like [`with`](Self::with), but gives up after it has waited for the lock for `timeout`. The future may take longer.
+    ///
+    /// # Errors
+    ///
+    /// As [`with`](Self::with), with [`AcquireError::TimedOut`] as [`acquire_timeout`](Self::acquire_timeout).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, like [`with`](Self::with).
+    pub async fn with_timeout<F, W>(&self, timeout: Duration, work: F) -> Result<W::Output, WithError>
+    where
+        F: FnOnce(Hold) -> W,
+        W: Future,
+    {
+        let guard = self.acquire_timeout(timeout).await?;
+        Self::work_under(guard, work).await.map_err(WithError::Lost)
+    }
+
+    async fn work_under<F, W>(guard: LeaseGuard, work: F) -> Result<W::Output, LossReason>
+    where
+        F: FnOnce(Hold) -> W,
+        W: Future,
+    {
+        let hold = guard.hold().clone();
+        guard.run(async move { work(hold).await }).await
     }
 
     /// Reads who holds the Lease now. `None` if it is free or does not exist.
@@ -222,6 +262,22 @@ impl LeaseLock {
     /// ```
     pub async fn check(&self) -> Result<CheckReport, CheckError> {
         self.0.check().await
+    }
+
+    /// How the lock is, for the liveness and the readiness probe of a Pod. It sends no request.
+    ///
+    /// ```
+    /// # use kube_lease_lock::LeaseLock;
+    /// /// The status codes of `/livez` and `/readyz`.
+    /// fn probes(lock: &LeaseLock) -> (u16, u16) {
+    ///     let health = lock.health();
+    ///     let code = |good| if good { 200 } else { 503 };
+    ///     (code(health.is_live()), code(health.is_ready()))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health::of(&self.0)
     }
 
     /// Shuts down the lock and its clones. Waiting acquisitions end, and later ones fail, with [`AcquireError::ShutDown`].

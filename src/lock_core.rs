@@ -19,9 +19,10 @@ use crate::error::{AcquireError, CheckError, RequestError, ShutdownError, TryAcq
 use crate::guard::LeaseGuard;
 use crate::kubernetes::LeaseClient;
 use crate::lease::{LeaseHolder, LeaseName};
-use crate::protocol::{Mode, Record, identity};
+use crate::protocol::{Instant, Mode, Record, identity};
 use crate::random::Random;
 use crate::settings::Settings;
+use crate::work::Works;
 
 /// One lock of a process.
 pub(crate) struct LockCore {
@@ -31,6 +32,7 @@ pub(crate) struct LockCore {
     random: Random,
     fifo: Fifo<Exclusive>,
     progress: Arc<Progress>,
+    works: Arc<Works>,
     /// The acquisitions and releases for which `shutdown` waits.
     pending: TaskTracker,
     closing: CancellationToken,
@@ -47,6 +49,7 @@ impl LockCore {
             random,
             fifo: Fifo::new(exclusive),
             progress: Arc::default(),
+            works: Arc::default(),
             pending: TaskTracker::new(),
             closing: CancellationToken::new(),
         }
@@ -176,7 +179,7 @@ impl LockCore {
             outcome = outcome => outcome.map_err(|_| AcquireError::TaskEnded(self.lease().clone()))??,
         };
         stop_handle.acquired();
-        Ok(LeaseGuard::new(hold, stop_handle))
+        Ok(LeaseGuard::new(hold, stop_handle, self.works.clone()))
     }
 
     /// Waits until every acquisition that has begun is over, or the lock is shut down. Even if the caller drops the future,
@@ -226,6 +229,20 @@ impl LockCore {
     fn span_of(&self, identity: &str) -> Span {
         let lease = self.lease();
         tracing::info_span!("lease_lock", namespace = lease.namespace(), lease = lease.name(), identity)
+    }
+
+    /// Whether an API server has ever answered, and accepted this client.
+    pub(crate) fn reached(&self) -> bool {
+        self.client.reached()
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The work that runs under holds of this lock.
+    pub(crate) fn works(&self) -> &Arc<Works> {
+        &self.works
     }
 
     pub(crate) fn progress(&self) -> &Progress {

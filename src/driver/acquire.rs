@@ -122,7 +122,7 @@ impl AcquireDriver<'_> {
             Failure::Conflict(_) => tracing::debug!(%error, "the Lease has changed since it was read"),
             Failure::Unknown { .. } if self.mode == Mode::Wait => {
                 tracing::warn!(%error, ?pause, "request failed");
-                context.progress.failed(error.clone());
+                context.progress.failed(error.clone(), context.now());
             }
             // The caller gets the error.
             Failure::Unknown { .. } | Failure::Denied(_) => {}
@@ -165,7 +165,7 @@ impl AcquireDriver<'_> {
             }
             self.published_holder = identity;
         }
-        self.session.context.progress.observed(holder);
+        self.session.context.progress.observed(holder, self.session.context.now());
     }
 
     fn not_acquired(&mut self, reason: GiveUp) -> NotAcquired {

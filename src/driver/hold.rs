@@ -84,7 +84,7 @@ impl HoldDriver<'_> {
                     continue;
                 }
             };
-            if !self.hold.set_deadline(self.state.deadline()) {
+            if !self.hold.set_deadline(self.state.deadline(), self.state.grace()) {
                 // The hold is over already: the guard was dropped, or a reader of the clock saw that the deadline had passed.
                 return match stop.try_recv() {
                     Ok(request) => HoldEnd::Stopped(Box::new(self.state), Some(request)),

@@ -27,8 +27,9 @@ pub(super) async fn report(
     last_failure: Option<Failure>,
 ) {
     // The token first: to find out the reason can take a request, and the token must not wait for that.
-    hold.cancel();
-    let reason = match (reason(loss), last_failure) {
+    let known = reason(loss);
+    hold.cancel(known.leaves_the_record());
+    let reason = match (known, last_failure) {
         (LossReason::Deleted, _) if context.client.namespace_gone(record, Duration::MAX).await => {
             LossReason::NamespaceGone
         }

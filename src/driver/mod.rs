@@ -136,6 +136,7 @@ async fn hold_and_release(
         FencingToken::from(revision),
         context.clock.clone(),
         state.deadline(),
+        state.grace(),
     );
     // However this task ends, in a panic or with its runtime, the token is cancelled.
     let _cancel_on_exit = scopeguard::guard(hold.clone(), |hold| hold.end(LossReason::TaskEnded.into()));

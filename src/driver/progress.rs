@@ -7,14 +7,14 @@ use crate::hold::Hold;
 use crate::lease::LeaseHolder;
 use crate::protocol::Instant;
 
-/// The holder that was seen last, and the last request if it failed.
+/// The holder that was seen last and since when, and the last request if it failed, and since when requests have failed.
 #[derive(Default)]
 pub(crate) struct Progress(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    holder: Option<LeaseHolder>,
-    failure: Option<RequestError>,
+    holder: Option<(LeaseHolder, Instant)>,
+    failure: Option<(RequestError, Instant)>,
     /// Whether the server has accepted a write, or a dry run of one, since the last refusal.
     may_write: bool,
     /// The last hold of this process.
@@ -28,9 +28,14 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn observed(&self, holder: Option<LeaseHolder>) {
+    pub(crate) fn observed(&self, holder: Option<LeaseHolder>, now: Instant) {
         let mut state = self.state();
-        (state.holder, state.failure) = (holder, None);
+        let known = state.holder.take();
+        state.holder = holder.map(|holder| {
+            let since = known.filter(|(known, _)| known.identity == holder.identity).map(|(_, since)| since);
+            (holder, since.unwrap_or(now))
+        });
+        state.failure = None;
     }
 
     /// The server has accepted a write of this process.
@@ -48,11 +53,19 @@ impl Progress {
         (state.holder, state.failure, state.may_write) = (None, None, false);
     }
 
-    pub(crate) fn failed(&self, error: RequestError) {
-        self.state().failure = Some(error);
+    pub(crate) fn failed(&self, error: RequestError, now: Instant) {
+        let mut state = self.state();
+        let since = state.failure.take().map_or(now, |(_, since)| since);
+        state.failure = Some((error, since));
     }
 
     pub(crate) fn get(&self) -> (Option<LeaseHolder>, Option<RequestError>) {
+        let (holder, failure) = self.since();
+        (holder.map(|(holder, _)| holder), failure.map(|(error, _)| error))
+    }
+
+    /// The holder and the failure, each with the time since when it has been so.
+    pub(crate) fn since(&self) -> (Option<(LeaseHolder, Instant)>, Option<(RequestError, Instant)>) {
         let state = self.state();
         (state.holder.clone(), state.failure.clone())
     }
@@ -65,6 +78,11 @@ impl Progress {
     /// The hold of this process, while it lasts.
     pub(crate) fn hold(&self) -> Option<Hold> {
         self.state().hold.clone().filter(Hold::is_held)
+    }
+
+    /// The last hold of this process, also if it is over.
+    pub(crate) fn last_hold(&self) -> Option<Hold> {
+        self.state().hold.clone()
     }
 
     /// A release was not confirmed, and nobody was told.

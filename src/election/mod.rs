@@ -1,10 +1,12 @@
 //! Leader election: a background task acquires the lock again and again, and publishes on a watch channel whether this
 //! process leads.
 
-mod leadership;
+mod lead;
+mod receiver;
+mod state;
+mod status;
 mod task;
 
-use std::mem::replace;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -14,13 +16,17 @@ use crate::guard::LeaseGuard;
 use crate::hold::Hold;
 use crate::lock::LeaseLock;
 use crate::lock_core::BackgroundTask;
-use leadership::Leadership;
+pub use lead::Leadership;
+pub use receiver::LeadershipReceiver;
+use state::ElectionState;
+pub use status::ElectionStatus;
 use task::ElectionTask;
 
 /// Stands for election until it is stopped or dropped, or the lock is shut down: whenever no other process leads, it tries to lead.
 ///
-/// [`LeaseLock::elect`] makes it. There are two ways to follow it, which may be used together: watch channels from
-/// [`subscribe`](Self::subscribe), for any number of tasks, and [`changed`](Self::changed), for the owner.
+/// [`LeaseLock::elect`] makes it. There are two ways to follow it, which may be used together: receivers from
+/// [`subscribe`](Self::subscribe), for any number of tasks, and [`changed`](Self::changed), for the owner. To run work whenever
+/// this process leads, [`LeaseLock::lead`] is all in one call. Share an election between tasks in an [`Arc`].
 ///
 /// Both lag behind by the time that the runtime takes to schedule a task. The work of a leader has to obey the
 /// [`token`](Hold::token) of the [`Hold`] that comes with leadership: it is cancelled first, and before any other process can lead. To ask at any
@@ -61,11 +67,12 @@ use task::ElectionTask;
 #[derive(Debug)]
 #[must_use = "dropping the election at once ends it at once"]
 pub struct Election {
-    leadership: Arc<Leadership>,
+    state: Arc<ElectionState>,
     task: BackgroundTask,
     channel: watch::Receiver<Option<Hold>>,
-    /// Whether the last value that `changed` returned was `Some`.
-    returned_some: bool,
+    leads: watch::Receiver<bool>,
+    /// The receiver of the owner.
+    receiver: LeadershipReceiver,
 }
 
 impl LeaseLock {
@@ -83,43 +90,34 @@ impl LeaseLock {
         let core = self.core();
         core.check_open()?;
         let runtime = core.runtime()?;
-        let (sender, channel) = watch::channel(None);
-        let leadership = Arc::new(Leadership::new(core.clone()));
-        let task = core.spawn(&runtime, ElectionTask::new(leadership.clone(), sender).run());
-        Ok(Election { leadership, task, channel, returned_some: false })
+        let ((sender, channel), (leads_sender, leads)) = (watch::channel(None), watch::channel(false));
+        let state = Arc::new(ElectionState::new(core.clone()));
+        let task = core.spawn(&runtime, ElectionTask::new(state.clone(), sender, leads_sender).run());
+        let receiver = LeadershipReceiver::new(state.clone(), channel.clone(), Some(false));
+        Ok(Election { state, task, channel, leads, receiver })
     }
 }
 
 impl Election {
-    /// A channel with `Some` while this process leads, and `None` while it does not.
+    /// A receiver that tells whether this process leads, for another task.
     ///
-    /// Its present value counts as not yet seen: the first `changed()` of the receiver returns at once. When the election
-    /// ends, the channel is closed with `None` in it.
-    ///
-    /// # Example
-    ///
-    /// ```
-    /// # async fn lead(_: kube_lease_lock::Hold) {}
-    /// # async fn example(election: kube_lease_lock::Election) {
-    /// let mut leadership = election.subscribe();
-    /// while leadership.changed().await.is_ok() {
-    ///     let hold = leadership.borrow_and_update().clone();
-    ///     if let Some(hold) = hold {
-    ///         let lost = hold.token();
-    ///         tokio::select! {
-    ///             biased;
-    ///             () = lost.cancelled() => {}
-    ///             () = lead(hold) => {}
-    ///         }
-    ///     }
-    /// }
-    /// # }
-    /// ```
+    /// Its first [`changed`](LeadershipReceiver::changed) returns the present state. When the election ends, its calls return an
+    /// error.
     #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Option<Hold>> {
-        let mut channel = self.channel.clone();
-        channel.mark_changed();
-        channel
+    pub fn subscribe(&self) -> LeadershipReceiver {
+        LeadershipReceiver::new(self.state.clone(), self.channel.clone(), None)
+    }
+
+    /// A watch channel with `true` while this process leads, for code that wants no more than that.
+    ///
+    /// Its present value counts as not yet seen. When the election ends, the channel is closed with `false` in it. It lags behind
+    /// the loss by the time that the runtime takes to schedule a task: work that must not go on has to obey the
+    /// [`token`](Hold::token) of the hold.
+    #[must_use]
+    pub fn subscribe_bool(&self) -> watch::Receiver<bool> {
+        let mut leads = self.leads.clone();
+        leads.mark_changed();
+        leads
     }
 
     /// Waits until this process begins to lead, or ceases to lead.
@@ -138,16 +136,7 @@ impl Election {
     ///
     /// Cancel safe: no change is lost.
     pub async fn changed(&mut self) -> Result<Option<Hold>, AcquireError> {
-        loop {
-            if self.channel.changed().await.is_err() {
-                return Err(self.leadership.end_error());
-            }
-            let hold = self.channel.borrow_and_update().clone().filter(Hold::is_held);
-            let leading = hold.is_some();
-            if replace(&mut self.returned_some, leading) || leading {
-                return Ok(hold);
-            }
-        }
+        self.receiver.changed().await
     }
 
     /// Whether this process leads at this very moment, by this machine's clock, like [`Hold::is_held`].
@@ -159,7 +148,7 @@ impl Election {
     /// The hold of this process while it leads.
     #[must_use]
     pub fn hold(&self) -> Option<Hold> {
-        self.leadership.hold()
+        self.state.hold()
     }
 
     /// Why this process cannot lead: the error of the last attempt, if it does not pass by itself, such as a missing
@@ -173,7 +162,31 @@ impl Election {
     pub fn last_error(&self) -> Option<AcquireError> {
         // The channel is closed when the background task has ended.
         let has_ended = self.channel.has_changed().is_err();
-        if has_ended { Some(self.leadership.end_error()) } else { self.leadership.refusal() }
+        if has_ended { Some(self.state.end_error()) } else { self.state.refusal() }
+    }
+
+    /// What this election does now: whether it leads, whom it waits for, and what comes in its way.
+    #[must_use]
+    pub fn status(&self) -> ElectionStatus {
+        let (state, core) = (&self.state, self.state.core());
+        if self.channel.has_changed().is_err() || state.has_ended() {
+            return ElectionStatus::Ended(state.end_error());
+        }
+        if let Some(hold) = state.hold() {
+            return ElectionStatus::Leading(hold);
+        }
+        if let Some(refusal) = state.refusal() {
+            return ElectionStatus::Refused(refusal);
+        }
+        if state.has_stepped_down() {
+            return ElectionStatus::SteppedDown;
+        }
+        let now = core.now();
+        match core.progress().since() {
+            (_, Some((error, since))) => ElectionStatus::Failing { error, elapsed: since.until(now) },
+            (Some((leader, since)), _) => ElectionStatus::Following { leader, elapsed: since.until(now) },
+            (None, None) => ElectionStatus::Candidate,
+        }
     }
 
     /// Gives up leadership, waits for the outcome of the release, and stands for election again later.
@@ -190,7 +203,7 @@ impl Election {
     ///
     /// Cancel safe: after the first poll the release goes on in the background even if the future is dropped.
     pub async fn step_down(&self) -> Result<(), ReleaseError> {
-        match self.leadership.step_down() {
+        match self.state.step_down() {
             Some(guard) => guard.release().await,
             None => Ok(()),
         }
@@ -204,24 +217,30 @@ impl Election {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: the election ends, and a release goes on in the background, even if the future is dropped.
-    pub async fn stop(self) -> Result<(), ReleaseError> {
-        let guard = self.leadership.end();
+    /// Cancel safe: the election ends when this method is called, and a release goes on in the background, even if the future is
+    /// dropped.
+    pub fn stop(&self) -> impl Future<Output = Result<(), ReleaseError>> + Send + 'static {
         // This cancels the token. Only then does the channel change.
-        let released = guard.map(LeaseGuard::release);
-        drop(self);
-        match released {
-            Some(released) => released.await,
-            None => Ok(()),
+        let released = self.state.end().map(LeaseGuard::release);
+        self.end();
+        async move {
+            match released {
+                Some(released) => released.await,
+                None => Ok(()),
+            }
         }
+    }
+
+    fn end(&self) {
+        drop(self.state.end());
+        self.state.stopped().cancel();
+        // The task gives up what it waits for now, even if nobody drives its runtime.
+        self.task.poll_once();
     }
 }
 
 impl Drop for Election {
     fn drop(&mut self) {
-        drop(self.leadership.end());
-        self.leadership.stopped().cancel();
-        // The task gives up what it waits for now, even if nobody drives its runtime.
-        self.task.poll_once();
+        self.end();
     }
 }

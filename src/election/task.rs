@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::leadership::Leadership;
+use super::state::ElectionState;
 use crate::error::AcquireError;
 use crate::guard::LeaseGuard;
 use crate::hold::Hold;
@@ -16,8 +16,9 @@ use crate::protocol::Backoff;
 
 /// The background task of an election.
 pub(super) struct ElectionTask {
-    leadership: Arc<Leadership>,
+    state: Arc<ElectionState>,
     channel: watch::Sender<Option<Hold>>,
+    leads: watch::Sender<bool>,
     backoff: Backoff,
     /// The pauses after holds that were lost as soon as they had begun, and the end of the last one.
     losses: Backoff,
@@ -39,16 +40,20 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 const SHORT_HOLD: Duration = Duration::from_secs(10);
 
 impl ElectionTask {
-    pub(super) fn new(leadership: Arc<Leadership>, channel: watch::Sender<Option<Hold>>) -> Self {
-        let rng = leadership.core().fork_rng();
-        let pending = Some(leadership.core().pending());
+    pub(super) fn new(
+        state: Arc<ElectionState>,
+        channel: watch::Sender<Option<Hold>>,
+        leads: watch::Sender<bool>,
+    ) -> Self {
+        let rng = state.core().fork_rng();
+        let pending = Some(state.core().pending());
         let (backoff, losses) = (Backoff::new(MAX_PAUSE), Backoff::new(MAX_PAUSE));
-        Self { leadership, channel, backoff, losses, paused_until: None, rng, pending }
+        Self { state, channel, leads, backoff, losses, paused_until: None, rng, pending }
     }
 
     /// Stands for election until the election is stopped or the lock is shut down.
     pub(super) async fn run(mut self) {
-        let stopped = self.leadership.stopped().clone();
+        let stopped = self.state.stopped().clone();
         tokio::select! {
             biased;
             () = stopped.cancelled() => {}
@@ -61,8 +66,8 @@ impl ElectionTask {
     }
 
     async fn stand(&mut self) {
-        let core = self.leadership.core().clone();
-        while !self.leadership.has_ended() {
+        let core = self.state.core().clone();
+        while !self.state.has_ended() {
             match core.acquire().await {
                 Ok(guard) => {
                     if let Some(hold) = self.begin(guard) {
@@ -78,22 +83,24 @@ impl ElectionTask {
     /// Begins to lead. `None` if the election has ended meanwhile.
     fn begin(&mut self, guard: LeaseGuard) -> Option<Hold> {
         self.backoff.succeeded();
-        self.leadership.set_refusal(None);
+        self.state.set_refusal(None);
         let hold = guard.hold().clone();
-        self.leadership.lead(guard).ok().map(|()| hold)
+        self.state.lead(guard).ok().map(|()| hold)
     }
 
     async fn lead(&mut self, hold: Hold) {
         let (lost, began) = (hold.token(), Instant::now());
         self.channel.send_replace(Some(hold));
+        self.leads.send_replace(true);
         tokio::select! {
             biased;
             () = lost.cancelled() => {}
-            () = self.leadership.core().closing().cancelled() => drop(self.leadership.end()),
+            () = self.state.core().closing().cancelled() => drop(self.state.end()),
         }
         self.publish_none();
-        if self.leadership.clear() {
+        if self.state.clear() {
             self.cool_down().await;
+            self.state.stand_again();
         } else if began.elapsed() < SHORT_HOLD {
             self.lost_early(began).await;
         }
@@ -107,7 +114,7 @@ impl ElectionTask {
         }
         let pause = self.losses.failed(None, &mut self.rng);
         if again {
-            self.leadership.core().span().in_scope(|| {
+            self.state.core().span().in_scope(|| {
                 tracing::warn!(
                     ?pause,
                     "lost again as soon as it was acquired; if the Lease is deleted each time, does its owner exist in the \
@@ -121,35 +128,36 @@ impl ElectionTask {
 
     /// Lets other processes lead: not only until the release is over.
     async fn cool_down(&self) {
-        self.leadership.core().drained().await;
+        self.state.core().drained().await;
         self.pause(STEP_DOWN_PAUSE).await;
     }
 
     async fn refused(&mut self, refusal: AcquireError) {
         let pause = self.backoff.failed(None, &mut self.rng);
-        let core = self.leadership.core();
-        let known = self.leadership.refusal();
+        let core = self.state.core();
+        let known = self.state.refusal();
         if known.is_none_or(|known| discriminant(&known) != discriminant(&refusal)) {
             core.span().in_scope(|| tracing::error!(error = %refusal, ?pause, "election refused"));
         }
         core.progress().refused();
-        self.leadership.set_refusal(Some(refusal));
+        self.state.set_refusal(Some(refusal));
         self.pause(pause).await;
     }
 
     async fn pause(&self, pause: Duration) {
-        self.leadership.core().closing().run_until_cancelled(tokio::time::sleep(pause)).await;
+        self.state.core().closing().run_until_cancelled(tokio::time::sleep(pause)).await;
     }
 
     fn publish_none(&self) {
         self.channel.send_if_modified(|hold| hold.take().is_some());
+        self.leads.send_if_modified(|leads| std::mem::take(leads));
     }
 }
 
 impl Drop for ElectionTask {
     /// However the task ends, in a panic or with its runtime, this process does not go on leading without it.
     fn drop(&mut self) {
-        drop(self.leadership.end());
+        drop(self.state.end());
         self.publish_none();
     }
 }

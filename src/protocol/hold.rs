@@ -162,6 +162,12 @@ impl HoldState {
         self.deadline
     }
 
+    /// How long after the deadline the work may still stop. None, if somebody has edited for how long contenders wait.
+    pub(crate) fn grace(&self) -> Duration {
+        let edited = self.current.record.duration.is_none_or(|wait| wait < self.timings.lease_duration);
+        if edited { Duration::ZERO } else { self.timings.grace() }
+    }
+
     /// Whether the Lease can be handed off: it is certainly ours, and it is not the turn of other processes.
     pub(crate) fn may_hand_off(&self, memory: &Memory, now: Instant) -> bool {
         let others_first = !self.current.queue.is_empty() && memory.hand_offs >= Self::MAX_HAND_OFFS;

@@ -21,6 +21,18 @@ pub(crate) struct Timings {
     pub max_pause: Duration,
 }
 
+impl Timings {
+    /// The work has to be over so long before another process can take over.
+    const STOP_MARGIN: Duration = Duration::from_secs(1);
+
+    /// How long after the deadline of a hold its work may still stop, in any case.
+    pub(crate) fn grace(&self) -> Duration {
+        // The contender counts with a clock that is faster, from the sending of the last renewal at the earliest.
+        let takeover = self.lease_duration.mul_f64((1.0 - CLOCK_RATE_ERROR) / (1.0 + CLOCK_RATE_ERROR));
+        takeover.saturating_sub(self.token_deadline + Self::STOP_MARGIN)
+    }
+}
+
 #[cfg(test)]
 impl Timings {
     /// The defaults of a lock.

@@ -67,6 +67,8 @@ mod errors;
 mod exclusion;
 mod fairness;
 mod faults;
+mod health;
+mod lead;
 mod logs;
 mod loss;
 mod odd_leases;

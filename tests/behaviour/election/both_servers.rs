@@ -50,8 +50,8 @@ async fn a_disconnected_leader_stops_leading_before_the_next_starts(cluster: Clu
     tap.cut();
     leads(&mut second).await;
     assert!(held.token().is_cancelled() && !first.is_leader());
-    let mut leadership = first.subscribe();
-    tokio::time::timeout(STEP_TIMEOUT, leadership.wait_for(Option::is_none)).await.unwrap().unwrap();
+    let mut leadership = first.subscribe_bool();
+    tokio::time::timeout(STEP_TIMEOUT, leadership.wait_for(|leads| !leads)).await.unwrap().unwrap();
 }
 
 async fn a_dropped_election_leaves_the_lease_free(cluster: Cluster) {

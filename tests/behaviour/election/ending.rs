@@ -18,13 +18,13 @@ async fn stepping_down_lets_even_a_polling_candidate_lead() {
     link.inject(Fault::status(403).on(Verb::Watch));
     let mut second = lock.elect().unwrap();
     sleep(LEASE_DURATION).await;
-    let mut leadership = first.subscribe();
+    let mut leadership = first.subscribe_bool();
     leadership.mark_unchanged();
     first.step_down().await.unwrap();
     assert!(!held.is_held() && !first.is_leader());
     assert_eq!(held.ended().await, EndReason::Released);
     leadership.changed().await.unwrap();
-    assert!(leadership.borrow().is_none());
+    assert!(!*leadership.borrow());
     ended(&mut first).await;
     let stepped_down = Instant::now();
     leads(&mut second).await;
@@ -60,7 +60,7 @@ async fn stopping_and_stepping_down_report_the_outcome_of_the_release() {
     let (link, lock) = connect(&server);
     let mut election = lock.elect().unwrap();
     leads(&mut election).await;
-    let leadership = election.subscribe();
+    let leadership = election.subscribe_bool();
     link.inject(Fault::hang());
     assert!(matches!(election.step_down().await, Err(ReleaseError::Unconfirmed { .. })));
     ended(&mut election).await;
@@ -68,7 +68,7 @@ async fn stopping_and_stepping_down_report_the_outcome_of_the_release() {
     leads(&mut election).await;
     link.inject(Fault::hang());
     assert!(matches!(election.stop().await, Err(ReleaseError::Unconfirmed { .. })));
-    assert!(leadership.has_changed().is_err() && leadership.borrow().is_none());
+    assert!(leadership.has_changed().is_err() && !*leadership.borrow());
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,13 +76,13 @@ async fn a_stopped_election_has_released_and_closes_its_channel() {
     let server = LeaseServer::new();
     let mut election = candidate(&server);
     let held = leads(&mut election).await;
-    let mut leadership = election.subscribe();
+    let mut leadership = election.subscribe_bool();
     leadership.mark_unchanged();
     election.stop().await.unwrap();
     assert_eq!(holder(&server), None);
     assert!(!held.is_held());
     leadership.changed().await.unwrap();
-    assert!(leadership.borrow_and_update().is_none());
+    assert!(!*leadership.borrow_and_update());
     assert!(leadership.changed().await.is_err(), "closed");
     sleep(4 * LEASE_DURATION).await;
     assert_eq!(holder(&server), None, "a stopped election should not acquire again");
@@ -99,13 +99,13 @@ async fn a_dropped_election_cancels_its_token_and_shutdown_waits_for_its_release
     let (link, lock) = connect(&server);
     let mut election = lock.elect().unwrap();
     let held = leads(&mut election).await;
-    let leadership = election.subscribe();
+    let leadership = election.subscribe_bool();
     link.inject(Fault::delay_before(Duration::from_secs(2)).on(Verb::Apply));
     std::thread::spawn(move || drop(election)).join().unwrap();
     assert!(!held.is_held() && held.token().is_cancelled());
     lock.shutdown().await.unwrap();
     assert_eq!(holder(&server), None);
-    assert!(leadership.has_changed().is_err() && leadership.borrow().is_none());
+    assert!(leadership.has_changed().is_err() && !*leadership.borrow());
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,7 +143,7 @@ async fn a_dropped_follower_stops_waiting() {
     let follower = lock.elect().unwrap();
     sleep(AT_ONCE).await;
     assert_eq!(link.open_watches(), 1);
-    let leadership = follower.subscribe();
+    let leadership = follower.subscribe_bool();
     drop(follower);
     sleep(AT_ONCE).await;
     assert_eq!(link.open_watches(), 0);
@@ -167,7 +167,7 @@ async fn shutdown_ends_an_election_whether_it_leads_or_not() {
 
     // A shutdown that does not wait for the release leaves the Lease held.
     link.inject(Fault::delay_before(Duration::from_secs(2)).on(Verb::Apply));
-    let leadership = leader.subscribe();
+    let leadership = leader.subscribe_bool();
     leading.shutdown().await.unwrap();
     assert_eq!(holder(&server), None);
     assert!(!leader.is_leader() && hold.token().is_cancelled());
@@ -175,7 +175,7 @@ async fn shutdown_ends_an_election_whether_it_leads_or_not() {
     ended(&mut leader).await;
     let changed = timeout(AT_ONCE, leader.changed()).await.unwrap();
     assert!(matches!(changed, Err(AcquireError::ShutDown(_))), "{changed:?}");
-    assert!(leadership.has_changed().is_err() && leadership.borrow().is_none());
+    assert!(leadership.has_changed().is_err() && !*leadership.borrow());
     leader.step_down().await.unwrap();
     leader.stop().await.unwrap();
     sleep(4 * LEASE_DURATION).await;
@@ -191,7 +191,7 @@ async fn shutdown_ends_an_election_at_any_time() {
         yield_times(after).await;
         lock.shutdown().await.unwrap();
         assert_eq!(holder(&server), None, "shut down after {after} yields");
-        assert!(election.subscribe().has_changed().is_err(), "stands after {after} yields");
+        assert!(election.subscribe_bool().has_changed().is_err(), "stands after {after} yields");
     }
 }
 
@@ -204,7 +204,7 @@ async fn shutdown_ends_an_election_that_has_stepped_down() {
     election.step_down().await.unwrap();
     sleep(AT_ONCE).await;
     lock.shutdown().await.unwrap();
-    assert!(election.subscribe().has_changed().is_err());
+    assert!(election.subscribe_bool().has_changed().is_err());
     sleep(4 * LEASE_DURATION).await;
     assert_eq!(holder(&server), None);
 }
@@ -223,7 +223,7 @@ fn an_election_ends_with_its_runtime() {
     });
     drop(first);
     assert!(!held.is_held() && !election.is_leader());
-    assert!(election.subscribe().borrow().is_none());
+    assert!(!*election.subscribe_bool().borrow());
     assert!(matches!(lock.elect(), Err(AcquireError::NoRuntime(_))));
     runtime().block_on(async {
         ended(&mut election).await;

@@ -3,6 +3,7 @@
 mod both_servers;
 mod ending;
 mod leading;
+mod receivers;
 mod refused;
 
 use std::time::Duration;

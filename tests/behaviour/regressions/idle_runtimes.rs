@@ -87,7 +87,7 @@ fn an_election_dropped_on_an_idle_runtime_gives_up_its_place_in_the_fifo() {
         sleep(PATIENCE).await;
         election
     });
-    let leadership = election.subscribe();
+    let leadership = election.subscribe_bool();
     let borrowed = leadership.borrow();
     drop(election);
     drop(borrowed);

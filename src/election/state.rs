@@ -12,7 +12,7 @@ use crate::lock_core::LockCore;
 
 /// The state that an election shares with its background task.
 #[derive(Debug)]
-pub(super) struct Leadership {
+pub(super) struct ElectionState {
     core: Arc<LockCore>,
     state: Mutex<State>,
     refusal: Mutex<Option<AcquireError>>,
@@ -31,7 +31,7 @@ enum State {
     Ended,
 }
 
-impl Leadership {
+impl ElectionState {
     pub(super) fn new(core: Arc<LockCore>) -> Self {
         Self {
             core,
@@ -76,14 +76,22 @@ impl Leadership {
     /// Clears a leadership that is over. Returns whether this process has stepped down.
     pub(super) fn clear(&self) -> bool {
         let mut state = self.state();
-        let before = match *state {
-            State::Ended => return false,
-            State::Following | State::Leading(_) | State::SteppedDown => {
-                replace(&mut *state, State::Following)
-            }
+        let lost = match *state {
+            State::Leading(_) => replace(&mut *state, State::Following),
+            State::SteppedDown => return true,
+            State::Following | State::Ended => return false,
         };
         drop(state);
-        matches!(before, State::SteppedDown)
+        drop(lost);
+        false
+    }
+
+    /// Stands for election again, after this process has stepped down.
+    pub(super) fn stand_again(&self) {
+        let mut state = self.state();
+        if matches!(*state, State::SteppedDown) {
+            *state = State::Following;
+        }
     }
 
     pub(super) fn step_down(&self) -> Option<LeaseGuard> {
@@ -96,6 +104,10 @@ impl Leadership {
 
     pub(super) fn end(&self) -> Option<LeaseGuard> {
         replace(&mut *self.state(), State::Ended).guard()
+    }
+
+    pub(super) fn has_stepped_down(&self) -> bool {
+        matches!(*self.state(), State::SteppedDown)
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -119,10 +131,14 @@ impl Leadership {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
     }
 
-    /// Why the election has ended, if its owner did not end it.
+    /// Why the election has ended.
     pub(super) fn end_error(&self) -> AcquireError {
-        let ended = || AcquireError::TaskEnded(self.core.lease().clone());
-        self.core.check_open().err().unwrap_or_else(ended)
+        let lease = self.core.lease();
+        match self.core.check_open() {
+            Err(shut_down) => shut_down,
+            Ok(()) if self.stopped.is_cancelled() => AcquireError::Stopped(lease.clone()),
+            Ok(()) => AcquireError::TaskEnded(lease.clone()),
+        }
     }
 }
 
