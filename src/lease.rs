@@ -1,6 +1,8 @@
 //! The name of a Lease, its holder, and the fencing token of a claim.
 
 use std::fmt;
+use std::num::{ParseIntError, TryFromIntError};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -99,7 +101,12 @@ fn time(wall: WallTime) -> Option<SystemTime> {
 /// assert!(older < newer);
 /// assert_eq!(u64::from(newer), 42);
 /// assert_eq!(newer.to_string(), "42");
+/// // For a column of a database, and back.
+/// assert_eq!((i64::try_from(newer), FencingToken::try_from(42_i64)), (Ok(42), Ok(newer)));
+/// assert_eq!("42".parse(), Ok(newer));
 /// ```
+///
+/// With the feature `serde`, it is serialized as a number.
 ///
 /// # When the numbers go back
 ///
@@ -164,6 +171,7 @@ fn time(wall: WallTime) -> Option<SystemTime> {
 /// [KEP-5504]: https://github.com/kubernetes/enhancements/issues/5504
 #[allow(clippy::doc_markdown, reason = "names of products are no code")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct FencingToken(u64);
 
 impl From<u64> for FencingToken {
@@ -179,8 +187,55 @@ impl From<FencingToken> for u64 {
     }
 }
 
+/// For databases without unsigned numbers. etcd numbers its revisions with an `i64`, so that it cannot fail there.
+impl TryFrom<FencingToken> for i64 {
+    type Error = TryFromIntError;
+
+    fn try_from(token: FencingToken) -> Result<Self, TryFromIntError> {
+        token.0.try_into()
+    }
+}
+
+impl TryFrom<i64> for FencingToken {
+    type Error = TryFromIntError;
+
+    /// A token that a database has stored.
+    fn try_from(number: i64) -> Result<Self, TryFromIntError> {
+        number.try_into().map(Self)
+    }
+}
+
+impl FromStr for FencingToken {
+    type Err = ParseIntError;
+
+    /// Reads what `to_string` has written.
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
+    }
+}
+
 impl fmt::Display for FencingToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_no_number_can_hold_are_errors() {
+        assert!(FencingToken::try_from(-1_i64).is_err());
+        assert!(i64::try_from(FencingToken::from(u64::MAX)).is_err());
+        assert!("0x2a".parse::<FencingToken>().is_err());
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn a_token_is_serialized_as_a_number() {
+        let token = FencingToken::from(42);
+        assert_eq!(serde_json::to_string(&token).unwrap(), "42");
+        assert_eq!(serde_json::from_str::<FencingToken>("42").unwrap(), token);
     }
 }

@@ -153,6 +153,7 @@
 //! - `client` (off):
 //!   [`lock_client_with_connector`](https://docs.rs/kube-lease-lock/latest/kube_lease_lock/fn.lock_client_with_connector.html),
 //!   that client with another TLS than rustls.
+//! - `serde` (off): [`FencingToken`] is serialized as a number.
 //! - `testing` (off): the in-process API server.
 //!
 //! Features only add API.

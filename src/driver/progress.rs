@@ -11,10 +11,13 @@ use crate::protocol::Instant;
 #[derive(Default)]
 pub(crate) struct Progress(Mutex<State>);
 
+/// Something, and since when it has been so.
+pub(crate) type Since<T> = (T, Instant);
+
 #[derive(Default)]
 struct State {
-    holder: Option<(LeaseHolder, Instant)>,
-    failure: Option<(RequestError, Instant)>,
+    holder: Option<Since<LeaseHolder>>,
+    failure: Option<Since<RequestError>>,
     /// Whether the server has accepted a write, or a dry run of one, since the last refusal.
     may_write: bool,
     /// The last hold of this process.
@@ -65,7 +68,7 @@ impl Progress {
     }
 
     /// The holder and the failure, each with the time since when it has been so.
-    pub(crate) fn since(&self) -> (Option<(LeaseHolder, Instant)>, Option<(RequestError, Instant)>) {
+    pub(crate) fn since(&self) -> (Option<Since<LeaseHolder>>, Option<Since<RequestError>>) {
         let state = self.state();
         (state.holder.clone(), state.failure.clone())
     }

@@ -150,7 +150,7 @@ impl ElectionTask {
 
     fn publish_none(&self) {
         self.channel.send_if_modified(|hold| hold.take().is_some());
-        self.leads.send_if_modified(|leads| std::mem::take(leads));
+        self.leads.send_if_modified(std::mem::take);
     }
 }
 

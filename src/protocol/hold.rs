@@ -164,8 +164,8 @@ impl HoldState {
 
     /// How long after the deadline the work may still stop. None, if somebody has edited for how long contenders wait.
     pub(crate) fn grace(&self) -> Duration {
-        let edited = self.current.record.duration.is_none_or(|wait| wait < self.timings.lease_duration);
-        if edited { Duration::ZERO } else { self.timings.grace() }
+        let kept = self.current.record.duration.is_some_and(|wait| wait >= self.timings.lease_duration);
+        if kept { self.timings.grace() } else { Duration::ZERO }
     }
 
     /// Whether the Lease can be handed off: it is certainly ours, and it is not the turn of other processes.

@@ -65,7 +65,7 @@ async fn a_shutdown_keeps_the_lease_until_the_work_has_ended() {
     let asked = Instant::now();
     first.shutdown.cancel();
     leadership.cancelled().await;
-    sleep(tidy - SECOND).await;
+    sleep(tidy.mul_f64(0.9)).await;
     assert!(leadership.hold().is_held() && first.ended() == 0, "it still tidies up");
     second.leads().await;
     assert_eq!(first.ended(), 1);
