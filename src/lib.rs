@@ -101,8 +101,9 @@
 //!
 //! # Leader election
 //!
-//! [`LeaseLock::elect`] stands for election in the background: whenever no other process leads, it acquires the lock.
-//! It publishes on a watch channel whether this process leads: see [`Election`].
+//! [`LeaseLock::lead`] runs work whenever this process leads, and stops it before another process does.
+//! [`LeaseLock::elect`] stands for election in the background, and tells any number of tasks whether this process leads: see
+//! [`Election`].
 //!
 //! # Test your own loss handling
 //!
