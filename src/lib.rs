@@ -196,6 +196,7 @@ mod kubernetes;
 mod lease;
 mod lock;
 mod lock_core;
+mod once;
 mod protocol;
 mod random;
 mod settings;
@@ -210,13 +211,14 @@ pub use client::lock_client;
 pub use client::{ClientError, TcpConnection, TcpConnector, lock_client_with_connector};
 pub use election::Election;
 pub use error::{
-    AcquireError, BuildError, CheckError, EndReason, LossReason, ReleaseError, RequestError, ShutdownError,
-    TryAcquireError, WithError,
+    AcquireError, BuildError, CheckError, EndReason, LossReason, OnceError, ReleaseError, RequestError,
+    ShutdownError, TryAcquireError, WithError,
 };
 pub use guard::LeaseGuard;
 pub use hold::Hold;
 pub use lease::{FencingToken, LeaseHolder, LeaseName};
 pub use lock::LeaseLock;
+pub use once::Once;
 pub use protocol::CreateMode;
 
 pub use k8s_openapi;

@@ -158,20 +158,7 @@ impl LeaseLock {
         W: Future,
     {
         let guard = self.acquire().await?;
-        let output = {
-            let hold = guard.hold().clone();
-            let mut work = pin!(async move { work(hold).await });
-            let lost = guard.token();
-            // The future is not polled when the hold is over, even if nothing has cancelled the token yet.
-            let while_held = poll_fn(|context| {
-                if guard.is_held() { work.as_mut().poll(context).map(Some) } else { Poll::Ready(None) }
-            });
-            tokio::select! {
-                biased;
-                () = lost.cancelled() => None,
-                output = while_held => output,
-            }
-        };
+        let output = run_while_held(&guard, work).await;
         match output.filter(|_| guard.is_held()) {
             None => Err(WithError::Lost(guard.lost().await)),
             Some(output) => {
@@ -247,6 +234,26 @@ impl LeaseLock {
     #[must_use]
     pub fn lease(&self) -> &LeaseName {
         self.0.lease()
+    }
+}
+
+/// Runs a future under the lock. If the lock is lost, the future is dropped, and there is no output.
+pub(crate) async fn run_while_held<F, W>(guard: &LeaseGuard, work: F) -> Option<W::Output>
+where
+    F: FnOnce(Hold) -> W,
+    W: Future,
+{
+    let hold = guard.hold().clone();
+    let mut work = pin!(async move { work(hold).await });
+    let lost = guard.token();
+    // The future is not polled when the hold is over, even if nothing has cancelled the token yet.
+    let while_held = poll_fn(|context| {
+        if guard.is_held() { work.as_mut().poll(context).map(Some) } else { Poll::Ready(None) }
+    });
+    tokio::select! {
+        biased;
+        () = lost.cancelled() => None,
+        output = while_held => output,
     }
 }
 

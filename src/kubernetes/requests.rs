@@ -21,7 +21,7 @@ use super::hedge::{Hedge, hedged};
 use super::watch_stream::watch_stream;
 use crate::error::{Cause, RequestError};
 use crate::lease::LeaseName;
-use crate::protocol::{Hedging, Join, Queue, Record, Snapshot, Version, Write};
+use crate::protocol::{DoneKeys, Hedging, Join, Queue, Record, Snapshot, Version, Write};
 use crate::settings::{LeaseTemplate, Settings};
 
 /// A request, if it could be put into HTTP.
@@ -115,11 +115,11 @@ impl LeaseClient {
         within: Duration,
         may_send: &(dyn Fn() -> bool + Sync),
     ) -> Result<Snapshot, Failure> {
-        let Write { record, queue, .. } = write;
+        let Write { record, queue, done, .. } = write;
         let mut object = self.object(record);
         object["metadata"]["uid"] = json!(on.uid);
         object["metadata"]["resourceVersion"] = json!(on.revision.to_string());
-        object["metadata"]["annotations"] = codec::annotations(queue);
+        object["metadata"]["annotations"] = codec::annotations(queue, done);
         let params = PatchParams::apply(&self.field_manager).force();
         let request = self.requests.patch(self.lease.name(), &params, &Patch::Apply(&object));
         let lease = self.send_write("patch", request, within, may_send).await?;
@@ -167,7 +167,7 @@ impl LeaseClient {
     ) -> Result<RawLease, Failure> {
         let mut object = self.object(record);
         object["metadata"]["labels"] = json!(self.template.labels);
-        object["metadata"]["annotations"] = codec::annotations(queue);
+        object["metadata"]["annotations"] = codec::annotations(queue, &DoneKeys::Empty);
         for (key, value) in &self.template.annotations {
             object["metadata"]["annotations"][key] = json!(value);
         }

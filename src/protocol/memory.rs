@@ -74,6 +74,11 @@ impl Memory {
         (self.carryover, self.left) = (left.map_or(Carryover::Unknown, Carryover::Free), now);
     }
 
+    /// An acquisition ended without a claim, and leaves this state, in which the Lease is free, to the next one.
+    pub(super) fn leave_free(&mut self, seen: Snapshot) {
+        self.carryover = Carryover::Free(seen);
+    }
+
     /// The watch has delivered an event.
     pub(crate) fn told(&mut self, event: &WatchEvent, now: Instant, rng: &mut fastrand::Rng) {
         self.watch.delivered(event, &mut self.trip, now, rng);
@@ -120,7 +125,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Queue, Version};
+    use crate::protocol::{DoneKeys, Queue, Version};
 
     fn at(millis: u64) -> Instant {
         Instant::ORIGIN + Duration::from_millis(millis)
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn a_released_lease_counts_as_free_for_a_second_or_while_a_watch_is_open() {
         let version = Version { uid: "u".into(), revision: 5 };
-        let free = Snapshot { version, record: Record::EMPTY, queue: Queue::EMPTY };
+        let free = Snapshot { version, record: Record::EMPTY, queue: Queue::EMPTY, done: DoneKeys::Empty };
         for (watched, next, known) in [(false, 1_000, true), (false, 1_001, false), (true, 9_000, true)] {
             let mut memory = Memory::new(&Timings::DEFAULTS, None, 1);
             memory.released(Some(free.clone()), at(0));

@@ -1,6 +1,7 @@
 //! One release: it gives up a finished hold, withdraws a claim, or releases what was handed off to nobody.
 
 use super::backoff::Backoff;
+use super::done::DoneKey;
 use super::loss::Loss;
 use super::queue::Ticket;
 use super::record::{Record, Snapshot, Version};
@@ -17,6 +18,7 @@ use super::watch_health::WatchEvent;
 ///    a release never changes the record of a successor.
 /// 2. After a write without a definite answer comes a read.
 /// 3. Nothing is written past the deadline. From then on the Lease expires by itself.
+/// 4. A key is marked as done by the releasing write itself. It counts as marked only if the Lease was seen with it afterwards.
 ///
 /// The driver calls [`step`](Self::step) until it returns [`ReleaseStep::End`], and reports the outcome of each request by
 /// [`answered`](Self::answered).
@@ -26,6 +28,8 @@ pub(crate) struct ReleaseState {
     ours: Vec<String>,
     /// The ticket to add to the queue in the releasing write, and whether to add it also if no process waits.
     rejoining: Option<(Ticket, bool)>,
+    /// The key to mark as done in the releasing write.
+    mark: Option<DoneKey>,
     /// The state to overwrite. `None`: there is no Lease.
     on: Option<Snapshot>,
     origin: Origin,
@@ -59,6 +63,8 @@ enum Origin {
 pub(crate) enum ReleaseOutcome {
     /// The Lease is no longer ours, because we released it. The state that we left, if it is known.
     Done(Option<Snapshot>),
+    /// The same, but the Lease does not show the key that was to be marked.
+    Unmarked(Option<Snapshot>),
     /// The Lease was no longer ours to release.
     Lost(Loss),
     /// The deadline came first: the Lease is released, or it expires.
@@ -110,6 +116,11 @@ impl ReleaseState {
         Self { rejoining: Some((ticket, always)), ..self }
     }
 
+    /// The same release, which also marks this key as done.
+    pub(super) fn marking(self, mark: Option<DoneKey>) -> Self {
+        Self { mark, ..self }
+    }
+
     fn new(
         ours: Vec<String>,
         on: Option<Snapshot>,
@@ -121,6 +132,7 @@ impl ReleaseState {
         Self {
             ours,
             rejoining: None,
+            mark: None,
             on,
             origin,
             deadline,
@@ -170,7 +182,7 @@ impl ReleaseState {
     pub(crate) fn answered(&mut self, outcome: Outcome, now: Instant, rng: &mut fastrand::Rng) {
         self.in_flight = false;
         match outcome {
-            Outcome::Written(snapshot) => self.end(ReleaseOutcome::Done(Some(snapshot))),
+            Outcome::Written(snapshot) => self.end(self.released(Some(&snapshot), Some(snapshot.clone()))),
             Outcome::Read(seen) => self.observe(seen),
             failure => self.retry(&failure, now, rng),
         }
@@ -203,13 +215,23 @@ impl ReleaseState {
             self.on = seen;
             self.must_read = false;
         } else if self.maybe_released || self.origin != Origin::Hold {
-            self.end(ReleaseOutcome::Done(None));
+            self.end(self.released(seen.as_ref(), None));
         } else {
             self.end(ReleaseOutcome::Lost(match (seen, holder) {
                 (None, _) => Loss::Deleted,
                 (Some(_), None) => Loss::Cleared,
                 (Some(_), Some(by)) => Loss::TakenOver { by },
             }));
+        }
+    }
+
+    /// The Lease was released, and seen in this state afterwards.
+    fn released(&self, seen: Option<&Snapshot>, left: Option<Snapshot>) -> ReleaseOutcome {
+        let shows = |mark: &DoneKey| seen.is_some_and(|seen| seen.done.shows(mark));
+        if self.mark.as_ref().is_none_or(shows) {
+            ReleaseOutcome::Done(left)
+        } else {
+            ReleaseOutcome::Unmarked(left)
         }
     }
 
@@ -221,7 +243,11 @@ impl ReleaseState {
             Some((ticket, always)) if always || !on.queue.is_empty() => on.queue.joined_by(ticket),
             _ => on.queue.merged(),
         };
-        Write::replace(on, on.record.release(wall), queue)
+        let mut write = Write::replace(on, on.record.release(wall), queue);
+        if let Some(mark) = &self.mark {
+            write.done = on.done.with(mark);
+        }
+        write
     }
 
     /// A read that failed leaves nothing behind; a write may have been made.
@@ -240,7 +266,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::protocol::Queue;
+    use crate::protocol::{DoneKeys, Queue};
 
     const NOW: Instant = Instant::ORIGIN;
     const WALL: WallTime = WallTime(1_000_000_000);
@@ -249,7 +275,8 @@ mod tests {
     fn state(holder: &str, revision: u64) -> Snapshot {
         let record = Record::claim(holder, Duration::from_secs(15), None, WallTime(0));
         let record = if holder.is_empty() { record.release(WallTime(0)) } else { record };
-        Snapshot { version: Version { uid: "u".into(), revision }, record, queue: Queue::EMPTY }
+        let version = Version { uid: "u".into(), revision };
+        Snapshot { version, record, queue: Queue::EMPTY, done: DoneKeys::Empty }
     }
 
     fn deadline() -> Instant {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::done::DoneKeys;
 use super::queue::{Queue, Ticket};
 use super::record::{Record, Snapshot, Version};
 
@@ -13,17 +14,19 @@ pub(crate) struct Write {
     pub record: Record,
     /// The queue that the Lease will carry.
     pub queue: Queue,
+    /// The keys of work that is done, which the Lease will carry.
+    pub done: DoneKeys,
 }
 
 impl Write {
     /// Creates the Lease if it does not exist.
     pub(super) fn create(record: Record) -> Self {
-        Self { on: None, record, queue: Queue::EMPTY }
+        Self { on: None, record, queue: Queue::EMPTY, done: DoneKeys::Empty }
     }
 
-    /// Replaces exactly the state that was seen.
+    /// Replaces exactly the state that was seen. The keys of work that is done stay as they are.
     pub(super) fn replace(seen: &Snapshot, record: Record, queue: Queue) -> Self {
-        Self { on: Some(seen.version.clone()), record, queue }
+        Self { on: Some(seen.version.clone()), record, queue, done: seen.done.clone() }
     }
 }
 

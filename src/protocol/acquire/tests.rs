@@ -14,7 +14,8 @@ fn at(millis: u64) -> Instant {
 fn state(holder: &str, revision: u64) -> Snapshot {
     let record = Record::claim(holder, TIMINGS.lease_duration, None, WALL);
     let record = if holder.is_empty() { record.release(WALL) } else { record };
-    Snapshot { version: Version { uid: "u".into(), revision }, record, queue: Queue::EMPTY }
+    let version = Version { uid: "u".into(), revision };
+    Snapshot { version, record, queue: Queue::EMPTY, done: DoneKeys::Empty }
 }
 
 struct Me {
@@ -210,6 +211,7 @@ fn made(write: &Write, revision: u64) -> Snapshot {
         version: Version { uid: "u".into(), revision },
         record: write.record.clone(),
         queue: write.queue.clone(),
+        done: write.done.clone(),
     }
 }
 

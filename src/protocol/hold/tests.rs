@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::{Queue, ReleaseStep, Ticket, Version};
+use crate::protocol::{DoneKeys, Queue, ReleaseOutcome, ReleaseStep, Ticket, Version};
 
 const TIMINGS: Timings = Timings { max_pause: Duration::ZERO, ..Timings::DEFAULTS };
 const PAUSE: Duration = Duration::from_millis(250);
@@ -27,7 +27,7 @@ struct Me {
 /// A hold claimed at 0 s as revision 10. Its watch is open.
 fn holder() -> Me {
     let record = Record::claim("me", TIMINGS.lease_duration, None, wall(0));
-    let claimed = Snapshot { version: version(10), record, queue: Queue::EMPTY };
+    let claimed = Snapshot { version: version(10), record, queue: Queue::EMPTY, done: DoneKeys::Empty };
     let mut memory = Memory::new(&TIMINGS, None, 7);
     memory.watch.open(10, at(0));
     let state = HoldState::new("me".into(), TIMINGS, at(0), claimed);
@@ -77,7 +77,7 @@ fn in_doubt(pause: Duration) -> Outcome {
 fn renew(holder: &mut Me, millis: u64, revision: u64) -> Snapshot {
     match holder.step(at(millis), wall(millis)) {
         HoldStep::Renew(write) => {
-            Snapshot { version: version(revision), record: write.record, queue: write.queue }
+            Snapshot { version: version(revision), record: write.record, queue: write.queue, done: write.done }
         }
         other => panic!("expected a renewal at {millis} ms, not {other:?}"),
     }
@@ -214,7 +214,7 @@ fn renew_times_rise_even_if_the_wall_clock_does_not() {
         let HoldStep::Renew(write) = me.step(now, clock) else { panic!("a renewal is due") };
         stamps.push(write.record.renewed.unwrap());
         let version = version(11 + number as u64);
-        let snapshot = Snapshot { version, record: write.record, queue: write.queue };
+        let snapshot = Snapshot { version, record: write.record, queue: write.queue, done: write.done };
         me.answered(Outcome::Written(snapshot), now);
     }
     assert!(stamps.is_sorted_by(|earlier, later| earlier.second() < later.second()), "{stamps:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::process::{Action, Process, Sent};
 use super::{
-    Faults, Flaw, Instant, Join, Outcome, Queue, Record, Setup, Snapshot, Version, WallTime, WatchEvent,
+    DoneKeys, Faults, Flaw, Instant, Join, Outcome, Queue, Record, Setup, Snapshot, Version, WallTime, WatchEvent,
     Write,
 };
 
@@ -221,7 +221,7 @@ impl World {
         }
         self.revision += 1;
         let version = Version { uid: self.objects.to_string(), revision: self.revision };
-        let snapshot = Snapshot { version, record, queue };
+        let snapshot = Snapshot { version, record, queue, done: DoneKeys::Empty };
         self.lease = Some(snapshot.clone());
         snapshot
     }
