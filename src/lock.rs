@@ -247,9 +247,12 @@ where
     let mut work = pin!(async move { work(hold).await });
     let lost = guard.token();
     // The future is not polled when the hold is over, even if nothing has cancelled the token yet.
-    let while_held = poll_fn(|context| {
-        if guard.is_held() { work.as_mut().poll(context).map(Some) } else { Poll::Ready(None) }
-    });
+    let while_held =
+        poll_fn(
+            |context| {
+                if guard.is_held() { work.as_mut().poll(context).map(Some) } else { Poll::Ready(None) }
+            },
+        );
     tokio::select! {
         biased;
         () = lost.cancelled() => None,

@@ -39,7 +39,7 @@ pub(super) async fn release(
             return Ok(Released::Done);
         }
         ReleaseOutcome::Unmarked(left) => {
-            session.exclusive.memory.released(left, session.context.now());
+            session.exclusive.memory.released(Some(left), session.context.now());
             tracing::warn!(%lease, "released, but the Lease does not show what is done");
             return Ok(Released::Unmarked);
         }

@@ -215,8 +215,7 @@ mod tests {
 
     /// A Lease with these annotations.
     fn annotated(annotations: &Value) -> Snapshot {
-        let metadata =
-            json!({ "name": "x", "uid": "u", "resourceVersion": "8", "annotations": annotations });
+        let metadata = json!({ "name": "x", "uid": "u", "resourceVersion": "8", "annotations": annotations });
         let lease: RawLease = serde_json::from_value(json!({ "metadata": metadata })).unwrap();
         Snapshot::try_from(lease).unwrap()
     }
@@ -264,7 +263,11 @@ mod tests {
         let ticket = |number| Ticket { number, head_start: Duration::from_millis(80) };
         let queue = Queue::new(vec![ticket(7)], Some(vec![ticket(u32::MAX)]));
         let mut annotations = annotations(&queue, &DoneKeys::Empty);
-        assert_eq!(annotations.as_object().unwrap().len(), 2, "a Lease that marks nothing has no list of keys");
+        assert_eq!(
+            annotations.as_object().unwrap().len(),
+            2,
+            "a Lease that marks nothing has no list of keys"
+        );
         annotations["a"] = json!("b");
         assert_eq!(annotated(&annotations).queue, queue);
 

@@ -63,8 +63,8 @@ enum Origin {
 pub(crate) enum ReleaseOutcome {
     /// The Lease is no longer ours, because we released it. The state that we left, if it is known.
     Done(Option<Snapshot>),
-    /// The same, but the Lease does not show the key that was to be marked.
-    Unmarked(Option<Snapshot>),
+    /// The Lease was released, and left in this state, which does not show the key that was to be marked.
+    Unmarked(Snapshot),
     /// The Lease was no longer ours to release.
     Lost(Loss),
     /// The deadline came first: the Lease is released, or it expires.
@@ -182,7 +182,10 @@ impl ReleaseState {
     pub(crate) fn answered(&mut self, outcome: Outcome, now: Instant, rng: &mut fastrand::Rng) {
         self.in_flight = false;
         match outcome {
-            Outcome::Written(snapshot) => self.end(self.released(Some(&snapshot), Some(snapshot.clone()))),
+            Outcome::Written(snapshot) if self.is_marked_in(Some(&snapshot)) => {
+                self.end(ReleaseOutcome::Done(Some(snapshot)));
+            }
+            Outcome::Written(snapshot) => self.end(ReleaseOutcome::Unmarked(snapshot)),
             Outcome::Read(seen) => self.observe(seen),
             failure => self.retry(&failure, now, rng),
         }
@@ -214,8 +217,8 @@ impl ReleaseState {
         if claim_pending || holder.as_ref().is_some_and(|holder| self.ours.contains(holder)) {
             self.on = seen;
             self.must_read = false;
-        } else if self.maybe_released || self.origin != Origin::Hold {
-            self.end(self.released(seen.as_ref(), None));
+        } else if self.origin != Origin::Hold || self.maybe_released && self.is_marked_in(seen.as_ref()) {
+            self.end(ReleaseOutcome::Done(None));
         } else {
             self.end(ReleaseOutcome::Lost(match (seen, holder) {
                 (None, _) => Loss::Deleted,
@@ -225,14 +228,10 @@ impl ReleaseState {
         }
     }
 
-    /// The Lease was released, and seen in this state afterwards.
-    fn released(&self, seen: Option<&Snapshot>, left: Option<Snapshot>) -> ReleaseOutcome {
+    /// Whether a state that a release of ours may have left shows the key that was to be marked.
+    fn is_marked_in(&self, seen: Option<&Snapshot>) -> bool {
         let shows = |mark: &DoneKey| seen.is_some_and(|seen| seen.done.shows(mark));
-        if self.mark.as_ref().is_none_or(shows) {
-            ReleaseOutcome::Done(left)
-        } else {
-            ReleaseOutcome::Unmarked(left)
-        }
+        self.mark.as_ref().is_none_or(shows)
     }
 
     fn write(&self, wall: WallTime) -> Write {
@@ -339,6 +338,56 @@ mod tests {
             let held = Snapshot { queue, ..state("me", 10) };
             let release = ReleaseState::of_hold("me".into(), held, false, deadline(), TIMINGS);
             assert_eq!(write(&mut release.rejoining(ticket(7), always)).queue, left);
+        }
+    }
+
+    fn mark() -> DoneKey {
+        DoneKey { key: "5".into(), by: "me".into(), at: WALL }
+    }
+
+    fn marked(snapshot: Snapshot) -> Snapshot {
+        Snapshot { done: snapshot.done.with(&mark()), ..snapshot }
+    }
+
+    fn end(release: &mut ReleaseState) -> ReleaseOutcome {
+        match release.step(NOW, WALL) {
+            ReleaseStep::End(end) => end,
+            other => panic!("expected the end, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_key_is_marked_by_the_releasing_write() {
+        let mut release = of_hold(false).marking(Some(mark()));
+        let write = write(&mut release);
+        assert_eq!((write.record.holder, write.done), (None, DoneKeys::listed(vec![mark()])));
+        answer(&mut release, Outcome::Written(marked(state("", 11))));
+        assert_eq!(end(&mut release), ReleaseOutcome::Done(Some(marked(state("", 11)))));
+    }
+
+    #[test]
+    fn a_key_that_the_lease_does_not_show_is_not_marked() {
+        let mut release = of_hold(false).marking(Some(mark()));
+        write(&mut release);
+        answer(&mut release, Outcome::Written(state("", 11)));
+        assert_eq!(end(&mut release), ReleaseOutcome::Unmarked(state("", 11)));
+    }
+
+    #[test]
+    fn a_key_in_doubt_is_marked_if_the_lease_shows_it_as_done_by_this_holder() {
+        let by_them = DoneKeys::Empty.with(&DoneKey { by: "them".into(), ..mark() });
+        for (seen, is_marked) in [
+            (Some(marked(state("", 11))), true),
+            (Some(marked(state("them", 12))), true),
+            (Some(state("", 11)), false),
+            (Some(Snapshot { done: by_them, ..state("", 12) }), false),
+            (None, false),
+        ] {
+            let mut release = of_hold(false).marking(Some(mark()));
+            write(&mut release);
+            answer(&mut release, in_doubt(None));
+            read(&mut release, seen);
+            assert_eq!(end(&mut release) == ReleaseOutcome::Done(None), is_marked);
         }
     }
 

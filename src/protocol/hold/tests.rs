@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::{DoneKeys, Queue, ReleaseOutcome, ReleaseStep, Ticket, Version};
+use crate::protocol::{DoneKeys, Queue, ReleaseStep, Ticket, Version};
 
 const TIMINGS: Timings = Timings { max_pause: Duration::ZERO, ..Timings::DEFAULTS };
 const PAUSE: Duration = Duration::from_millis(250);
@@ -76,9 +76,12 @@ fn in_doubt(pause: Duration) -> Outcome {
 /// Sends the renewal that is due, and returns the Lease after it, as `revision`.
 fn renew(holder: &mut Me, millis: u64, revision: u64) -> Snapshot {
     match holder.step(at(millis), wall(millis)) {
-        HoldStep::Renew(write) => {
-            Snapshot { version: version(revision), record: write.record, queue: write.queue, done: write.done }
-        }
+        HoldStep::Renew(write) => Snapshot {
+            version: version(revision),
+            record: write.record,
+            queue: write.queue,
+            done: write.done,
+        },
         other => panic!("expected a renewal at {millis} ms, not {other:?}"),
     }
 }
@@ -505,4 +508,34 @@ fn a_hold_with_a_request_in_flight_is_released_after_a_read() {
         panic!("it is not certain that the Lease is ours")
     };
     assert_eq!(release.step(at(5_001), wall(5_001)), ReleaseStep::Read);
+}
+
+/// If the next task died, nobody would know what the task before has done.
+#[test]
+fn a_hold_that_marks_a_key_is_released_and_never_handed_off() {
+    let mut me = holder();
+    let them = DoneKey { key: "1".into(), by: "them".into(), at: wall(0) };
+    me.state.current.done = DoneKeys::Empty.with(&them);
+    assert!(me.state.may_hand_off(&me.memory, at(10)));
+    me.state.mark_done("2".into(), wall(10));
+    assert!(!me.state.may_hand_off(&me.memory, at(10)));
+    let HoldStop::Release(mut release) = me.state.stop(true, &mut me.memory, at(10)) else {
+        panic!("it was handed off");
+    };
+    let ReleaseStep::Write(write) = release.step(at(10), wall(10)) else { panic!("nothing is in doubt") };
+    let mine = DoneKey { key: "2".into(), by: "me".into(), at: wall(10) };
+    assert_eq!((write.record.holder, write.done), (None, DoneKeys::listed(vec![them, mine])));
+}
+
+#[test]
+fn a_renewal_keeps_the_keys_that_are_done() {
+    for done in [
+        DoneKeys::Unreadable("garbage".into()),
+        DoneKeys::Empty.with(&DoneKey { key: "1".into(), by: "them".into(), at: wall(0) }),
+    ] {
+        let mut me = holder();
+        let edited = Snapshot { version: version(11), done: done.clone(), ..me.current() };
+        me.watched(edited, at(2_000));
+        assert_eq!(renew(&mut me, 5_000, 12).done, done);
+    }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::process::{Action, Process, Sent};
 use super::{
-    DoneKeys, Faults, Flaw, Instant, Join, Outcome, Queue, Record, Setup, Snapshot, Version, WallTime, WatchEvent,
-    Write,
+    DoneKeys, Faults, Flaw, Instant, Join, Outcome, Queue, Record, Setup, Snapshot, Version, WallTime,
+    WatchEvent, Write,
 };
 
 #[derive(Clone, PartialEq, Eq, Hash)]
