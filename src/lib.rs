@@ -99,6 +99,11 @@
 //! [`LeaseLock::with`] stops the work for you: it drops the future that it runs. It reads the clock before each poll, so the
 //! work makes no step after the hold is over.
 //!
+//! # Work that is done once
+//!
+//! [`LeaseLock::once`] runs the work of a key, for example of one run of a schedule, unless the Lease says that it was done. So
+//! several replicas can run the same schedule.
+//!
 //! # Leader election
 //!
 //! [`LeaseLock::elect`] stands for election in the background: whenever no other process leads, it acquires the lock.
@@ -125,6 +130,7 @@
 //! | `lost` | warn | `reason` |
 //! | `released` | info | |
 //! | `release failed` | warn | `error` |
+//! | `released, but the key is not marked as done` | warn | |
 //! | `election refused` | error | `error`, `pause` |
 //!
 //! The event `election refused` belongs to an [`Election`], not to an acquisition. In its span, `identity` has no

@@ -40,7 +40,7 @@ pub(super) async fn release(
         }
         ReleaseOutcome::Unmarked(left) => {
             session.exclusive.memory.released(Some(left), session.context.now());
-            tracing::warn!(%lease, "released, but the Lease does not show what is done");
+            tracing::warn!("released, but the key is not marked as done");
             return Ok(Released::Unmarked);
         }
         ReleaseOutcome::Lost(loss) => ReleaseError::Lost { lease, reason: loss::reason(loss) },

@@ -224,15 +224,13 @@ impl AcquireState {
         wall: WallTime,
         rng: &mut fastrand::Rng,
     ) -> AcquireStep {
-        if let Some(reason) = self.check_done() {
-            return AcquireStep::GiveUp(reason);
-        }
         if let Some(claim) = self.claims.won() {
             memory.created |= claim.created;
             memory.contention.won();
-            return AcquireStep::Won(claim.clone());
+            return self.check_done().map_or_else(|| AcquireStep::Won(claim.clone()), AcquireStep::GiveUp);
         }
-        if let Some(reason) = self.given_up.or_else(|| self.check_create_mode(memory)) {
+        let given_up = self.given_up.or_else(|| self.check_create_mode(memory));
+        if let Some(reason) = given_up.or_else(|| self.check_done()) {
             return AcquireStep::GiveUp(reason);
         }
         if now < self.not_before {
