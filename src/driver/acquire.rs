@@ -193,12 +193,15 @@ impl AcquireDriver<'_> {
                 AcquireError::Unreachable { waited, last: failure.error().clone() }.into()
             }
             (GiveUp::Failed, Some(failure)) => NotAcquired::Failed(failure.error().clone()),
-            // Each of these follows a failure.
-            (GiveUp::Denied | GiveUp::Unreachable { .. } | GiveUp::Failed, _)
-            // These have been told above.
-            | (GiveUp::AlreadyDone | GiveUp::DoneUnreadable, _) => {
-                AcquireError::TaskEnded(lease).into()
-            }
+            // Each of these follows a failure, or is told above.
+            (
+                GiveUp::Denied
+                | GiveUp::Unreachable { .. }
+                | GiveUp::Failed
+                | GiveUp::AlreadyDone
+                | GiveUp::DoneUnreadable,
+                _,
+            ) => AcquireError::TaskEnded(lease).into(),
         }
     }
 }

@@ -154,7 +154,7 @@ pub(super) fn annotations(queue: &Queue, done: &DoneKeys) -> Value {
 /// The keys as JSON, which takes any text.
 fn done_keys(keys: &[DoneKey]) -> String {
     let key = |DoneKey { key, by, at }: &DoneKey| json!({ "key": key, "by": by, "at": micro_time(*at) });
-    Value::from_iter(keys.iter().map(key)).to_string()
+    keys.iter().map(key).collect::<Value>().to_string()
 }
 
 fn parse_done(text: &str) -> DoneKeys {

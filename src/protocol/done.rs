@@ -68,7 +68,7 @@ impl DoneKeys {
 mod tests {
     use super::*;
 
-    fn done(key: impl ToString, by: &str) -> DoneKey {
+    fn done(key: usize, by: &str) -> DoneKey {
         DoneKey { key: key.to_string(), by: by.to_owned(), at: WallTime(0) }
     }
 
