@@ -532,7 +532,7 @@ impl AcquireState {
             (Some((me, sent)), _) => memory.expiry.lost(me, sent),
             // Many tasks may ask for one key, and each would have to read the Lease.
             (None, Some(seen)) if self.done().is_some() && seen.record.holder.is_none() => {
-                memory.leave_free(seen.clone());
+                memory.leave_free(seen.clone(), now);
             }
             _ => {}
         }

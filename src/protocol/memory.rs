@@ -74,9 +74,12 @@ impl Memory {
         (self.carryover, self.left) = (left.map_or(Carryover::Unknown, Carryover::Free), now);
     }
 
-    /// An acquisition ended without a claim, and leaves this state, in which the Lease is free, to the next one.
-    pub(super) fn leave_free(&mut self, seen: Snapshot) {
-        self.carryover = Carryover::Free(seen);
+    /// An acquisition ended without a claim, and leaves this state, in which the Lease is free, to the next one. After a while one
+    /// of them has to read again, however quickly they follow each other: another client may have edited the Lease.
+    pub(super) fn leave_free(&mut self, seen: Snapshot, now: Instant) {
+        if now <= self.left + Self::CARRYOVER_TIMEOUT {
+            self.carryover = Carryover::Free(seen);
+        }
     }
 
     /// The watch has delivered an event.

@@ -559,10 +559,19 @@ fn nothing_is_acquired_for_a_key_if_it_cannot_be_read_what_is_done() {
 #[test]
 fn a_state_that_shows_the_key_is_left_to_the_next_task() {
     let free = with_done("5", state("", 4));
-    for (seen, left) in [(free.clone(), true), (with_done("5", state("them", 4)), false)] {
+    let held = with_done("5", state("them", 4));
+    for (seen, watched, millis, left) in [
+        (free.clone(), false, 1_000, true),
+        (free.clone(), true, 1_000, true),
+        (free, true, 1_001, false),
+        (held, false, 1_000, false),
+    ] {
         let mut me = Me::new(Carryover::Free(seen.clone())).for_key("5");
-        assert_eq!(me.step(1), AcquireStep::GiveUp(GiveUp::AlreadyDone));
-        me.state.withdraw(&mut me.memory, at(1));
-        assert_eq!(me.memory.begin(at(1)) == Carryover::Free(seen), left);
+        if watched {
+            me.memory.watch.open(4, at(0));
+        }
+        assert_eq!(me.step(millis), AcquireStep::GiveUp(GiveUp::AlreadyDone));
+        me.state.withdraw(&mut me.memory, at(millis));
+        assert_eq!(me.memory.begin(at(millis)) == Carryover::Free(seen), left, "{millis}");
     }
 }
