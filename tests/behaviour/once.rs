@@ -365,9 +365,9 @@ async fn work_is_dropped_if_the_lock_is_lost() {
     assert!(is_done(&once(&connect(&server).1, "5", &Runs::default()).await));
 }
 
-/// An admission webhook can remove annotations from every write.
+/// Another client garbles the annotation while the work runs. What it wrote is kept for a person to look at.
 #[tokio::test(start_paused = true)]
-async fn a_key_that_the_api_server_does_not_keep_is_not_confirmed() {
+async fn a_key_that_the_lease_does_not_show_after_its_release_is_not_confirmed() {
     let Fixture { server, lock, .. } = Fixture::new();
     let outcome = lock
         .once("5", async |_| {
