@@ -312,6 +312,53 @@ pub enum TryWithError {
     Lost(LossReason),
 }
 
+/// Why [`LeaseLock::once`](crate::LeaseLock::once) did not run the work, or could not confirm that it is done.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum OnceError {
+    /// The key is longer than [`LeaseLock::MAX_KEY_LENGTH`](crate::LeaseLock::MAX_KEY_LENGTH). Nothing was run.
+    #[non_exhaustive]
+    #[error("the key has {length} bytes, but may have {max} at most; use a hash of it")]
+    KeyTooLong {
+        /// The length of the key, in bytes.
+        length: usize,
+        /// The greatest length of a key, in bytes.
+        max: usize,
+    },
+    /// The annotation `kube-lease-lock/done` of the Lease cannot be read, so nobody knows whether the work was done. Nothing was
+    /// run. Another client has edited the annotation, or a newer version of this crate has written it.
+    #[non_exhaustive]
+    #[error(
+        "the annotation kube-lease-lock/done of Lease {lease} cannot be read, so it is not known whether the work was done: {value:?}; repair it, or remove it if the work may run again"
+    )]
+    Unreadable {
+        /// The Lease.
+        lease: LeaseName,
+        /// The value of the annotation.
+        value: String,
+    },
+    /// The lock was not acquired, and nothing was run.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// The lock was lost while the work ran, and the work was dropped before its end. It is not marked as done.
+    #[error("lost the lock while the work ran: {0}")]
+    Lost(LossReason),
+    /// The work has ended with `Ok`, but it is not confirmed that the Lease says so: it may be run again, by this process or
+    /// another one. The output of the work is dropped.
+    #[non_exhaustive]
+    #[error(
+        "the work has ended, but it is not confirmed that Lease {lease} says so, and it may be run again: {}",
+        unmarked(source.as_ref())
+    )]
+    Unconfirmed {
+        /// The Lease.
+        lease: LeaseName,
+        /// Why the release was not confirmed. `None`: it was, but the Lease does not show the key. For example, an admission webhook
+        /// removes the annotation, or another client garbled it meanwhile.
+        source: Option<ReleaseError>,
+    },
+}
+
 /// What may still hold the Lease after [`LeaseLock::shutdown`](crate::LeaseLock::shutdown).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -408,6 +455,11 @@ fn remains(held: bool, pending: usize, unconfirmed: bool, waited: Duration) -> S
         "a release was not confirmed, and if it did not happen, the Lease expires by itself".to_owned()
     });
     [held, pending, unconfirmed].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn unmarked(release: Option<&ReleaseError>) -> String {
+    let unshown = "the Lease was released, but does not show the key; does an admission webhook, or another client, change the annotation kube-lease-lock/done?";
+    release.map_or_else(|| unshown.to_owned(), ToString::to_string)
 }
 
 fn held_here(holder: Option<&str>) -> String {

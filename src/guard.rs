@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::{ReportRelease, StopHandle};
+use crate::driver::{Released, ReportRelease, StopHandle};
 use crate::error::{EndReason, LossReason, ReleaseError};
 use crate::hold::Hold;
 use crate::lease::{FencingToken, LeaseName};
@@ -136,9 +136,25 @@ impl LeaseGuard {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn release(mut self) -> impl Future<Output = Result<(), ReleaseError>> + Send + 'static {
+    pub fn release(self) -> impl Future<Output = Result<(), ReleaseError>> + Send + 'static {
+        let released = self.end_hold(None);
+        async move { released.await.map(drop) }
+    }
+
+    /// Releases the lock as [`release`](Self::release) does. The releasing write marks the key as done.
+    pub(crate) fn release_as_done(
+        self,
+        key: String,
+    ) -> impl Future<Output = Result<Released, ReleaseError>> + Send + 'static {
+        self.end_hold(Some(key))
+    }
+
+    fn end_hold(
+        mut self,
+        done_key: Option<String>,
+    ) -> impl Future<Output = Result<Released, ReleaseError>> + Send + 'static {
         let (report, outcome) = oneshot::channel();
-        self.end(Some(report));
+        self.end(Some(report), done_key);
         async move {
             if let Ok(outcome) = outcome.await {
                 return outcome;
@@ -180,7 +196,7 @@ impl LeaseGuard {
     /// # }
     /// ```
     pub async fn run<W: Future>(self, work: W) -> Result<W::Output, LossReason> {
-        match while_held(&self.hold, &self.works, work).await {
+        match self.run_while_held(|_| work).await {
             None => Err(self.lost().await),
             Some(output) => {
                 // The background task logs the outcome.
@@ -190,17 +206,27 @@ impl LeaseGuard {
         }
     }
 
+    /// Runs a future under the lock. If the lock is lost, the future is dropped, and there is no output.
+    pub(crate) async fn run_while_held<F, W>(&self, work: F) -> Option<W::Output>
+    where
+        F: FnOnce(Hold) -> W,
+        W: Future,
+    {
+        let hold = self.hold.clone();
+        while_held(&self.hold, &self.works, async move { work(hold).await }).await
+    }
+
     /// Requests the release, then cancels the token at once, on this thread. The order matters: the background task
     /// finds the request when it finds that the hold is over.
-    fn end(&mut self, report: Option<ReportRelease>) {
-        self.stop.request_stop(report);
+    fn end(&mut self, report: Option<ReportRelease>, done_key: Option<String>) {
+        self.stop.request_stop(report, done_key);
         self.hold.cancel(false);
     }
 }
 
 impl Drop for LeaseGuard {
     fn drop(&mut self) {
-        self.end(None);
+        self.end(None, None);
     }
 }
 

@@ -83,7 +83,8 @@ impl LeaseHolder {
     }
 }
 
-fn time(wall: WallTime) -> Option<SystemTime> {
+/// `None` if this machine cannot express it.
+pub(crate) fn time(wall: WallTime) -> Option<SystemTime> {
     let span = Duration::from_micros(wall.0.unsigned_abs());
     if wall.0 < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) }
 }

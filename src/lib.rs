@@ -99,6 +99,11 @@
 //! [`LeaseLock::with`] stops the work for you: it drops the future that it runs. It reads the clock before each poll, so the
 //! work makes no step after the hold is over.
 //!
+//! # Work that is done once
+//!
+//! [`LeaseLock::once`] runs the work of a key, for example of one run of a schedule, unless the Lease says that it was done. So
+//! several replicas can run the same schedule.
+//!
 //! # Leader election
 //!
 //! [`LeaseLock::lead`] runs work whenever this process leads, and stops it before another process does.
@@ -126,6 +131,7 @@
 //! | `lost` | warn | `reason` |
 //! | `released` | info | |
 //! | `release failed` | warn | `error` |
+//! | `released, but the key is not marked as done` | warn | |
 //! | `election refused` | error | `error`, `pause` |
 //!
 //! The event `election refused` belongs to an [`Election`], not to an acquisition. In its span, `identity` has no
@@ -199,6 +205,7 @@ mod kubernetes;
 mod lease;
 mod lock;
 mod lock_core;
+mod once;
 mod protocol;
 mod random;
 mod settings;
@@ -214,14 +221,15 @@ pub use client::lock_client;
 pub use client::{ClientError, TcpConnection, TcpConnector, lock_client_with_connector};
 pub use election::{Election, ElectionStatus, Leadership, LeadershipReceiver};
 pub use error::{
-    AcquireError, BuildError, CheckError, EndReason, LossReason, ReleaseError, RequestError, ShutdownError,
-    TryAcquireError, TryWithError, WithError,
+    AcquireError, BuildError, CheckError, EndReason, LossReason, OnceError, ReleaseError, RequestError,
+    ShutdownError, TryAcquireError, TryWithError, WithError,
 };
 pub use guard::LeaseGuard;
 pub use health::Health;
 pub use hold::Hold;
 pub use lease::{FencingToken, LeaseHolder, LeaseName};
 pub use lock::LeaseLock;
+pub use once::Once;
 pub use protocol::CreateMode;
 
 pub use k8s_openapi;

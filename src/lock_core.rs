@@ -63,16 +63,23 @@ impl LockCore {
         self.acquire_in(self.context()).await
     }
 
+    /// Acquires the Lease for the work of this key, unless the Lease says that the work is done.
+    pub(crate) async fn acquire_for(&self, key: &str) -> Result<LeaseGuard, NotAcquired> {
+        self.check_open()?;
+        let runtime = self.runtime()?;
+        let mut context = self.context();
+        context.key = Some(key.to_owned());
+        self.start(&runtime, context, self.fifo.enqueue(), Mode::Wait).await
+    }
+
     async fn acquire_in(&self, context: Box<Context>) -> Result<LeaseGuard, AcquireError> {
         self.check_open()?;
         let runtime = self.runtime()?;
         match self.start(&runtime, context, self.fifo.enqueue(), Mode::Wait).await {
             Ok(guard) => Ok(guard),
             Err(NotAcquired::Fatal(error)) => Err(error),
-            // These belong to `Mode::Try`.
-            Err(NotAcquired::Held(_) | NotAcquired::Failed(_)) => {
-                Err(AcquireError::TaskEnded(self.lease().clone()))
-            }
+            // These belong to `Mode::Try`, and to the work of a key.
+            Err(_) => Err(AcquireError::TaskEnded(self.lease().clone())),
         }
     }
 
@@ -94,6 +101,10 @@ impl LockCore {
                 NotAcquired::Held(holder) => held(holder),
                 NotAcquired::Failed(error) => TryAcquireError::Request(error),
                 NotAcquired::Fatal(error) => TryAcquireError::Acquire(error),
+                // These belong to the work of a key.
+                NotAcquired::AlreadyDone(_) | NotAcquired::DoneUnreadable(_) => {
+                    AcquireError::TaskEnded(self.lease().clone()).into()
+                }
             }
         })
     }
@@ -268,6 +279,7 @@ impl LockCore {
             timings: self.settings.timings,
             create_mode: self.settings.create_mode,
             me,
+            key: None,
             asked: self.clock.now(),
             rng: self.fork_rng(),
             progress: self.progress.clone(),

@@ -316,6 +316,25 @@ async fn field_ownership_is_not_a_lock() {
 
 #[tokio::test]
 #[ignore = "needs a Kubernetes API server"]
+async fn an_apply_removes_the_annotation_that_it_leaves_out_unless_another_manager_owns_it_too() {
+    let session = Session::new().await;
+    let noted = |note: &str| lease(json!({ "name": "x", "annotations": { "note": note } }), json!({}));
+    let plain = || lease(json!({ "name": "x" }), json!({}));
+    session.ok(apply("x", "one", noted("a"))).await;
+    assert_eq!(session.ok(apply("x", "one", plain())).await["metadata"]["annotations"], Value::Null);
+
+    session.ok(apply("x", "one", noted("b"))).await;
+    session.ok(apply("x", "two", noted("b"))).await;
+    assert_eq!(session.ok(apply("x", "one", plain())).await["metadata"]["annotations"]["note"], "b");
+
+    let mut whole = session.ok(get("x")).await;
+    whole["spec"] = json!({ "holderIdentity": "them" });
+    let updated = session.ok(put("x", whole)).await;
+    assert_eq!(updated["metadata"]["annotations"]["note"], "b", "a client that writes all that it has read");
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
 async fn the_rules_for_a_spec() {
     let session = Session::new().await;
     session.ok(post(named("x", json!({})))).await;

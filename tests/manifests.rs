@@ -68,12 +68,12 @@ async fn its_service_account_can_lock(plane: &ControlPlane, namespace: &str, nam
 async fn the_manifests_of_the_operator_are_accepted_and_enough() {
     let plane = ControlPlane::shared().await;
     let namespace = plane.fresh_namespace().await;
-    apply(&plane, Some(&namespace), OPERATOR).await;
+    apply(plane, Some(&namespace), OPERATOR).await;
     assert_eq!(
         kinds(OPERATOR),
         ["ServiceAccount", "Role", "RoleBinding", "Deployment", "PodDisruptionBudget"]
     );
-    its_service_account_can_lock(&plane, &namespace, "operator").await;
+    its_service_account_can_lock(plane, &namespace, "operator").await;
 }
 
 #[tokio::test]
@@ -81,9 +81,9 @@ async fn the_manifests_of_the_operator_are_accepted_and_enough() {
 async fn the_manifests_of_the_job_are_accepted_and_enough() {
     let plane = ControlPlane::shared().await;
     let namespace = plane.fresh_namespace().await;
-    apply(&plane, Some(&namespace), NIGHTLY_REPORT).await;
+    apply(plane, Some(&namespace), NIGHTLY_REPORT).await;
     assert_eq!(kinds(NIGHTLY_REPORT), ["ServiceAccount", "Role", "RoleBinding", "CronJob"]);
-    its_service_account_can_lock(&plane, &namespace, "nightly-report").await;
+    its_service_account_can_lock(plane, &namespace, "nightly-report").await;
 }
 
 /// Whether it matches the requests of a lock, `flow_schema` tests on the same object in the docs.
@@ -91,7 +91,7 @@ async fn the_manifests_of_the_job_are_accepted_and_enough() {
 #[ignore = "needs a Kubernetes API server"]
 async fn the_flow_schema_is_accepted_and_the_one_in_the_docs() {
     let plane = ControlPlane::shared().await;
-    apply(&plane, None, FLOW_SCHEMA).await;
+    apply(plane, None, FLOW_SCHEMA).await;
     let page = include_str!("../src/running.md");
     let (_, documented) = page.split_once("```yaml\napiVersion: flowcontrol").expect("the block");
     let documented = documented.split_once("```").expect("its end").0;

@@ -14,7 +14,9 @@ use super::session::Session;
 use crate::error::{AcquireError, RequestError};
 use crate::kubernetes::Failure;
 use crate::lease::LeaseHolder;
-use crate::protocol::{AcquireState, AcquireStep, Claim, GiveUp, Instant, Mode, Outcome, WatchEvent};
+use crate::protocol::{
+    AcquireState, AcquireStep, Claim, DoneKey, DoneKeys, GiveUp, Instant, Mode, Outcome, WatchEvent,
+};
 
 /// Why the Lease was not acquired.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub(crate) enum NotAcquired {
     Held(Option<Box<LeaseHolder>>),
     /// A request failed, and the mode is [`Mode::Try`].
     Failed(RequestError),
+    /// The work of the key is done.
+    AlreadyDone(DoneKey),
+    /// The annotation with the keys that are done cannot be read.
+    DoneUnreadable(String),
     /// An error that waiting would not change.
     Fatal(AcquireError),
 }
@@ -170,6 +176,12 @@ impl AcquireDriver<'_> {
 
     fn not_acquired(&mut self, reason: GiveUp) -> NotAcquired {
         let lease = self.session.context.client.lease().clone();
+        if let (GiveUp::AlreadyDone, Some(done)) = (reason, self.state.done()) {
+            return NotAcquired::AlreadyDone(done.clone());
+        }
+        if let (GiveUp::DoneUnreadable, Some(DoneKeys::Unreadable(text))) = (reason, self.state.done_keys()) {
+            return NotAcquired::DoneUnreadable(text.to_string());
+        }
         match (reason, self.last_failure.take()) {
             (GiveUp::Held, _) => {
                 NotAcquired::Held(self.state.foreign_holder().and_then(LeaseHolder::of).map(Box::new))
@@ -181,10 +193,15 @@ impl AcquireDriver<'_> {
                 AcquireError::Unreachable { waited, last: failure.error().clone() }.into()
             }
             (GiveUp::Failed, Some(failure)) => NotAcquired::Failed(failure.error().clone()),
-            // Each of these follows a failure.
-            (GiveUp::Denied | GiveUp::Unreachable { .. } | GiveUp::Failed, _) => {
-                AcquireError::TaskEnded(lease).into()
-            }
+            // Each of these follows a failure, or is told above.
+            (
+                GiveUp::Denied
+                | GiveUp::Unreachable { .. }
+                | GiveUp::Failed
+                | GiveUp::AlreadyDone
+                | GiveUp::DoneUnreadable,
+                _,
+            ) => AcquireError::TaskEnded(lease).into(),
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) use exclusive::Exclusive;
 pub(crate) use fifo::{Admission, Fifo};
 pub(crate) use progress::Progress;
 pub(crate) use session::{Context, Session};
-pub(crate) use stop::{ReportRelease, StopHandle};
+pub(crate) use stop::{Released, ReportRelease, StopHandle};
 
 use std::time::Duration;
 
@@ -152,7 +152,10 @@ async fn hold_and_release(
             loss::report(&session.context, &hold, &record, loss, last_failure).await;
             Ended::Done(None)
         }
-        HoldEnd::Stopped(state, request) => {
+        HoldEnd::Stopped(mut state, mut request) => {
+            if let Some(key) = request.as_mut().and_then(|request| request.done_key.take()) {
+                state.mark_done(key, session.context.clock.wall());
+            }
             // The deadline may have passed already: a reader of the clock can see that first, and drop the guard for it.
             let over = state.deadline() <= session.context.now();
             hold.end(if over { loss::reason(Loss::Deadline).into() } else { EndReason::Released });

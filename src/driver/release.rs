@@ -5,6 +5,7 @@
 use super::loss;
 use super::outcome::outcome_of;
 use super::session::Session;
+use super::stop::Released;
 use crate::error::{ReleaseError, RequestError};
 use crate::protocol::{
     AcquireState, HoldState, HoldStop, Outcome, ReleaseOutcome, ReleaseState, ReleaseStep,
@@ -20,13 +21,13 @@ pub(super) async fn release(
     session: &mut Session,
     hold: HoldState,
     waited_for: bool,
-) -> Result<(), ReleaseError> {
+) -> Result<Released, ReleaseError> {
     let Session { context, exclusive } = session;
     let release = match hold.stop(waited_for, &mut exclusive.memory, context.now()) {
         HoldStop::Release(release) => *release,
         HoldStop::HandedOff => {
             tracing::info!("handed off within the process");
-            return Ok(());
+            return Ok(Released::Done);
         }
     };
     let lease = context.client.lease().clone();
@@ -35,7 +36,12 @@ pub(super) async fn release(
         ReleaseOutcome::Done(left) => {
             session.exclusive.memory.released(left, session.context.now());
             tracing::info!("released");
-            return Ok(());
+            return Ok(Released::Done);
+        }
+        ReleaseOutcome::Unmarked(left) => {
+            session.exclusive.memory.released(Some(left), session.context.now());
+            tracing::warn!("released, but the key is not marked as done");
+            return Ok(Released::Unmarked);
         }
         ReleaseOutcome::Lost(loss) => ReleaseError::Lost { lease, reason: loss::reason(loss) },
         ReleaseOutcome::Unconfirmed => {

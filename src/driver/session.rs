@@ -19,6 +19,8 @@ pub(crate) struct Context {
     pub create_mode: CreateMode,
     /// The holder identity, unique to this acquisition.
     pub me: String,
+    /// The key of the work for which the lock is acquired.
+    pub key: Option<String>,
     /// When the caller asked for the lock.
     pub asked: Instant,
     pub rng: fastrand::Rng,
@@ -43,8 +45,10 @@ impl Session {
     pub(crate) fn acquire_state(&mut self, mode: Mode) -> AcquireState {
         let Self { context, exclusive } = self;
         exclusive.begin();
-        let Context { me, create_mode, timings, asked, .. } = &**context;
+        let Context { me, key, create_mode, timings, asked, .. } = &**context;
         let memory = &mut exclusive.memory;
-        AcquireState::new(me.clone(), mode, *create_mode, *timings, memory, context.now()).asked_at(*asked)
+        AcquireState::new(me.clone(), mode, *create_mode, *timings, memory, context.now())
+            .asked_at(*asked)
+            .for_key(key.clone())
     }
 }

@@ -9,13 +9,24 @@ use crate::error::ReleaseError;
 use crate::protocol::{AcquireState, HoldState};
 
 /// The channel on which the background task reports the outcome of a release.
-pub(crate) type ReportRelease = oneshot::Sender<Result<(), ReleaseError>>;
+pub(crate) type ReportRelease = oneshot::Sender<Result<Released, ReleaseError>>;
+
+/// The outcome of a release that was confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Released {
+    /// The Lease was released or handed off. If there was a key to mark as done, the Lease shows it.
+    Done,
+    /// The Lease was released, but does not show the key that was to be marked.
+    Unmarked,
+}
 
 /// The request to stop: to give up acquiring, or to release.
 #[derive(Debug)]
 pub(crate) struct StopRequest {
     /// `None` if nobody waits for the outcome.
     report: Option<ReportRelease>,
+    /// The key to mark as done.
+    pub(super) done_key: Option<String>,
     /// `shutdown` waits until the request is dropped, which is when it has been carried out.
     _pending: TaskTrackerToken,
 }
@@ -24,8 +35,8 @@ impl StopRequest {
     /// Tells the outcome of a release. It comes back if nobody waits for it.
     pub(super) fn tell(
         &mut self,
-        released: Option<Result<(), ReleaseError>>,
-    ) -> Option<Result<(), ReleaseError>> {
+        released: Option<Result<Released, ReleaseError>>,
+    ) -> Option<Result<Released, ReleaseError>> {
         match (self.report.take(), released) {
             (Some(report), Some(released)) => report.send(released).err(),
             (_, released) => released,
@@ -76,11 +87,11 @@ impl StopHandle {
     }
 
     /// Requests the stop, once, and lets the background task begin with it on this thread. If the task has ended already,
-    /// `report` is dropped.
-    pub(crate) fn request_stop(&mut self, report: Option<ReportRelease>) {
+    /// `report` is dropped. The releasing write marks `done_key` as done.
+    pub(crate) fn request_stop(&mut self, report: Option<ReportRelease>, done_key: Option<String>) {
         if let Some(stop) = self.stop.take() {
             // Sending fails if the task has ended. Then there is nothing left to stop.
-            let _ = stop.send(StopRequest { report, _pending: self.pending.token() });
+            let _ = stop.send(StopRequest { report, done_key, _pending: self.pending.token() });
             if let Some(task) = self.task.take() {
                 task.poll_once();
             }
@@ -90,6 +101,6 @@ impl StopHandle {
 
 impl Drop for StopHandle {
     fn drop(&mut self) {
-        self.request_stop(None);
+        self.request_stop(None, None);
     }
 }

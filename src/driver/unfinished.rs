@@ -6,14 +6,14 @@
 
 use super::release;
 use super::session::{Context, Session};
-use super::stop::{StopRequest, Stopped, Unfinished};
+use super::stop::{Released, StopRequest, Stopped, Unfinished};
 use crate::error::ReleaseError;
 
 /// The outcome of a stop request, which is to be told when the exclusive state is given up.
 #[must_use]
 pub(super) struct Finished {
     pub request: Option<StopRequest>,
-    pub released: Option<Result<(), ReleaseError>>,
+    pub released: Option<Result<Released, ReleaseError>>,
 }
 
 impl Finished {

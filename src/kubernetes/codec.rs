@@ -6,13 +6,16 @@ use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::{Value, json};
 
 use super::timestamp::{self, micro_time};
-use crate::protocol::{Join, Queue, Record, Snapshot, Ticket, Version, WallTime};
+use crate::protocol::{DoneKey, DoneKeys, Join, Queue, Record, Snapshot, Ticket, Version, WallTime};
 
 /// The annotation that carries the queue of waiting processes.
 pub(super) const QUEUE_ANNOTATION: &str = "kube-lease-lock/queue";
 
 /// The annotation that carries the tickets that have joined since the last claim, renewal or release.
 pub(super) const JOINING_ANNOTATION: &str = "kube-lease-lock/joining";
+
+/// The annotation that carries the keys of work that is done. The Lease has it only if there is such a key.
+const DONE_ANNOTATION: &str = "kube-lease-lock/done";
 
 /// A Lease as JSON. It has only the fields that the lock reads, so no other field can make it unreadable.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -38,6 +41,9 @@ pub(super) struct RawAnnotations {
     /// [`JOINING_ANNOTATION`].
     #[serde(rename = "kube-lease-lock/joining")]
     pub joining: Option<String>,
+    /// [`DONE_ANNOTATION`].
+    #[serde(rename = "kube-lease-lock/done")]
+    pub done: Option<String>,
 }
 
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -48,6 +54,16 @@ pub(super) struct RawSpec {
     pub acquire_time: Option<RawTime>,
     pub renew_time: Option<RawTime>,
     pub lease_transitions: Option<i64>,
+}
+
+/// One element of [`DONE_ANNOTATION`]. A field that this version does not know makes the annotation unreadable, because the
+/// next write would lose it.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDoneKey {
+    key: String,
+    by: String,
+    at: RawTime,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -78,11 +94,13 @@ impl TryFrom<RawLease> for Snapshot {
         let revision = metadata.resource_version.unwrap_or_default();
         let revision = parse_revision(&revision).ok_or(Malformed::Revision(revision))?;
         let record = spec.map_or(Record::EMPTY, Record::from);
-        let queue = metadata.annotations.map_or_else(Queue::default, |RawAnnotations { queue, joining }| {
+        let (queue, done) = metadata.annotations.map_or_else(Default::default, |annotations| {
+            let RawAnnotations { queue, joining, done } = annotations;
             let waiting = queue.as_deref().map_or_else(Vec::new, parse_tickets);
-            Queue::new(waiting, joining.as_deref().map(parse_tickets))
+            let queue = Queue::new(waiting, joining.as_deref().map(parse_tickets));
+            (queue, done.as_deref().map_or(DoneKeys::Empty, parse_done))
         });
-        Ok(Self { version: Version { uid, revision }, record, queue })
+        Ok(Self { version: Version { uid, revision }, record, queue, done })
     }
 }
 
@@ -119,23 +137,51 @@ pub(super) fn spec(record: &Record) -> Value {
 }
 
 /// The annotations that a claim, renewal or release writes.
-pub(super) fn annotations(queue: &Queue) -> Value {
-    json!({
+pub(super) fn annotations(queue: &Queue, done: &DoneKeys) -> Value {
+    let mut annotations = json!({
         QUEUE_ANNOTATION: tickets(queue.waiting()),
         JOINING_ANNOTATION: tickets(queue.joining().unwrap_or_default()),
-    })
+    });
+    if let Some(done) = done_text(done) {
+        annotations[DONE_ANNOTATION] = done.into();
+    }
+    annotations
+}
+
+fn done_text(done: &DoneKeys) -> Option<String> {
+    match done {
+        DoneKeys::Empty => None,
+        DoneKeys::Listed(keys) => Some(done_keys(keys)),
+        DoneKeys::Unreadable(text) => Some(text.to_string()),
+    }
+}
+
+/// The keys as JSON, which takes any text.
+fn done_keys(keys: &[DoneKey]) -> String {
+    let key = |DoneKey { key, by, at }: &DoneKey| json!({ "key": key, "by": by, "at": micro_time(*at) });
+    keys.iter().map(key).collect::<Value>().to_string()
+}
+
+fn parse_done(text: &str) -> DoneKeys {
+    let Ok(keys) = serde_json::from_str::<Vec<RawDoneKey>>(text) else {
+        return DoneKeys::Unreadable(text.into());
+    };
+    let key = |RawDoneKey { key, by, at: RawTime(at) }| DoneKey { key, by, at };
+    DoneKeys::listed(keys.into_iter().map(key).collect())
 }
 
 /// The JSON Patch (RFC 6902) that replaces the record `on`, whatever else the object has. It changes nothing if the object has
-/// another record.
-pub(super) fn replace_record(uid: &str, on: &Record, record: &Record) -> Value {
+/// another record. It leaves the queue as it is, and the keys that are done if there are none in `done`.
+pub(super) fn replace_record(uid: &str, on: &Record, record: &Record, done: &DoneKeys) -> Value {
     let on = spec(on);
     let recognised = ["holderIdentity", "renewTime"].map(|key| test(&format!("/spec/{key}"), &on[key]));
     let spec = spec(record);
     let fields = spec.as_object().into_iter().flatten();
     let replaced =
         fields.map(|(key, value)| json!({ "op": "add", "path": format!("/spec/{key}"), "value": value }));
-    [test("/metadata/uid", &json!(uid))].into_iter().chain(recognised).chain(replaced).collect()
+    let path = format!("/metadata/annotations/{}", DONE_ANNOTATION.replace('/', "~1"));
+    let marked = done_text(done).map(|done| json!({ "op": "add", "path": path, "value": done }));
+    [test("/metadata/uid", &json!(uid))].into_iter().chain(recognised).chain(replaced).chain(marked).collect()
 }
 
 fn test(path: &str, value: &Value) -> Value {
@@ -189,6 +235,45 @@ mod tests {
         .unwrap()
     }
 
+    /// A Lease with these annotations.
+    fn annotated(annotations: &Value) -> Snapshot {
+        let metadata = json!({ "name": "x", "uid": "u", "resourceVersion": "8", "annotations": annotations });
+        let lease: RawLease = serde_json::from_value(json!({ "metadata": metadata })).unwrap();
+        Snapshot::try_from(lease).unwrap()
+    }
+
+    fn read_done(text: &str) -> DoneKeys {
+        annotated(&json!({ DONE_ANNOTATION: text })).done
+    }
+
+    #[test]
+    fn the_keys_that_are_done_are_a_list_in_json() {
+        let text = r#"[{"at":"2026-11-29T02:00:03.000000Z","by":"pod-a_0","key":"2026-11-29"}]"#;
+        let at = WallTime(1_795_917_603_000_000);
+        let done = DoneKeys::listed(vec![DoneKey { key: "2026-11-29".into(), by: "pod-a_0".into(), at }]);
+        assert_eq!(read_done(text), done);
+        assert_eq!(annotations(&Queue::EMPTY, &done)[DONE_ANNOTATION], text);
+        assert_eq!(read_done("[]"), DoneKeys::Empty);
+    }
+
+    #[test]
+    fn keys_that_cannot_be_read_are_kept_as_they_are() {
+        for text in [
+            "",
+            "garbage",
+            "null",
+            "{}",
+            r#"["2026-11-29"]"#,
+            r#"[{"key":"a","by":"b"}]"#,
+            r#"[{"key":"a","by":"b","at":"yesterday"}]"#,
+            r#"[{"key":"a","by":"b","at":"2026-11-29T02:00:03Z","of a later version":1}]"#,
+        ] {
+            let done = read_done(text);
+            assert_eq!(done, DoneKeys::Unreadable(text.into()));
+            assert_eq!(annotations(&Queue::EMPTY, &done)[DONE_ANNOTATION], text);
+        }
+    }
+
     #[test]
     fn a_record_and_a_queue_are_read_back_as_written() {
         let claim = Record::claim("me", LEASE_DURATION, None, WallTime(1_700_000_000_123_456));
@@ -199,11 +284,14 @@ mod tests {
 
         let ticket = |number| Ticket { number, head_start: Duration::from_millis(80) };
         let queue = Queue::new(vec![ticket(7)], Some(vec![ticket(u32::MAX)]));
-        let mut waited_for = json!({ "metadata": { "name": "x", "uid": "u", "resourceVersion": "8" } });
-        waited_for["metadata"]["annotations"] = annotations(&queue);
-        waited_for["metadata"]["annotations"]["a"] = json!("b");
-        let waited_for: RawLease = serde_json::from_value(waited_for).unwrap();
-        assert_eq!(Snapshot::try_from(waited_for).unwrap().queue, queue);
+        let mut annotations = annotations(&queue, &DoneKeys::Empty);
+        assert_eq!(
+            annotations.as_object().unwrap().len(),
+            2,
+            "a Lease that marks nothing has no list of keys"
+        );
+        annotations["a"] = json!("b");
+        assert_eq!(annotated(&annotations).queue, queue);
 
         let released = claim.release(WallTime(1_700_000_001_000_000));
         assert_eq!(spec(&released)["holderIdentity"], "");
@@ -242,7 +330,12 @@ mod tests {
     #[test]
     fn a_record_is_replaced_only_if_it_is_found() {
         let on = Record::claim("me", Duration::from_secs(15), None, WallTime(1_000_000));
-        let patch = replace_record("u", &on, &on.release(WallTime(2_000_000)));
+        let released = on.release(WallTime(2_000_000));
+        let marked =
+            DoneKeys::Empty.with(&DoneKey { key: "k".into(), by: "me".into(), at: WallTime(2_000_000) });
+        let with_mark = replace_record("u", &on, &released, &marked);
+        assert_eq!(with_mark[8]["path"], "/metadata/annotations/kube-lease-lock~1done");
+        let patch = replace_record("u", &on, &released, &DoneKeys::Empty);
         let operations = patch.as_array().unwrap();
         let tests = operations.iter().filter(|operation| operation["op"] == "test");
         let tests: Vec<_> =
@@ -322,6 +415,13 @@ mod tests {
                 Some(parse_tickets(&tickets(queue.joining().unwrap()))),
             );
             prop_assert_eq!(read, queue);
+        }
+
+        #[test]
+        fn every_key_is_read_back(keys in prop::collection::vec((any::<String>(), any::<String>(), any::<i32>()), 0..20)) {
+            let key = |(key, by, at): (String, String, i32)| DoneKey { key, by, at: WallTime(i64::from(at) * 999_999) };
+            let done = DoneKeys::listed(keys.into_iter().map(key).collect());
+            prop_assert_eq!(annotated(&annotations(&Queue::EMPTY, &done)).done, done);
         }
 
         #[test]

@@ -21,7 +21,7 @@ use super::hedge::{Hedge, hedged};
 use super::watch_stream::watch_stream;
 use crate::error::{Cause, RequestError};
 use crate::lease::LeaseName;
-use crate::protocol::{Hedging, Join, Queue, Record, Snapshot, Version, Write};
+use crate::protocol::{DoneKeys, Hedging, Join, Queue, Record, Snapshot, Version, Write};
 use crate::settings::{LeaseTemplate, Settings};
 
 /// A request, if it could be put into HTTP.
@@ -93,7 +93,8 @@ impl LeaseClient {
             (None, _) => ("update", self.create(&write.record, &write.queue, within, false).await?),
             (Some(version), None) => ("patch", self.apply(version, write, within, may_send).await?),
             (Some(version), Some(on)) => {
-                let patch = self.json_patch(&codec::replace_record(&version.uid, on, &write.record));
+                let patch =
+                    self.json_patch(&codec::replace_record(&version.uid, on, &write.record, &write.done));
                 let answer = self.send_write("patch", patch, within, may_send).await;
                 ("patch", answer.map_err(Failure::of_test)?)
             }
@@ -120,11 +121,11 @@ impl LeaseClient {
         within: Duration,
         may_send: &(dyn Fn() -> bool + Sync),
     ) -> Result<RawLease, Failure> {
-        let Write { record, queue, .. } = write;
+        let Write { record, queue, done, .. } = write;
         let mut object = self.object(record);
         object["metadata"]["uid"] = json!(on.uid);
         object["metadata"]["resourceVersion"] = json!(on.revision.to_string());
-        object["metadata"]["annotations"] = codec::annotations(queue);
+        object["metadata"]["annotations"] = codec::annotations(queue, done);
         let params = PatchParams::apply(&self.field_manager).force();
         let request = self.requests.patch(self.lease.name(), &params, &Patch::Apply(&object));
         self.send_write("patch", request, within, may_send).await
@@ -172,7 +173,7 @@ impl LeaseClient {
     ) -> Result<RawLease, Failure> {
         let mut object = self.object(record);
         object["metadata"]["labels"] = json!(self.template.labels);
-        object["metadata"]["annotations"] = codec::annotations(queue);
+        object["metadata"]["annotations"] = codec::annotations(queue, &DoneKeys::Empty);
         for (key, value) in &self.template.annotations {
             object["metadata"]["annotations"][key] = json!(value);
         }

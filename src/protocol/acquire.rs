@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::backoff::{Backoff, jittered};
 use super::claim::{Claim, ClaimState};
+use super::done::{DoneKey, DoneKeys};
 use super::expiry::Availability;
 use super::identity;
 use super::memory::Memory;
@@ -30,6 +31,7 @@ use super::watch_health::WatchEvent;
 ///    `startup_timeout`. A process that may not write learns it while another process holds the Lease: by its join, or by a dry
 ///    run if it does not join.
 /// 5. The pauses after requests that fail in a row double.
+/// 6. An acquisition for a key gives up as soon as a state of the Lease shows that the key is done, and never claims that state.
 ///
 /// The driver calls [`step`](Self::step) and carries it out. It reports the outcome of a read or a claim by [`answered`](Self::answered)
 /// before it calls again, the outcome of a join by [`joined`](Self::joined) whenever it comes, and what the watch delivers by
@@ -43,6 +45,8 @@ pub(crate) struct AcquireState {
     started: Instant,
     /// When the caller asked for the lock.
     asked: Instant,
+    /// The key of the work for which the Lease is acquired.
+    key: Option<String>,
     /// Nothing is sent before this.
     not_before: Instant,
     read_backoff: Backoff,
@@ -127,6 +131,10 @@ pub(crate) enum GiveUp {
     LeaseExists,
     /// No API server has answered for this time.
     Unreachable { waited: Duration },
+    /// The work is done already: see [`AcquireState::done`].
+    AlreadyDone,
+    /// The Lease does not say in a readable form what is done.
+    DoneUnreadable,
 }
 
 impl AcquireState {
@@ -156,6 +164,7 @@ impl AcquireState {
             timings,
             started: now,
             asked: now,
+            key: None,
             not_before: Instant::ORIGIN,
             read_backoff: Backoff::new(timings.max_pause),
             claim_backoff: Backoff::new(timings.max_pause),
@@ -169,6 +178,22 @@ impl AcquireState {
     /// The time that the caller has waited counts from `asked`, and not from the moment at which it was this task's turn.
     pub(crate) fn asked_at(self, asked: Instant) -> Self {
         Self { asked, ..self }
+    }
+
+    /// The Lease is acquired for the work of this key, unless it is done.
+    pub(crate) fn for_key(self, key: Option<String>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// The key, if the newest known state shows that its work is done.
+    pub(crate) fn done(&self) -> Option<&DoneKey> {
+        self.done_keys()?.find(self.key.as_ref()?)
+    }
+
+    /// The keys that are done, in the newest known state: that of the claim, once it is won.
+    pub(crate) fn done_keys(&self) -> Option<&DoneKeys> {
+        let claimed = self.claims.won().map(|claim| &claim.snapshot);
+        claimed.or(self.claims.observed()).map(|seen| &seen.done)
     }
 
     /// The state in which the Lease is held by another acquisition, as far as is known.
@@ -202,9 +227,10 @@ impl AcquireState {
         if let Some(claim) = self.claims.won() {
             memory.created |= claim.created;
             memory.contention.won();
-            return AcquireStep::Won(claim.clone());
+            return self.check_done().map_or_else(|| AcquireStep::Won(claim.clone()), AcquireStep::GiveUp);
         }
-        if let Some(reason) = self.given_up.or_else(|| self.check_create_mode(memory)) {
+        let given_up = self.given_up.or_else(|| self.check_create_mode(memory));
+        if let Some(reason) = given_up.or_else(|| self.check_done()) {
             return AcquireStep::GiveUp(reason);
         }
         if now < self.not_before {
@@ -344,6 +370,15 @@ impl AcquireState {
         memory.watch.reading();
         self.claims.read(now);
         AcquireStep::Read
+    }
+
+    /// Stale states count too: a key that was done stays so.
+    fn check_done(&self) -> Option<GiveUp> {
+        self.key.as_ref()?;
+        match self.done_keys()? {
+            DoneKeys::Unreadable(_) => Some(GiveUp::DoneUnreadable),
+            _ => self.done().map(|_| GiveUp::AlreadyDone),
+        }
     }
 
     fn check_create_mode(&self, memory: &Memory) -> Option<GiveUp> {
@@ -493,8 +528,13 @@ impl AcquireState {
 
     /// The way to ensure that no claim of ours stays in the Lease. `None` if there was no claim.
     pub(crate) fn withdraw(self, memory: &mut Memory, now: Instant) -> Option<ReleaseState> {
-        if let Some((me, sent)) = self.claims.last_attempt() {
-            memory.expiry.lost(me, sent);
+        match (self.claims.last_attempt(), self.claims.observed()) {
+            (Some((me, sent)), _) => memory.expiry.lost(me, sent),
+            // Many tasks may ask for one key, and each would have to read the Lease.
+            (None, Some(seen)) if self.done().is_some() && seen.record.holder.is_none() => {
+                memory.leave_free(seen.clone(), now);
+            }
+            _ => {}
         }
         self.claims.withdraw(now)
     }

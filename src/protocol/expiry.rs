@@ -108,7 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::{Queue, Version};
+    use crate::protocol::{DoneKeys, Queue, Version};
 
     const LEASE_DURATION: Duration = Duration::from_secs(15);
     const WALL: WallTime = WallTime(1_000_000_000);
@@ -125,7 +125,8 @@ mod tests {
             renewed: Some(WallTime(renewed)),
             transitions: 0,
         };
-        Snapshot { version: Version { uid: "u".into(), revision: 5 }, record, queue: Queue::default() }
+        let version = Version { uid: "u".into(), revision: 5 };
+        Snapshot { version, record, queue: Queue::default(), done: DoneKeys::Empty }
     }
 
     fn contender() -> ExpiryTracker {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::backoff::Backoff;
+use super::done::DoneKey;
 use super::loss::Loss;
 use super::memory::Memory;
 use super::record::{Record, Snapshot};
@@ -30,6 +31,7 @@ use super::watch_health::{WatchEvent, WatchHealth};
 ///    holder or object is a loss. If the record is ours, the next write goes on from that revision.
 /// 8. A short hold needs no watch. From [`WATCH_AFTER`](Self::WATCH_AFTER) on there is one, or the pause before one.
 /// 9. Other processes that wait are let in after [`MAX_HAND_OFFS`](Self::MAX_HAND_OFFS) hand-offs within the process.
+/// 10. A hold that marks a key as done is released and never handed off: only the releasing write has the key.
 ///
 /// The driver calls [`step`](Self::step). If the step sends a request, the driver reports its outcome by
 /// [`answered`](Self::answered). At any time it may report what the watch delivers by [`watched`](Self::watched). A hold ends with
@@ -58,6 +60,8 @@ pub(crate) struct HoldState {
     /// Another write came before the last one of this hold.
     raced: bool,
     backoff: Backoff,
+    /// The key to mark as done when the hold ends.
+    mark: Option<DoneKey>,
     lost: Option<Loss>,
 }
 
@@ -146,6 +150,7 @@ impl HoldState {
             must_read: false,
             backoff: Backoff::new(timings.max_pause),
             raced: false,
+            mark: None,
             lost: None,
         }
     }
@@ -168,11 +173,17 @@ impl HoldState {
         if kept { self.timings.grace() } else { Duration::ZERO }
     }
 
-    /// Whether the Lease can be handed off: it is certainly ours, and it is not the turn of other processes.
+    /// The work of this hold is done. The releasing write marks its key.
+    pub(crate) fn mark_done(&mut self, key: String, wall: WallTime) {
+        self.mark = Some(DoneKey { key, by: self.me.clone(), at: wall });
+    }
+
+    /// Whether the Lease can be handed off: it is certainly ours, it is not the turn of other processes, and there is no key to
+    /// mark.
     pub(crate) fn may_hand_off(&self, memory: &Memory, now: Instant) -> bool {
         let others_first = !self.current.queue.is_empty() && memory.hand_offs >= Self::MAX_HAND_OFFS;
         let certain = !self.must_read && self.in_flight.is_none() && self.lost.is_none();
-        certain && now < self.deadline && !others_first
+        certain && now < self.deadline && !others_first && self.mark.is_none()
     }
 
     /// Ends the hold. If another task of this process waits for the Lease (`waited_for`), that task gets the hold, unless it is
@@ -186,7 +197,8 @@ impl HoldState {
         memory.watch.unattended(now);
         memory.expiry.lost(self.me.clone(), self.last_sent);
         let must_read = self.must_read || self.in_flight.is_some();
-        let release = ReleaseState::of_hold(self.me, self.current, must_read, self.deadline, self.timings);
+        let release = ReleaseState::of_hold(self.me, self.current, must_read, self.deadline, self.timings)
+            .marking(self.mark);
         let release = match memory.queueing.rejoining(waited_for, &memory.trip) {
             // Beside quicker processes it would find no queue to join when it is back.
             Some(ticket) => release.rejoining(ticket, memory.outpaced),

@@ -80,6 +80,14 @@ impl Memory {
         (self.carryover, self.left) = (left.map_or(Carryover::Unknown, Carryover::Free), now);
     }
 
+    /// An acquisition ended without a claim, and leaves this state, in which the Lease is free, to the next one. After a while one
+    /// of them has to read again, however quickly they follow each other: another client may have edited the Lease.
+    pub(super) fn leave_free(&mut self, seen: Snapshot, now: Instant) {
+        if now <= self.left + Self::CARRYOVER_TIMEOUT {
+            self.carryover = Carryover::Free(seen);
+        }
+    }
+
     /// The watch has delivered an event.
     pub(crate) fn told(&mut self, event: &WatchEvent, now: Instant, rng: &mut fastrand::Rng) {
         self.watch.delivered(event, &mut self.trip, now, rng);
@@ -126,7 +134,7 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Queue, Version};
+    use crate::protocol::{DoneKeys, Queue, Version};
 
     fn at(millis: u64) -> Instant {
         Instant::ORIGIN + Duration::from_millis(millis)
@@ -135,7 +143,7 @@ mod tests {
     #[test]
     fn a_released_lease_counts_as_free_for_a_second_or_while_a_watch_is_open() {
         let version = Version { uid: "u".into(), revision: 5 };
-        let free = Snapshot { version, record: Record::EMPTY, queue: Queue::EMPTY };
+        let free = Snapshot { version, record: Record::EMPTY, queue: Queue::EMPTY, done: DoneKeys::Empty };
         for (watched, next, known) in [(false, 1_000, true), (false, 1_001, false), (true, 9_000, true)] {
             let mut memory = Memory::new(&Timings::DEFAULTS, None, 1);
             memory.released(Some(free.clone()), at(0));

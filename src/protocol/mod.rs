@@ -6,7 +6,8 @@
 //!
 //! The nouns:
 //!
-//! - [`time`] has the two kinds of time, [`record`] what a Lease says, [`queue`] the queue of processes that it carries.
+//! - [`time`] has the two kinds of time, [`record`] what a Lease says, [`queue`] the queue of processes that it carries, and
+//!   [`done`] the keys of work that is done.
 //! - [`request`] has what a machine sends, and the outcome that the driver reports.
 //! - [`Timings`] are the durations that the machines obey. [`Memory`] is what a lock knows from one acquisition to the next.
 //!
@@ -26,6 +27,7 @@ mod backoff;
 mod carryover;
 mod claim;
 mod contention;
+mod done;
 mod expiry;
 mod hedging;
 mod hold;
@@ -50,6 +52,7 @@ pub(crate) use backoff::{Backoff, jittered};
 #[cfg(test)]
 pub(crate) use carryover::Carryover;
 pub(crate) use claim::Claim;
+pub(crate) use done::{DoneKey, DoneKeys};
 pub(crate) use hedging::Hedging;
 pub(crate) use hold::{HoldState, HoldStep, HoldStop};
 pub(crate) use loss::Loss;

@@ -185,7 +185,7 @@ impl QueuePolicy {
         now: Instant,
         rng: &mut fastrand::Rng,
     ) -> JoinStep {
-        let Snapshot { version, record, queue } = seen;
+        let Snapshot { version, record, queue, .. } = seen;
         if queue.len() >= Queue::MAX_TICKETS {
             self.window = self.window.max(Self::FULL_QUEUE_WINDOW);
         }
@@ -296,7 +296,7 @@ impl QueuePolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Version, WallTime};
+    use crate::protocol::{DoneKeys, Version, WallTime};
 
     const ME: u32 = 7;
     const HALF_LEASE: Duration = Duration::from_millis(7_500);
@@ -319,7 +319,7 @@ mod tests {
 
     fn held_by(holder: &str, revision: u64, queue: Queue) -> Snapshot {
         let record = Record::claim(holder, Duration::from_secs(15), None, WallTime(0));
-        Snapshot { version: Version { uid: "u".into(), revision }, record, queue }
+        Snapshot { version: Version { uid: "u".into(), revision }, record, queue, done: DoneKeys::Empty }
     }
 
     struct Joiner {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::done::DoneKeys;
 use super::queue::Queue;
 use super::time::WallTime;
 
@@ -31,6 +32,7 @@ pub(crate) struct Snapshot {
     pub version: Version,
     pub record: Record,
     pub queue: Queue,
+    pub done: DoneKeys,
 }
 
 impl Record {

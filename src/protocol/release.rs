@@ -1,6 +1,7 @@
 //! One release: it gives up a finished hold, withdraws a claim, or releases what was handed off to nobody.
 
 use super::backoff::Backoff;
+use super::done::DoneKey;
 use super::loss::Loss;
 use super::queue::Ticket;
 use super::record::{Record, Snapshot, Version};
@@ -18,6 +19,7 @@ use super::watch_health::WatchEvent;
 /// 2. After a write without a definite answer comes a read. If another write came first, the next one is conditional on the record
 ///    alone, if the Lease is ours: processes that join the queue cannot make it fail again.
 /// 3. Nothing is written past the deadline. From then on the Lease expires by itself.
+/// 4. A key is marked as done by the releasing write itself. It counts as marked only if the Lease was seen with it afterwards.
 ///
 /// The driver calls [`step`](Self::step) until it returns [`ReleaseStep::End`], and reports the outcome of each request by
 /// [`answered`](Self::answered).
@@ -27,6 +29,8 @@ pub(crate) struct ReleaseState {
     ours: Vec<String>,
     /// The ticket to add to the queue in the releasing write, and whether to add it also if no process waits.
     rejoining: Option<(Ticket, bool)>,
+    /// The key to mark as done in the releasing write.
+    mark: Option<DoneKey>,
     /// The state to overwrite. `None`: there is no Lease.
     on: Option<Snapshot>,
     origin: Origin,
@@ -70,6 +74,8 @@ enum FailedWrite {
 pub(crate) enum ReleaseOutcome {
     /// The Lease is no longer ours, because we released it. The state that we left, if it is known.
     Done(Option<Snapshot>),
+    /// The Lease was released, and left in this state, which does not show the key that was to be marked.
+    Unmarked(Snapshot),
     /// The Lease was no longer ours to release.
     Lost(Loss),
     /// The deadline came first: the Lease is released, or it expires.
@@ -124,6 +130,11 @@ impl ReleaseState {
         Self { rejoining: Some((ticket, always)), ..self }
     }
 
+    /// The same release, which also marks this key as done.
+    pub(super) fn marking(self, mark: Option<DoneKey>) -> Self {
+        Self { mark, ..self }
+    }
+
     fn new(
         ours: Vec<String>,
         on: Option<Snapshot>,
@@ -135,6 +146,7 @@ impl ReleaseState {
         Self {
             ours,
             rejoining: None,
+            mark: None,
             on,
             origin,
             deadline,
@@ -184,7 +196,10 @@ impl ReleaseState {
     pub(crate) fn answered(&mut self, outcome: Outcome, now: Instant, rng: &mut fastrand::Rng) {
         self.in_flight = false;
         match outcome {
-            Outcome::Written(snapshot) => self.end(ReleaseOutcome::Done(Some(snapshot))),
+            Outcome::Written(snapshot) if self.is_marked_in(Some(&snapshot)) => {
+                self.end(ReleaseOutcome::Done(Some(snapshot)));
+            }
+            Outcome::Written(snapshot) => self.end(ReleaseOutcome::Unmarked(snapshot)),
             Outcome::Read(seen) => self.observe(seen),
             failure => self.retry(&failure, now, rng),
         }
@@ -223,7 +238,9 @@ impl ReleaseState {
         if claim_pending || holder.as_ref().is_some_and(|holder| self.ours.contains(holder)) {
             self.on = seen;
             self.must_read = false;
-        } else if self.failed > FailedWrite::None || self.origin != Origin::Hold {
+        } else if self.origin != Origin::Hold
+            || self.failed > FailedWrite::None && self.is_marked_in(seen.as_ref())
+        {
             self.end(ReleaseOutcome::Done(None));
         } else {
             self.end(ReleaseOutcome::Lost(match (seen, holder) {
@@ -232,6 +249,12 @@ impl ReleaseState {
                 (Some(_), Some(by)) => Loss::TakenOver { by },
             }));
         }
+    }
+
+    /// Whether a state that a release of ours may have left shows the key that was to be marked.
+    fn is_marked_in(&self, seen: Option<&Snapshot>) -> bool {
+        let shows = |mark: &DoneKey| seen.is_some_and(|seen| seen.done.shows(mark));
+        self.mark.as_ref().is_none_or(shows)
     }
 
     fn write(&self, wall: WallTime) -> Write {
@@ -247,7 +270,11 @@ impl ReleaseState {
         let races = if self.rejoining.is_some() { Self::RACES_WITH_TICKET } else { 1 };
         let on_record = self.failed >= FailedWrite::Raced(races) && ours;
         let replace = if on_record { Write::replace_record } else { Write::replace };
-        replace(on, on.record.release(wall), queue)
+        let mut write = replace(on, on.record.release(wall), queue);
+        if let Some(mark) = &self.mark {
+            write.done = on.done.with(mark);
+        }
+        write
     }
 
     fn end(&mut self, end: ReleaseOutcome) {
@@ -260,7 +287,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::protocol::Queue;
+    use crate::protocol::{DoneKeys, Queue};
 
     const NOW: Instant = Instant::ORIGIN;
     const WALL: WallTime = WallTime(1_000_000_000);
@@ -269,7 +296,8 @@ mod tests {
     fn state(holder: &str, revision: u64) -> Snapshot {
         let record = Record::claim(holder, Duration::from_secs(15), None, WallTime(0));
         let record = if holder.is_empty() { record.release(WallTime(0)) } else { record };
-        Snapshot { version: Version { uid: "u".into(), revision }, record, queue: Queue::EMPTY }
+        let version = Version { uid: "u".into(), revision };
+        Snapshot { version, record, queue: Queue::EMPTY, done: DoneKeys::Empty }
     }
 
     fn deadline() -> Instant {
@@ -335,6 +363,56 @@ mod tests {
         }
     }
 
+    fn mark() -> DoneKey {
+        DoneKey { key: "5".into(), by: "me".into(), at: WALL }
+    }
+
+    fn marked(snapshot: Snapshot) -> Snapshot {
+        Snapshot { done: snapshot.done.with(&mark()), ..snapshot }
+    }
+
+    fn end(release: &mut ReleaseState) -> ReleaseOutcome {
+        match release.step(NOW, WALL) {
+            ReleaseStep::End(end) => end,
+            other => panic!("expected the end, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_key_is_marked_by_the_releasing_write() {
+        let mut release = of_hold(false).marking(Some(mark()));
+        let write = write(&mut release);
+        assert_eq!((write.record.holder, write.done), (None, DoneKeys::listed(vec![mark()])));
+        answer(&mut release, Outcome::Written(marked(state("", 11))));
+        assert_eq!(end(&mut release), ReleaseOutcome::Done(Some(marked(state("", 11)))));
+    }
+
+    #[test]
+    fn a_key_that_the_lease_does_not_show_is_not_marked() {
+        let mut release = of_hold(false).marking(Some(mark()));
+        write(&mut release);
+        answer(&mut release, Outcome::Written(state("", 11)));
+        assert_eq!(end(&mut release), ReleaseOutcome::Unmarked(state("", 11)));
+    }
+
+    #[test]
+    fn a_key_in_doubt_is_marked_if_the_lease_shows_it_as_done_by_this_holder() {
+        let by_them = DoneKeys::Empty.with(&DoneKey { by: "them".into(), ..mark() });
+        for (seen, is_marked) in [
+            (Some(marked(state("", 11))), true),
+            (Some(marked(state("them", 12))), true),
+            (Some(state("", 11)), false),
+            (Some(Snapshot { done: by_them, ..state("", 12) }), false),
+            (None, false),
+        ] {
+            let mut release = of_hold(false).marking(Some(mark()));
+            write(&mut release);
+            answer(&mut release, in_doubt(None));
+            read(&mut release, seen);
+            assert_eq!(end(&mut release) == ReleaseOutcome::Done(None), is_marked);
+        }
+    }
+
     #[test]
     fn a_release_that_lost_races_is_conditional_on_the_record_alone() {
         let ticket = Ticket { number: 7, head_start: Duration::from_millis(50) };
@@ -351,6 +429,17 @@ mod tests {
             let on_record = Some(Box::new(state("me", 0).record));
             assert_eq!(write(&mut release).on_record, on_record);
         }
+    }
+
+    #[test]
+    fn a_release_that_lost_races_marks_its_key_all_the_same() {
+        let mut release = of_hold(false).marking(Some(mark()));
+        write(&mut release);
+        answer(&mut release, Outcome::Conflict);
+        read(&mut release, Some(state("me", 11)));
+        let write = write(&mut release);
+        assert!(write.on_record.is_some());
+        assert_eq!(write.done, DoneKeys::listed(vec![mark()]));
     }
 
     #[test]

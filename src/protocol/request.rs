@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::done::DoneKeys;
 use super::queue::{Queue, Ticket};
 use super::record::{Record, Snapshot, Version};
 
@@ -10,22 +11,25 @@ use super::record::{Record, Snapshot, Version};
 pub(crate) struct Write {
     /// `None` creates the Lease if it does not exist.
     pub on: Option<Version>,
-    /// If set, the write is made on every version of that object with this record, and leaves the queue as it is.
+    /// If set, the write is made on every version of that object with this record. It leaves the queue as it is, and the keys of work
+    /// that is done if there are none in `done`.
     pub on_record: Option<Box<Record>>,
     pub record: Record,
     /// The queue that the Lease will carry.
     pub queue: Queue,
+    /// The keys of work that is done, which the Lease will carry.
+    pub done: DoneKeys,
 }
 
 impl Write {
     /// Creates the Lease if it does not exist.
     pub(super) fn create(record: Record) -> Self {
-        Self { on: None, on_record: None, record, queue: Queue::EMPTY }
+        Self { on: None, on_record: None, record, queue: Queue::EMPTY, done: DoneKeys::Empty }
     }
 
-    /// Replaces exactly the state that was seen.
+    /// Replaces exactly the state that was seen. The keys of work that is done stay as they are.
     pub(super) fn replace(seen: &Snapshot, record: Record, queue: Queue) -> Self {
-        Self { on: Some(seen.version.clone()), on_record: None, record, queue }
+        Self { on: Some(seen.version.clone()), on_record: None, record, queue, done: seen.done.clone() }
     }
 
     /// Replaces the record that was seen, whatever else is written meanwhile. The record has a holder identity of this process,
@@ -33,7 +37,8 @@ impl Write {
     pub(super) fn replace_record(seen: &Snapshot, record: Record, queue: Queue) -> Self {
         let recognisable = seen.record.holder.is_some() && seen.record.renewed.is_some();
         let on_record = recognisable.then(|| Box::new(seen.record.clone()));
-        Self { on_record, ..Self::replace(seen, record, queue) }
+        let done = if on_record.is_some() { DoneKeys::Empty } else { seen.done.clone() };
+        Self { on_record, done, ..Self::replace(seen, record, queue) }
     }
 }
 

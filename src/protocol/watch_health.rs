@@ -328,7 +328,7 @@ impl WatchHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Queue, Record, Version};
+    use crate::protocol::{DoneKeys, Queue, Record, Version};
 
     const SECOND: u64 = 1_000;
 
@@ -348,7 +348,7 @@ mod tests {
         let record =
             Record { renewed: Some(wall), ..Record::claim("them", Duration::from_secs(15), None, wall) };
         let version = Version { uid: "u".into(), revision };
-        WatchEvent::Changed(Snapshot { version, record, queue: Queue::EMPTY })
+        WatchEvent::Changed(Snapshot { version, record, queue: Queue::EMPTY, done: DoneKeys::Empty })
     }
 
     impl Watched {

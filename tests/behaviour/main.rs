@@ -14,6 +14,7 @@
 //! | `errors` | the text of errors, and their causes | in-process |
 //! | `exclusion` | one holder at a time | both |
 //! | `loss` | a Lease that another client changes | both |
+//! | `once` | work that is done once for each key | both, the faults in-process only |
 //! | `other_writers` | Leases as other clients leave them | both |
 //! | `queue` | the order of waiters, and hand-offs | both, three in-process only |
 //! | `record` | the Lease as other clients read it | both |
@@ -72,6 +73,7 @@ mod lead;
 mod logs;
 mod loss;
 mod odd_leases;
+mod once;
 mod other_writers;
 mod queue;
 mod record;

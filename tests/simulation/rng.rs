@@ -15,7 +15,7 @@ pub(crate) struct Seed {
 }
 
 /// The newest edition.
-const EDITION: u64 = 5;
+const EDITION: u64 = 6;
 
 impl From<u64> for Seed {
     fn from(number: u64) -> Self {
@@ -64,6 +64,11 @@ impl Rng {
     /// An independent generator: the numbers that one task draws do not depend on when other tasks draw.
     pub(crate) fn fork(&mut self) -> Self {
         Self { state: self.u64(), edition: self.edition }
+    }
+
+    /// Another generator, for what is added to a world that otherwise stays as it was. This one goes on as before.
+    pub(crate) fn beside(&self) -> Self {
+        Self { state: !self.state, edition: self.edition }
     }
 
     pub(crate) fn u64(&mut self) -> u64 {

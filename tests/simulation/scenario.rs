@@ -22,6 +22,8 @@ pub(crate) struct Scenario {
     /// If set, the administrator labels the Lease, with pauses up to this many milliseconds.
     pub(crate) max_label_interval_ms: Option<u64>,
     pub(crate) usage: Usage,
+    /// If set, tasks also do work that is done once for each period of this length.
+    pub(crate) once_in: Option<Duration>,
 }
 
 /// How all tasks of a world use the lock.
@@ -133,6 +135,7 @@ impl Scenario {
             max_label_interval_ms: None,
             clock_steps: false,
             usage: Usage::Random,
+            once_in: None,
         };
         if rng.includes(2) {
             scenario.draw_more(rng);
@@ -142,6 +145,10 @@ impl Scenario {
         }
         if rng.includes(5) && scenario.profile == CrashesOnly && rng.one_in(4) {
             scenario.slow_down(rng);
+        }
+        if rng.includes(6) && scenario.usage == Usage::Random && rng.beside().one_in(3) {
+            // Fewer periods than the Lease remembers.
+            scenario.once_in = Some(scenario.fault_period / 12);
         }
         scenario
     }

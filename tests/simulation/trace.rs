@@ -23,6 +23,9 @@ pub(crate) struct TraceData {
     pub(crate) overlaps: Vec<(usize, usize, Instant)>,
     pub(crate) admin_edits: Vec<AdminEdit>,
     pub(crate) waits: Vec<Wait>,
+    pub(crate) runs: Vec<WorkRun>,
+    /// Each key that was reported as done before, and the holder that was said to have done it.
+    pub(crate) already_done: Vec<(String, String)>,
     /// The violations so far.
     pub(crate) violations: Vec<String>,
     pub(crate) counts: Counts,
@@ -66,6 +69,18 @@ pub(crate) struct Wait {
     pub(crate) to: Option<Instant>,
 }
 
+/// One run of the work of a key.
+pub(crate) struct WorkRun {
+    pub(crate) key: String,
+    pub(crate) by: String,
+    pub(crate) lease_uid: String,
+    pub(crate) fencing_token: u64,
+    /// Whether the work came to its end, and did not fail.
+    pub(crate) ended: bool,
+    /// Whether the call said that it is done.
+    pub(crate) confirmed: bool,
+}
+
 /// A revision that the administrator wrote.
 pub(crate) struct AdminEdit {
     pub(crate) revision: u64,
@@ -82,6 +97,8 @@ impl Trace {
             overlaps: Vec::new(),
             admin_edits: Vec::new(),
             waits: Vec::new(),
+            runs: Vec::new(),
+            already_done: Vec::new(),
             violations: Vec::new(),
             counts: Counts::new(),
             lines: (mode != TraceMode::Off).then(Vec::new),
@@ -123,6 +140,22 @@ impl Trace {
             trace.data().hold_ended(number, reason);
         });
         number
+    }
+
+    /// Records that the work of a key begins. Returns the number of the run.
+    pub(crate) fn work_begins(&self, node: &Arc<Node>, key: &str, hold: &Hold) -> usize {
+        self.granted(node, hold);
+        self.log(hold.holder_identity(), || format!("does the work of {key}"));
+        let runs = &mut self.data().runs;
+        runs.push(WorkRun {
+            key: key.to_owned(),
+            by: hold.holder_identity().to_owned(),
+            lease_uid: hold.lease_uid().to_owned(),
+            fencing_token: hold.fencing_token().into(),
+            ended: false,
+            confirmed: false,
+        });
+        runs.len() - 1
     }
 
     /// Records that a contender like client-go believes to lead, until `token` is cancelled.

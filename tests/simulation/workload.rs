@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use kube_lease_lock::testing::{Fault, Verb};
-use kube_lease_lock::{AcquireError, Hold, LeaseGuard, TryAcquireError, WithError};
+use kube_lease_lock::{AcquireError, Hold, LeaseGuard, Once, OnceError, TryAcquireError, WithError};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -22,6 +22,9 @@ const STUCK_AFTER: Duration = Duration::from_secs(600);
 /// Nobody may wait for more rounds of all nodes.
 const MAX_ROUNDS: u32 = 4;
 
+/// Work has failed.
+struct Failed;
+
 pub(crate) struct Workload {
     pub(crate) node: Arc<Node>,
     pub(crate) trace: Trace,
@@ -30,6 +33,7 @@ pub(crate) struct Workload {
     /// The longest pause between two operations, in milliseconds.
     pub(crate) max_idle_ms: u64,
     pub(crate) usage: Usage,
+    pub(crate) once_in: Option<Duration>,
     /// Under contention, the tasks stop after so many holds of all nodes, if that is not too early.
     pub(crate) max_holds: usize,
     pub(crate) not_before: Instant,
@@ -58,6 +62,12 @@ impl Workload {
                 self.give_up_while_claiming().await;
                 continue;
             }
+            if let Some(period) = self.once_in
+                && self.rng.one_in(2)
+            {
+                self.do_once(period).await;
+                continue;
+            }
             match self.rng.number(0..=9) {
                 0 => self.try_once().await,
                 1 => self.use_with().await,
@@ -65,6 +75,9 @@ impl Workload {
                 3 => self.give_up_at_some_poll().await,
                 _ => self.acquire().await,
             }
+        }
+        if self.once_in.is_some() {
+            self.do_once_for("the end", STUCK_AFTER).await;
         }
         // The faults have ended, so every waiter has to succeed.
         match timeout(STUCK_AFTER, self.node.lock.acquire()).await {
@@ -180,6 +193,55 @@ impl Workload {
         self.trace.granted(&self.node, &hold);
         self.check_while_holding(&hold, work).await;
         Ok(())
+    }
+
+    /// Does the work of this period or of one shortly before.
+    async fn do_once(&mut self, period: Duration) {
+        let now = self.trace.data().since_start(Instant::now());
+        let number = u64::try_from(now.as_nanos() / period.as_nanos()).unwrap();
+        let key = number.saturating_sub(self.rng.pick(&[0, 0, 1, 2]));
+        let patience = self.until.max(Instant::now()) - Instant::now() + STUCK_AFTER;
+        let limit = if self.rng.one_in(6) { self.draw_limit() } else { patience };
+        self.do_once_for(&key.to_string(), limit).await;
+    }
+
+    async fn do_once_for(&mut self, key: &str, limit: Duration) {
+        let (node, trace) = (self.node.clone(), self.trace.clone());
+        let outcome = timeout(limit, node.lock.once(key, |hold| self.do_work(key, hold))).await;
+        let what = match outcome {
+            Err(_) if limit >= STUCK_AFTER => {
+                return trace.violation(format!("progress: a waiter on {}", node.name));
+            }
+            Err(_) => "given up",
+            Ok(Ok(Ok(Once::Done(run)))) => {
+                trace.data().runs[run].confirmed = true;
+                "done"
+            }
+            Ok(Ok(Ok(Once::AlreadyDone { by, .. }))) => {
+                trace.data().already_done.push((key.to_owned(), by));
+                "done already"
+            }
+            Ok(Ok(Err(Failed))) => "failed",
+            Ok(Err(OnceError::Acquire(error))) => return self.acquire_failed(&error).await,
+            Ok(Err(OnceError::Lost(_))) => "lost",
+            Ok(Err(OnceError::Unconfirmed { source: Some(_), .. })) => "not confirmed",
+            Ok(Err(error)) => {
+                return trace.violation(format!("no_unexpected_error: {}: {error}", node.name));
+            }
+        };
+        trace.count("work", what);
+    }
+
+    /// Does the work of a key, which fails now and then. Returns the number of this run.
+    async fn do_work(&mut self, key: &str, hold: Hold) -> Result<usize, Failed> {
+        let run = self.trace.work_begins(&self.node, key, &hold);
+        let work = self.rng.millis(0..=4_000);
+        self.check_while_holding(&hold, work).await;
+        if self.rng.one_in(6) {
+            return Err(Failed);
+        }
+        self.trace.data().runs[run].ended = true;
+        Ok(run)
     }
 
     async fn hold_for_a_while(&mut self, guard: LeaseGuard) {

@@ -107,7 +107,7 @@ impl World {
     /// Starts all tasks that use the lock. Returns those tasks that have to end.
     fn start_workloads(&mut self) -> Vec<(usize, JoinHandle<()>)> {
         let until = self.started + self.scenario.fault_period + Duration::from_millis(1);
-        let (max_idle_ms, usage) = (self.scenario.max_idle_ms, self.scenario.usage);
+        let Scenario { max_idle_ms, usage, once_in, .. } = self.scenario;
         let max_holds = (HOLDS_PER_NODE * self.nodes.len()).max(MIN_HOLDS);
         let not_before = self.started + MIN_CONTENTION;
         let round = self.scenario.round();
@@ -115,8 +115,18 @@ impl World {
         for (index, node) in self.nodes.iter().enumerate() {
             for _ in 0..node.config.tasks {
                 let (node, trace, rng) = (node.clone(), self.trace.clone(), self.rng.fork());
-                let workload =
-                    Workload { node, trace, rng, until, max_idle_ms, usage, max_holds, not_before, round };
+                let workload = Workload {
+                    node,
+                    trace,
+                    rng,
+                    until,
+                    max_idle_ms,
+                    usage,
+                    once_in,
+                    max_holds,
+                    not_before,
+                    round,
+                };
                 tasks.push((index, tokio::spawn(workload.run())));
             }
         }

@@ -14,7 +14,8 @@ fn at(millis: u64) -> Instant {
 fn state(holder: &str, revision: u64) -> Snapshot {
     let record = Record::claim(holder, TIMINGS.lease_duration, None, WALL);
     let record = if holder.is_empty() { record.release(WALL) } else { record };
-    Snapshot { version: Version { uid: "u".into(), revision }, record, queue: Queue::EMPTY }
+    let version = Version { uid: "u".into(), revision };
+    Snapshot { version, record, queue: Queue::EMPTY, done: DoneKeys::Empty }
 }
 
 struct Me {
@@ -210,6 +211,7 @@ fn made(write: &Write, revision: u64) -> Snapshot {
         version: Version { uid: "u".into(), revision },
         record: write.record.clone(),
         queue: write.queue.clone(),
+        done: write.done.clone(),
     }
 }
 
@@ -480,5 +482,96 @@ fn a_waiter_without_a_watch_reads_now_and_then() {
         assert!((now + 1_000..=now + 2_001).contains(&read_at), "{now} {read_at}");
         me.answer(Outcome::Read(Some(state("them", 4))), read_at);
         me.watch(state("them", 4), read_at);
+    }
+}
+
+fn done(key: &str) -> DoneKey {
+    DoneKey { key: key.into(), by: "them".into(), at: WALL }
+}
+
+fn with_done(key: &str, snapshot: Snapshot) -> Snapshot {
+    Snapshot { done: snapshot.done.with(&done(key)), ..snapshot }
+}
+
+impl Me {
+    fn for_key(self, key: &str) -> Self {
+        Self { state: self.state.for_key(Some(key.into())), ..self }
+    }
+}
+
+#[test]
+fn an_acquisition_for_a_key_that_is_done_ends_with_the_first_read() {
+    for holder in ["", "them"] {
+        let mut me = Me::new(Carryover::Unknown).for_key("5");
+        me.read(Some(with_done("4", with_done("5", state(holder, 4)))), 0);
+        assert_eq!(me.step(1), AcquireStep::GiveUp(GiveUp::AlreadyDone));
+        assert_eq!(me.state.done(), Some(&done("5")));
+        assert_eq!(me.withdraw(1), None);
+    }
+}
+
+#[test]
+fn an_acquisition_for_another_key_claims_and_keeps_what_is_done() {
+    for mut me in [Me::new(Carryover::Unknown).for_key("6"), Me::new(Carryover::Unknown)] {
+        let free = with_done("5", state("", 4));
+        me.read(Some(free.clone()), 0);
+        let write = me.claim(1);
+        assert_eq!(write.done, free.done);
+        me.answer(Outcome::Written(made(&write, 5)), 9);
+        assert!(matches!(me.step(9), AcquireStep::Won(_)));
+    }
+}
+
+#[test]
+fn a_waiter_ends_when_it_hears_that_its_key_is_done() {
+    let mut me = Me::new(Carryover::Unknown).for_key("5");
+    me.read(Some(state("them", 4)), 0);
+    waits_until(&me.step(1), 15_000);
+    me.watch(with_done("5", state("", 6)), 3);
+    assert_eq!(me.step(3), AcquireStep::GiveUp(GiveUp::AlreadyDone));
+}
+
+/// Another client can edit the annotation while the claim is on its way.
+#[test]
+fn a_claim_that_was_won_is_given_up_if_the_key_is_done() {
+    let mut me = Me::new(Carryover::Unknown).for_key("5");
+    me.read(Some(state("", 4)), 0);
+    let write = me.claim(1);
+    me.answer(Outcome::Written(with_done("5", made(&write, 6))), 9);
+    assert_eq!(me.step(9), AcquireStep::GiveUp(GiveUp::AlreadyDone));
+    let mut release = me.withdraw(9).expect("the claim was won");
+    let ReleaseStep::Write(write) = release.step(at(9), WALL) else { panic!("nothing is in doubt") };
+    assert_eq!(write.done, DoneKeys::Empty.with(&done("5")));
+}
+
+#[test]
+fn nothing_is_acquired_for_a_key_if_it_cannot_be_read_what_is_done() {
+    let garbled = Snapshot { done: DoneKeys::Unreadable("garbage".into()), ..state("", 4) };
+    let mut me = Me::new(Carryover::Unknown).for_key("5");
+    me.read(Some(garbled.clone()), 0);
+    assert_eq!(me.step(1), AcquireStep::GiveUp(GiveUp::DoneUnreadable));
+
+    let mut me = Me::new(Carryover::Unknown);
+    me.read(Some(garbled.clone()), 0);
+    assert_eq!(me.claim(1).done, garbled.done, "without a key it does not matter");
+}
+
+#[test]
+fn a_state_that_shows_the_key_is_left_to_the_next_task() {
+    let free = with_done("5", state("", 4));
+    let held = with_done("5", state("them", 4));
+    for (seen, watched, millis, left) in [
+        (free.clone(), false, 1_000, true),
+        (free.clone(), true, 1_000, true),
+        (free, true, 1_001, false),
+        (held, false, 1_000, false),
+    ] {
+        let mut me = Me::new(Carryover::Free(seen.clone())).for_key("5");
+        if watched {
+            me.memory.watch.open(4, at(0));
+        }
+        assert_eq!(me.step(millis), AcquireStep::GiveUp(GiveUp::AlreadyDone));
+        me.state.withdraw(&mut me.memory, at(millis));
+        assert_eq!(me.memory.begin(at(millis)) == Carryover::Free(seen), left, "{millis}");
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::{Queue, ReleaseStep, Ticket, Version};
+use crate::protocol::{DoneKeys, Queue, ReleaseStep, Ticket, Version};
 
 const TIMINGS: Timings = Timings { max_pause: Duration::ZERO, ..Timings::DEFAULTS };
 const PAUSE: Duration = Duration::from_millis(250);
@@ -27,7 +27,7 @@ struct Me {
 /// A hold claimed at 0 s as revision 10. Its watch is open.
 fn holder() -> Me {
     let record = Record::claim("me", TIMINGS.lease_duration, None, wall(0));
-    let claimed = Snapshot { version: version(10), record, queue: Queue::EMPTY };
+    let claimed = Snapshot { version: version(10), record, queue: Queue::EMPTY, done: DoneKeys::Empty };
     let mut memory = Memory::new(&TIMINGS, None, 7);
     memory.watch.open(10, at(0));
     let state = HoldState::new("me".into(), TIMINGS, at(0), claimed);
@@ -76,9 +76,12 @@ fn in_doubt(pause: Duration) -> Outcome {
 /// Sends the renewal that is due, and returns the Lease after it, as `revision`.
 fn renew(holder: &mut Me, millis: u64, revision: u64) -> Snapshot {
     match holder.step(at(millis), wall(millis)) {
-        HoldStep::Renew(write) => {
-            Snapshot { version: version(revision), record: write.record, queue: write.queue }
-        }
+        HoldStep::Renew(write) => Snapshot {
+            version: version(revision),
+            record: write.record,
+            queue: write.queue,
+            done: write.done,
+        },
         other => panic!("expected a renewal at {millis} ms, not {other:?}"),
     }
 }
@@ -214,7 +217,7 @@ fn renew_times_rise_even_if_the_wall_clock_does_not() {
         let HoldStep::Renew(write) = me.step(now, clock) else { panic!("a renewal is due") };
         stamps.push(write.record.renewed.unwrap());
         let version = version(11 + number as u64);
-        let snapshot = Snapshot { version, record: write.record, queue: write.queue };
+        let snapshot = Snapshot { version, record: write.record, queue: write.queue, done: write.done };
         me.answered(Outcome::Written(snapshot), now);
     }
     assert!(stamps.is_sorted_by(|earlier, later| earlier.second() < later.second()), "{stamps:?}");
@@ -522,4 +525,34 @@ fn a_renewal_that_lost_a_race_is_conditional_on_the_record_alone() {
     me.answered(Outcome::Written(renewed), at(5_030));
     let HoldStep::Renew(write) = me.step(at(10_030), wall(10_030)) else { panic!("no renewal") };
     assert_eq!((write.on, write.on_record), (Some(version(12)), None), "the next one takes the queue along");
+}
+
+/// If the next task died, nobody would know what the task before has done.
+#[test]
+fn a_hold_that_marks_a_key_is_released_and_never_handed_off() {
+    let mut me = holder();
+    let them = DoneKey { key: "1".into(), by: "them".into(), at: wall(0) };
+    me.state.current.done = DoneKeys::Empty.with(&them);
+    assert!(me.state.may_hand_off(&me.memory, at(10)));
+    me.state.mark_done("2".into(), wall(10));
+    assert!(!me.state.may_hand_off(&me.memory, at(10)));
+    let HoldStop::Release(mut release) = me.state.stop(true, &mut me.memory, at(10)) else {
+        panic!("it was handed off");
+    };
+    let ReleaseStep::Write(write) = release.step(at(10), wall(10)) else { panic!("nothing is in doubt") };
+    let mine = DoneKey { key: "2".into(), by: "me".into(), at: wall(10) };
+    assert_eq!((write.record.holder, write.done), (None, DoneKeys::listed(vec![them, mine])));
+}
+
+#[test]
+fn a_renewal_keeps_the_keys_that_are_done() {
+    for done in [
+        DoneKeys::Unreadable("garbage".into()),
+        DoneKeys::Empty.with(&DoneKey { key: "1".into(), by: "them".into(), at: wall(0) }),
+    ] {
+        let mut me = holder();
+        let edited = Snapshot { version: version(11), done: done.clone(), ..me.current() };
+        me.watched(edited, at(2_000));
+        assert_eq!(renew(&mut me, 5_000, 12).done, done);
+    }
 }

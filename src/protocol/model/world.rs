@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::process::{Action, Process, Sent};
 use super::{
-    Faults, Flaw, Instant, Join, Outcome, Queue, Record, Setup, Snapshot, Version, WallTime, WatchEvent,
-    Write,
+    DoneKeys, Faults, Flaw, Instant, Join, Outcome, Queue, Record, Setup, Snapshot, Version, WallTime,
+    WatchEvent, Write,
 };
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -227,7 +227,7 @@ impl World {
         }
         self.revision += 1;
         let version = Version { uid: self.objects.to_string(), revision: self.revision };
-        let snapshot = Snapshot { version, record, queue };
+        let snapshot = Snapshot { version, record, queue, done: DoneKeys::Empty };
         self.lease = Some(snapshot.clone());
         snapshot
     }

@@ -5,6 +5,7 @@ mod bounded_reads_after_crash;
 mod bounded_waiting;
 mod bounded_watch_silence;
 mod conditional_writes;
+mod done_once;
 mod exclusion;
 mod fair_shares;
 mod fencing;
@@ -59,7 +60,7 @@ pub(crate) struct Run<'a> {
 
 type Invariant = fn(&Run<'_>) -> Vec<String>;
 
-const INVARIANTS: [(&str, Invariant); 20] = [
+const INVARIANTS: [(&str, Invariant); 21] = [
     ("exclusion", exclusion::check),
     ("token_deadline", token_deadline::check),
     ("fencing", fencing::check),
@@ -80,6 +81,7 @@ const INVARIANTS: [(&str, Invariant); 20] = [
     ("bounded_claims", bounded_claims::check),
     ("bounded_waiting", bounded_waiting::check),
     ("bounded_reads_after_crash", bounded_reads_after_crash::check),
+    ("done_once", done_once::check),
 ];
 
 /// Checks all invariants, and adds the violations to the trace.
