@@ -234,6 +234,38 @@ pub enum TryAcquireError {
     Acquire(#[from] AcquireError),
 }
 
+/// Why a Lease cannot be observed, or why its holder is [`Unknown`](crate::ObservedHolder::Unknown).
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObserveError {
+    /// The name or the namespace is invalid.
+    #[error(transparent)]
+    Invalid(#[from] BuildError),
+    /// The call did not come from within a tokio runtime.
+    #[error("the observer of Lease {0} needs a tokio runtime: make it within one")]
+    NoRuntime(LeaseName),
+    /// The API server denies this client to read the Lease (HTTP 403 by RBAC or another authorizer).
+    #[error(
+        "permission denied: {0}; an observer needs the verbs get and watch on leases.coordination.k8s.io \"{name}\" in namespace \"{namespace}\"",
+        name = .0.lease.name(), namespace = .0.lease.namespace()
+    )]
+    Forbidden(#[source] RequestError),
+    /// The API server refuses the request itself (HTTP 400, 404 and similar): for example, it is not a Kubernetes API server.
+    #[error("refused by the API server: {0}")]
+    Refused(#[source] RequestError),
+    /// The client was made in a tokio runtime that has ended, so it sends no request any more.
+    #[error(
+        "the client is closed, because the tokio runtime in which it was made has ended; make the client and the observer in the runtime that uses them: {0}"
+    )]
+    ClientClosed(#[source] RequestError),
+    /// The API server did not answer, or answered with an error that may pass.
+    #[error("could not find out who holds the Lease: {0}")]
+    Request(#[source] RequestError),
+    /// The background task ended: its runtime is shutting down, or this crate has a bug.
+    #[error("the background task that observes Lease {0} ended")]
+    TaskEnded(LeaseName),
+}
+
 /// Why a lock cannot work, from [`LeaseLock::check`](crate::LeaseLock::check).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

@@ -104,6 +104,11 @@
 //! [`LeaseLock::elect`] stands for election in the background: whenever no other process leads, it acquires the lock.
 //! It publishes on a watch channel whether this process leads: see [`Election`].
 //!
+//! # Who leads
+//!
+//! [`LeaseLock::observe`] and [`LeaseObserver::new`] follow who holds a Lease without contending for it, by one watch and no
+//! writes: see [`LeaseObserver`].
+//!
 //! # Test your own loss handling
 //!
 //! The feature `testing` brings
@@ -196,6 +201,7 @@ mod kubernetes;
 mod lease;
 mod lock;
 mod lock_core;
+mod observer;
 mod protocol;
 mod random;
 mod settings;
@@ -210,13 +216,14 @@ pub use client::lock_client;
 pub use client::{ClientError, TcpConnection, TcpConnector, lock_client_with_connector};
 pub use election::Election;
 pub use error::{
-    AcquireError, BuildError, CheckError, EndReason, LossReason, ReleaseError, RequestError, ShutdownError,
-    TryAcquireError, WithError,
+    AcquireError, BuildError, CheckError, EndReason, LossReason, ObserveError, ReleaseError, RequestError,
+    ShutdownError, TryAcquireError, WithError,
 };
 pub use guard::LeaseGuard;
 pub use hold::Hold;
 pub use lease::{FencingToken, LeaseHolder, LeaseName};
 pub use lock::LeaseLock;
+pub use observer::{LeaseObserver, ObservedHolder};
 pub use protocol::CreateMode;
 
 pub use k8s_openapi;

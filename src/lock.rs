@@ -7,11 +7,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::check::CheckReport;
-use crate::error::{AcquireError, CheckError, RequestError, ShutdownError, TryAcquireError, WithError};
+use crate::error::{
+    AcquireError, CheckError, ObserveError, RequestError, ShutdownError, TryAcquireError, WithError,
+};
 use crate::guard::LeaseGuard;
 use crate::hold::Hold;
 use crate::lease::{LeaseHolder, LeaseName};
 use crate::lock_core::LockCore;
+use crate::observer::LeaseObserver;
 
 /// A distributed async mutex over one Kubernetes Lease.
 ///
@@ -193,6 +196,36 @@ impl LeaseLock {
     /// Cancel safe: it only reads.
     pub async fn holder(&self) -> Result<Option<LeaseHolder>, RequestError> {
         self.0.holder().await
+    }
+
+    /// Observes who holds the Lease, from now on, without contending for it. All observers of a lock and of its clones share one
+    /// watch. It is a watch of its own, because the lock watches only while it waits or holds.
+    ///
+    /// # Errors
+    ///
+    /// [`ObserveError::NoRuntime`] outside of a tokio runtime. Later errors are part of the answer: see
+    /// [`ObservedHolder::Unknown`](crate::ObservedHolder::Unknown).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use kube_lease_lock::testing::LeaseServer;
+    /// # use kube_lease_lock::LeaseLock;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let client = LeaseServer::new().connect().client();
+    /// let lock = LeaseLock::new(client, "controller")?;
+    /// let mut observer = lock.observe()?;
+    /// let guard = lock.acquire().await?;
+    /// while observer.holder().holder().is_none() {
+    ///     observer.changed().await;
+    /// }
+    /// # guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn observe(&self) -> Result<LeaseObserver, ObserveError> {
+        self.0.observe()
     }
 
     /// Checks that this lock can work: that the API server can be reached and answers in time, that the client has every

@@ -15,10 +15,11 @@ use crate::check::{self, CheckReport};
 use crate::clock::Clock;
 pub(crate) use crate::driver::BackgroundTask;
 use crate::driver::{self, Admission, Context, Exclusive, Fifo, NotAcquired, Progress, StopHandle};
-use crate::error::{AcquireError, CheckError, RequestError, ShutdownError, TryAcquireError};
+use crate::error::{AcquireError, CheckError, ObserveError, RequestError, ShutdownError, TryAcquireError};
 use crate::guard::LeaseGuard;
 use crate::kubernetes::LeaseClient;
 use crate::lease::{LeaseHolder, LeaseName};
+use crate::observer::{ExpiryRule, LeaseObserver, Observers};
 use crate::protocol::{Mode, Record, identity};
 use crate::random::Random;
 use crate::settings::Settings;
@@ -31,6 +32,7 @@ pub(crate) struct LockCore {
     random: Random,
     fifo: Fifo<Exclusive>,
     progress: Arc<Progress>,
+    observers: Observers,
     /// The acquisitions and releases for which `shutdown` waits.
     pending: TaskTracker,
     closing: CancellationToken,
@@ -47,6 +49,7 @@ impl LockCore {
             random,
             fifo: Fifo::new(exclusive),
             progress: Arc::default(),
+            observers: Observers::default(),
             pending: TaskTracker::new(),
             closing: CancellationToken::new(),
         }
@@ -120,6 +123,12 @@ impl LockCore {
     pub(crate) async fn holder(&self) -> Result<Option<LeaseHolder>, RequestError> {
         let seen = self.client.get(Duration::MAX).await.map_err(|failure| failure.error().clone())?;
         Ok(seen.as_ref().and_then(LeaseHolder::of))
+    }
+
+    pub(crate) fn observe(&self) -> Result<LeaseObserver, ObserveError> {
+        let Settings { timings, max_clock_skew, .. } = self.settings;
+        let rule = ExpiryRule { fallback_duration: timings.lease_duration, max_clock_skew };
+        self.observers.observe(&self.client, &self.clock, &self.random, rule)
     }
 
     pub(crate) async fn check(&self) -> Result<CheckReport, CheckError> {

@@ -72,7 +72,8 @@ impl ExpiryTracker {
         if expires <= now { Availability::Claimable } else { Availability::HeldUntil(expires) }
     }
 
-    fn expiry(&mut self, snapshot: &Snapshot, now: Instant, wall: WallTime) -> Instant {
+    /// When the record in this state, which was received at `now`, expires or has expired.
+    pub(super) fn expiry(&mut self, snapshot: &Snapshot, now: Instant, wall: WallTime) -> Instant {
         if let Some((own, last_sent)) = &self.own
             && snapshot.record.holder.as_ref() == Some(own)
         {

@@ -17,6 +17,7 @@
 //! - [`ExpiryTracker`](expiry::ExpiryTracker) decides whether a Lease that another process may hold can be claimed.
 //! - [`HoldState`] is one hold: it renews the Lease, and decides when the hold is over, and whether it is handed off.
 //! - [`ReleaseState`] gives up a hold, or withdraws a claim.
+//! - [`ObserveState`] observes who holds the Lease, for a process that does not contend.
 //! - [`QueuePolicy`](queueing::QueuePolicy) decides when to join the queue, and how long to leave a free Lease to the processes ahead.
 //! - [`Hedging`] decides when a request without an answer is sent once more.
 //! - [`WatchHealth`](watch_health::WatchHealth) decides when to open the watch, and whether to believe it.
@@ -34,6 +35,7 @@ mod loss;
 mod memory;
 #[cfg(test)]
 mod model;
+mod observe;
 mod queue;
 mod queueing;
 mod record;
@@ -54,6 +56,7 @@ pub(crate) use hedging::Hedging;
 pub(crate) use hold::{HoldState, HoldStep, HoldStop};
 pub(crate) use loss::Loss;
 pub(crate) use memory::Memory;
+pub(crate) use observe::{Observation, ObserveState, ObserveStep};
 pub(crate) use queue::{Queue, Ticket};
 pub(crate) use record::{Record, Snapshot, Version};
 pub(crate) use release::{ReleaseOutcome, ReleaseState, ReleaseStep};

@@ -1,6 +1,6 @@
 //! The two kinds of time: a process's own steady clock, and the wall clock whose times stand in records.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time on this process's own steady clock. It is never compared with the clock of another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +58,12 @@ impl WallTime {
     pub(crate) fn distinct_from(self, other: Option<WallTime>) -> WallTime {
         let same = other.is_some_and(|other| other.second() == self.second());
         if same { self.next_second() } else { self }
+    }
+
+    /// The same time, unless the type cannot express it.
+    pub(crate) fn system_time(self) -> Option<SystemTime> {
+        let span = Duration::from_micros(self.0.unsigned_abs());
+        if self.0 < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) }
     }
 
     /// The time from `self` to `later`; zero if `later` is not later.

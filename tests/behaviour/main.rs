@@ -21,6 +21,7 @@
 //! | `fairness` | the order of processes at any distance, and what it costs | in-process |
 //! | `faults` | requests and watches that fail | in-process |
 //! | `logs` | messages and fields | in-process |
+//! | `observer` | who holds the Lease, for those who do not contend | in-process, the first of `answers` both |
 //! | `odd_leases` | generated Leases and replies | in-process |
 //! | `refusals` | a process that may not write, or not yet | in-process |
 //! | `regressions` | defects that were found and repaired | in-process |
@@ -69,6 +70,7 @@ mod fairness;
 mod faults;
 mod logs;
 mod loss;
+mod observer;
 mod odd_leases;
 mod other_writers;
 mod queue;
