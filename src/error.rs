@@ -290,6 +290,33 @@ pub enum CheckError {
     Request(RequestError),
 }
 
+/// Why [`LeaseLock::break_hold`](crate::LeaseLock::break_hold) has not ended the hold.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum BreakHoldError {
+    /// The Lease is not in this hold any more: it is free, was deleted, or has another holder. Nothing was changed.
+    #[non_exhaustive]
+    #[error(
+        "the hold of Lease {lease} is over already{}; read the holder again, and decide anew",
+        held_by(holder.as_deref())
+    )]
+    Changed {
+        /// The Lease.
+        lease: LeaseName,
+        /// The present holder. `None`: nobody holds the Lease, or it does not exist.
+        holder: Option<Box<LeaseHolder>>,
+    },
+    /// A request was refused, for a reason that waiting would not change.
+    #[error(transparent)]
+    Denied(AcquireError),
+    /// The last request failed, and the time for tries is over. If it was a write without an answer, the hold may be broken.
+    #[error("the hold may not be broken: {0}")]
+    Request(#[source] RequestError),
+    /// The time for tries was over before the first one.
+    #[error("the hold of Lease {0} was not broken in time")]
+    TimedOut(LeaseName),
+}
+
 /// Why [`LeaseGuard::release`](crate::LeaseGuard::release) could not confirm the release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

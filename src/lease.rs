@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::protocol::{Snapshot, WallTime, identity};
+use crate::protocol::{HoldId, Snapshot, WallTime, identity};
 
 /// The name of a Lease and its namespace. It is displayed as `namespace/name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -94,10 +94,14 @@ impl LeaseHolder {
         identity::name(&self.identity)
     }
 
-    /// Whether both describe the same hold, apart from renewals.
-    pub(crate) fn is_same_hold(&self, other: &Self) -> bool {
-        let hold = |holder: &Self| (holder.since, holder.transitions);
-        self.identity == other.identity && self.lease_uid == other.lease_uid && hold(self) == hold(other)
+    /// What tells this hold from every other one.
+    pub(crate) fn hold_id(&self) -> HoldId {
+        HoldId {
+            uid: self.lease_uid.clone(),
+            holder: self.identity.clone(),
+            acquired: self.since.map(WallTime::of_system_time),
+            transitions: self.transitions,
+        }
     }
 
     /// For how long the Lease has looked expired at `now`, if it does. It may be wrong: two wall clocks are compared.

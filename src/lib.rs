@@ -131,9 +131,11 @@
 //! | `released` | info | |
 //! | `release failed` | warn | `error` |
 //! | `election refused` | error | `error`, `pause` |
+//! | `hold broken` | warn | `holder` |
 //!
-//! The event `election refused` belongs to an [`Election`], not to an acquisition. In its span, `identity` has no
-//! suffix.
+//! The events `election refused` and `hold broken` belong to an [`Election`] and to [`LeaseLock::break_hold`], not to an
+//! acquisition. In their span, `identity` has no suffix. A [`LeaseObserver`] logs `request failed` in a span `lease_observer`
+//! with the fields `namespace` and `lease`, for the first of several failures in a row.
 //!
 //! # How it works
 //!
@@ -216,8 +218,8 @@ pub use client::lock_client;
 pub use client::{ClientError, TcpConnection, TcpConnector, lock_client_with_connector};
 pub use election::Election;
 pub use error::{
-    AcquireError, BuildError, CheckError, EndReason, LossReason, ObserveError, ReleaseError, RequestError,
-    ShutdownError, TryAcquireError, WithError,
+    AcquireError, BreakHoldError, BuildError, CheckError, EndReason, LossReason, ObserveError, ReleaseError,
+    RequestError, ShutdownError, TryAcquireError, WithError,
 };
 pub use guard::LeaseGuard;
 pub use hold::Hold;

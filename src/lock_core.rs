@@ -15,12 +15,14 @@ use crate::check::{self, CheckReport};
 use crate::clock::Clock;
 pub(crate) use crate::driver::BackgroundTask;
 use crate::driver::{self, Admission, Context, Exclusive, Fifo, NotAcquired, Progress, StopHandle};
-use crate::error::{AcquireError, CheckError, ObserveError, RequestError, ShutdownError, TryAcquireError};
+use crate::error::{
+    AcquireError, BreakHoldError, CheckError, ObserveError, RequestError, ShutdownError, TryAcquireError,
+};
 use crate::guard::LeaseGuard;
 use crate::kubernetes::LeaseClient;
 use crate::lease::{LeaseHolder, LeaseName};
 use crate::observer::{ExpiryRule, LeaseObserver, Observers};
-use crate::protocol::{Mode, Record, identity};
+use crate::protocol::{BreakState, Mode, Record, identity};
 use crate::random::Random;
 use crate::settings::Settings;
 
@@ -123,6 +125,18 @@ impl LockCore {
     pub(crate) async fn holder(&self) -> Result<Option<LeaseHolder>, RequestError> {
         let seen = self.client.get(Duration::MAX).await.map_err(|failure| failure.error().clone())?;
         Ok(seen.as_ref().and_then(LeaseHolder::of))
+    }
+
+    pub(crate) async fn break_hold(&self, holder: &LeaseHolder) -> Result<(), BreakHoldError> {
+        let deadline = self.clock.now() + self.settings.renew_deadline;
+        let state = BreakState::new(holder.hold_id(), deadline, &self.settings.timings);
+        let mut rng = self.fork_rng();
+        let span = self.span();
+        driver::break_hold(&self.client, &self.clock, state, deadline, &mut rng)
+            .instrument(span.clone())
+            .await?;
+        span.in_scope(|| tracing::warn!(holder = holder.identity, "hold broken"));
+        Ok(())
     }
 
     pub(crate) fn observe(&self) -> Result<LeaseObserver, ObserveError> {

@@ -8,6 +8,7 @@
 
 mod acquire;
 mod background;
+mod break_hold;
 mod exclusive;
 mod fifo;
 mod hold;
@@ -23,6 +24,7 @@ mod watcher;
 
 pub(crate) use acquire::NotAcquired;
 pub(crate) use background::BackgroundTask;
+pub(crate) use break_hold::break_hold;
 pub(crate) use exclusive::Exclusive;
 pub(crate) use fifo::{Admission, Fifo};
 pub(crate) use observe::{Observe, Report};

@@ -60,13 +60,11 @@ impl ObservedHolder {
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Held(one), Self::Held(other)) | (Self::Expired(one), Self::Expired(other)) => {
-                one.is_same_hold(other)
+                one.hold_id() == other.hold_id()
             }
             (Self::Unknown { error, last, .. }, Self::Unknown { error: other, last: other_last, .. }) => {
-                let same_hold = match (last, other_last) {
-                    (Some(one), Some(other)) => one.is_same_hold(other),
-                    (one, other) => one.is_none() == other.is_none(),
-                };
+                let hold = |holder: &Option<Box<LeaseHolder>>| holder.as_ref().map(|holder| holder.hold_id());
+                let same_hold = hold(last) == hold(other_last);
                 same_hold && discriminant(error) == discriminant(other)
             }
             _ => discriminant(self) == discriminant(other),

@@ -17,6 +17,7 @@
 //! - [`ExpiryTracker`](expiry::ExpiryTracker) decides whether a Lease that another process may hold can be claimed.
 //! - [`HoldState`] is one hold: it renews the Lease, and decides when the hold is over, and whether it is handed off.
 //! - [`ReleaseState`] gives up a hold, or withdraws a claim.
+//! - [`BreakState`] ends the hold of another process by force.
 //! - [`ObserveState`] observes who holds the Lease, for a process that does not contend.
 //! - [`QueuePolicy`](queueing::QueuePolicy) decides when to join the queue, and how long to leave a free Lease to the processes ahead.
 //! - [`Hedging`] decides when a request without an answer is sent once more.
@@ -24,6 +25,7 @@
 
 mod acquire;
 mod backoff;
+mod break_hold;
 mod carryover;
 mod claim;
 mod contention;
@@ -49,6 +51,7 @@ mod watch_health;
 pub use acquire::CreateMode;
 pub(crate) use acquire::{AcquireState, AcquireStep, GiveUp, Mode};
 pub(crate) use backoff::{Backoff, jittered};
+pub(crate) use break_hold::{BreakOutcome, BreakState, BreakStep, HoldId};
 #[cfg(test)]
 pub(crate) use carryover::Carryover;
 pub(crate) use claim::Claim;

@@ -7,6 +7,7 @@
 //! | module | subject | servers |
 //! |---|---|---|
 //! | `acquire` | taking a free Lease, waiting, giving up | both |
+//! | `break_hold` | a hold that is ended by force | both, faults in-process only |
 //! | `cancel` | whatever is dropped at any point | both |
 //! | `cost` | requests for each step | both, one in-process only |
 //! | `create` | when the lock creates the Lease, and how | both |
@@ -59,6 +60,7 @@ macro_rules! on_both_servers {
 }
 
 mod acquire;
+mod break_hold;
 mod cancel;
 mod cost;
 mod create;
