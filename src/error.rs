@@ -158,6 +158,18 @@ pub enum AcquireError {
     /// The Lease exists already, and [`CreateMode::MustNotExist`](crate::CreateMode::MustNotExist) forbids to use it.
     #[error("Lease {0} exists already; delete it, or let the lock use it with CreateMode::IfMissing")]
     LeaseExists(LeaseName),
+    /// A coordinator chooses the holder of the Lease: `spec.strategy` is set (coordinated leader election, KEP-4355). A lock is no
+    /// candidate for that, and leaves the Lease alone.
+    #[non_exhaustive]
+    #[error(
+        "Lease {lease} belongs to a coordinated leader election, because its spec.strategy is {strategy:?}; use another Lease, or remove the LeaseCandidates and spec.strategy"
+    )]
+    Coordinated {
+        /// The Lease.
+        lease: LeaseName,
+        /// `spec.strategy`.
+        strategy: String,
+    },
     /// No API server has answered this lock, or none has accepted its credentials (HTTP 401), for the whole
     /// [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout).
     #[non_exhaustive]
@@ -418,6 +430,15 @@ pub enum LossReason {
     /// Another client emptied the holder.
     #[error("another client cleared the holder")]
     Cleared,
+    /// The coordinator of a coordinated leader election (KEP-4355) has named another holder in `spec.preferredHolder`. Only an
+    /// [`Election`](crate::Election) gives way to that. As with client-go, the Lease is not renewed any more, and expires by itself. So
+    /// the work has the rest of the lease to stop.
+    #[non_exhaustive]
+    #[error("the coordinator of the Lease prefers {preferred:?} as its holder")]
+    NotPreferred {
+        /// `spec.preferredHolder`.
+        preferred: String,
+    },
     /// The Lease was deleted.
     #[error("the Lease was deleted")]
     Deleted,

@@ -65,6 +65,13 @@ impl LockCore {
         self.acquire_in(self.context()).await
     }
 
+    /// Acquires the lock for an election, which gives way to the choice of a coordinator.
+    pub(crate) async fn acquire_to_lead(&self) -> Result<LeaseGuard, AcquireError> {
+        let mut context = self.context();
+        context.yields = true;
+        self.acquire_in(context).await
+    }
+
     async fn acquire_in(&self, context: Box<Context>) -> Result<LeaseGuard, AcquireError> {
         self.check_open()?;
         let runtime = self.runtime()?;
@@ -273,6 +280,7 @@ impl LockCore {
             clock: self.clock.clone(),
             timings: self.settings.timings,
             create_mode: self.settings.create_mode,
+            yields: false,
             me,
             asked: self.clock.now(),
             rng: self.fork_rng(),

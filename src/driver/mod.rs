@@ -132,7 +132,8 @@ async fn hold_and_release(
     let record = claim.snapshot.record.clone();
     let first_renewal = claim.sent + jittered(context.timings.renew_interval, &mut context.rng);
     let state = HoldState::new(context.me.clone(), context.timings, claim.sent, claim.snapshot)
-        .renewing_from(first_renewal);
+        .renewing_from(first_renewal)
+        .yielding(context.yields);
     let hold = Hold::new(
         context.client.lease().clone(),
         uid,

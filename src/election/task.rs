@@ -63,7 +63,7 @@ impl ElectionTask {
     async fn stand(&mut self) {
         let core = self.leadership.core().clone();
         while !self.leadership.has_ended() {
-            match core.acquire().await {
+            match core.acquire_to_lead().await {
                 Ok(guard) => {
                     if let Some(hold) = self.begin(guard) {
                         self.lead(hold).await;

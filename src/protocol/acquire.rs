@@ -30,6 +30,7 @@ use super::watch_health::WatchEvent;
 ///    `startup_timeout`. A process that may not write learns it while another process holds the Lease: by its join, or by a dry
 ///    run if it does not join.
 /// 5. The pauses after requests that fail in a row double.
+/// 6. A Lease whose holder is chosen by a coordinator is never claimed.
 ///
 /// The driver calls [`step`](Self::step) and carries it out. It reports the outcome of a read or a claim by [`answered`](Self::answered)
 /// before it calls again, the outcome of a join by [`joined`](Self::joined) whenever it comes, and what the watch delivers by
@@ -125,6 +126,8 @@ pub(crate) enum GiveUp {
     LeaseMissing,
     /// There is a Lease that this lock has not created.
     LeaseExists,
+    /// A coordinator chooses the holder.
+    Coordinated,
     /// No API server has answered for this time.
     Unreachable { waited: Duration },
 }
@@ -204,7 +207,8 @@ impl AcquireState {
             memory.contention.won();
             return AcquireStep::Won(claim.clone());
         }
-        if let Some(reason) = self.given_up.or_else(|| self.check_create_mode(memory)) {
+        let misfit = || self.check_create_mode(memory).or_else(|| self.check_strategy());
+        if let Some(reason) = self.given_up.or_else(misfit) {
             return AcquireStep::GiveUp(reason);
         }
         if now < self.not_before {
@@ -355,6 +359,16 @@ impl AcquireState {
             CreateMode::MustNotExist if exists && !ours => Some(GiveUp::LeaseExists),
             _ => None,
         }
+    }
+
+    fn check_strategy(&self) -> Option<GiveUp> {
+        self.claims.availability()?;
+        self.strategy().map(|_| GiveUp::Coordinated)
+    }
+
+    /// How a coordinator chooses the holder of the Lease, if there is one.
+    pub(crate) fn strategy(&self) -> Option<&str> {
+        self.claims.observed()?.record.strategy()
     }
 
     /// Takes the outcome of a read or a claim.

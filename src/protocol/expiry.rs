@@ -122,9 +122,8 @@ mod tests {
         let record = Record {
             holder: (!by.is_empty()).then(|| by.to_owned()),
             duration: seconds.map(Duration::from_secs),
-            acquired: None,
             renewed: Some(WallTime(renewed)),
-            transitions: 0,
+            ..Record::EMPTY
         };
         Snapshot { version: Version { uid: "u".into(), revision: 5 }, record, queue: Queue::default() }
     }

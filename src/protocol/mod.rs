@@ -61,7 +61,7 @@ pub(crate) use loss::Loss;
 pub(crate) use memory::Memory;
 pub(crate) use observe::{Observation, ObserveState, ObserveStep};
 pub(crate) use queue::{Queue, Ticket};
-pub(crate) use record::{Record, Snapshot, Version};
+pub(crate) use record::{Coordination, Record, Snapshot, Version};
 pub(crate) use release::{ReleaseOutcome, ReleaseState, ReleaseStep};
 pub(crate) use request::{Join, Outcome, Write};
 pub(crate) use time::{Instant, WallTime};

@@ -9,6 +9,7 @@
 //! | `acquire` | taking a free Lease, waiting, giving up | both |
 //! | `break_hold` | a hold that is ended by force | both, faults in-process only |
 //! | `cancel` | whatever is dropped at any point | both |
+//! | `coordinated` | Leases of a coordinated leader election | in-process |
 //! | `cost` | requests for each step | both, one in-process only |
 //! | `create` | when the lock creates the Lease, and how | both |
 //! | `denied` | errors that no waiting can resolve | both, `in_process_only` apart |
@@ -62,6 +63,7 @@ macro_rules! on_both_servers {
 mod acquire;
 mod break_hold;
 mod cancel;
+mod coordinated;
 mod cost;
 mod create;
 mod denied;
