@@ -207,8 +207,8 @@ impl AcquireState {
             memory.contention.won();
             return AcquireStep::Won(claim.clone());
         }
-        let misfit = || self.check_create_mode(memory).or_else(|| self.check_strategy());
-        if let Some(reason) = self.given_up.or_else(misfit) {
+        let refused = self.given_up.or_else(|| self.check_create_mode(memory));
+        if let Some(reason) = refused.or_else(|| self.check_strategy()) {
             return AcquireStep::GiveUp(reason);
         }
         if now < self.not_before {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::{Queue, ReleaseStep, Ticket, Version};
+use crate::protocol::{Coordination, Queue, ReleaseStep, Ticket, Version};
 
 const TIMINGS: Timings = Timings { max_pause: Duration::ZERO, ..Timings::DEFAULTS };
 const PAUSE: Duration = Duration::from_millis(250);
@@ -505,4 +505,32 @@ fn a_hold_with_a_request_in_flight_is_released_after_a_read() {
         panic!("it is not certain that the Lease is ours")
     };
     assert_eq!(release.step(at(5_001), wall(5_001)), ReleaseStep::Read);
+}
+
+/// The same state, in which a coordinator prefers this holder.
+fn preferring(preferred: &str, snapshot: &Snapshot, revision: u64) -> Snapshot {
+    let mut snapshot = by("me", snapshot, revision);
+    let coordination = Coordination { strategy: "oldest".into(), preferred_holder: Some(preferred.into()) };
+    snapshot.record.coordination = Some(Box::new(coordination));
+    snapshot
+}
+
+#[test]
+fn the_hold_of_an_election_ends_when_a_coordinator_prefers_another_holder() {
+    let preferred = HoldStep::Lost(Loss::NotPreferred { preferred: "them".into() });
+    for yields in [true, false] {
+        let mut holder = holder();
+        holder.state = holder.state.yielding(yields);
+        let claimed = holder.current();
+        holder.watched(preferring("me", &claimed, 11), at(1_000));
+        assert!(!matches!(holder.step(at(1_000), wall(1_000)), HoldStep::Lost(_)));
+        holder.watched(preferring("them", &claimed, 12), at(1_100));
+        assert_eq!(holder.step(at(1_100), wall(1_100)) == preferred, yields);
+    }
+    // A renewal tells it too.
+    let mut holder = holder();
+    holder.state = holder.state.yielding(true);
+    let renewed = renew(&mut holder, 5_000, 11);
+    holder.answered(Outcome::Written(preferring("them", &renewed, 11)), at(5_010));
+    assert_eq!(holder.step(at(5_010), wall(5_010)), preferred);
 }
