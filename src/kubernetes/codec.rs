@@ -48,8 +48,8 @@ pub(super) struct RawSpec {
     pub acquire_time: Option<RawTime>,
     pub renew_time: Option<RawTime>,
     pub lease_transitions: Option<i64>,
-    pub strategy: Option<String>,
-    pub preferred_holder: Option<String>,
+    pub strategy: Option<Value>,
+    pub preferred_holder: Option<Value>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -110,11 +110,15 @@ impl From<RawSpec> for Record {
     }
 }
 
-/// An API server accepts a preferred holder only beside a strategy.
-fn coordination(strategy: Option<String>, preferred_holder: Option<String>) -> Option<Box<Coordination>> {
-    let strategy = strategy.filter(|strategy| !strategy.is_empty())?;
-    let preferred_holder = preferred_holder.filter(|holder| !holder.is_empty());
-    Some(Box::new(Coordination { strategy, preferred_holder }))
+/// An API server accepts a preferred holder only beside a strategy. A strategy in a form of the future is one too.
+fn coordination(strategy: Option<Value>, preferred_holder: Option<Value>) -> Option<Box<Coordination>> {
+    let text = |value: Value| match value {
+        Value::Null => None,
+        Value::String(text) => Some(text).filter(|text| !text.is_empty()),
+        other => Some(other.to_string()),
+    };
+    let strategy = strategy.and_then(text)?;
+    Some(Box::new(Coordination { strategy, preferred_holder: preferred_holder.and_then(text) }))
 }
 
 /// The spec as the lock writes it: all five fields, so that every write owns all of them.
@@ -228,6 +232,9 @@ mod tests {
         assert_eq!(record.coordination.as_ref().unwrap().preferred_holder.as_deref(), Some("them"));
         let written = spec(&record);
         assert!(written.get("strategy").is_none() && written.get("preferredHolder").is_none());
+        let of_the_future = json!({ "holderIdentity": "me", "strategy": { "name": "x" } });
+        let record = Snapshot::try_from(lease(&of_the_future)).unwrap().record;
+        assert_eq!(record.strategy(), Some(r#"{"name":"x"}"#));
         for none in [json!({ "strategy": "" }), json!({ "strategy": null }), json!({ "preferredHolder": "" })]
         {
             assert_eq!(Snapshot::try_from(lease(&none)).unwrap().record.coordination, None);
