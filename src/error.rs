@@ -159,7 +159,8 @@ pub enum AcquireError {
     #[error("Lease {0} exists already; delete it, or let the lock use it with CreateMode::IfMissing")]
     LeaseExists(LeaseName),
     /// A coordinator chooses the holder of the Lease: `spec.strategy` is set (coordinated leader election, KEP-4355). A lock is no
-    /// candidate for that, and leaves the Lease alone.
+    /// candidate for that, and leaves the Lease alone. A hold that began before
+    /// keeps the Lease until it is released.
     #[non_exhaustive]
     #[error(
         "Lease {lease} belongs to a coordinated leader election, because its spec.strategy is {strategy:?}; use another Lease, or remove the LeaseCandidates and spec.strategy"

@@ -104,6 +104,11 @@
 //! [`LeaseLock::elect`] stands for election in the background: whenever no other process leads, it acquires the lock.
 //! It publishes on a watch channel whether this process leads: see [`Election`].
 //!
+//! A Lease with `spec.strategy` belongs to a coordinated leader election of Kubernetes (KEP-4355), in which a coordinator
+//! chooses the leader. Locks and elections leave it alone: see [`AcquireError::Coordinated`]. If a coordinator takes charge of a
+//! Lease while an election holds it, the election gives way to the holder that the coordinator prefers: see
+//! [`LossReason::NotPreferred`].
+//!
 //! # Who leads
 //!
 //! [`LeaseLock::observe`] and [`LeaseObserver::new`] follow who holds a Lease without contending for it, by one watch and no

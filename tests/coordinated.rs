@@ -90,9 +90,8 @@ impl Fixture {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        if timeout(STEP_TIMEOUT, waiting).await.is_err() {
-            panic!("not {what}: {:?}", self.spec().await);
-        }
+        let in_time = timeout(STEP_TIMEOUT, waiting).await.is_ok();
+        assert!(in_time, "not {what}: {:?}", self.spec().await);
     }
 }
 

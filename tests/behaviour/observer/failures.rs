@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use kube_lease_lock::testing::{Fault, LeaseServer, Link, Verb};
-use kube_lease_lock::{ObserveError, ObservedHolder};
+use kube_lease_lock::{LeaseHolder, LeaseObserver, ObserveError, ObservedHolder};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -75,7 +75,7 @@ async fn a_watch_that_begins_anew_after_a_410_misses_nothing() {
     link.reset_watches();
     for transitions in 0..100 {
         server.edit(NAMESPACE, NAME, |lease| {
-            lease.spec.as_mut().unwrap().lease_transitions = Some(transitions)
+            lease.spec.as_mut().unwrap().lease_transitions = Some(transitions);
         });
     }
     server.compact();
@@ -100,7 +100,7 @@ async fn an_observer_that_is_cut_off_says_so_and_since_when() {
     let ObservedHolder::Unknown { since, last: known, error, .. } = &answer else { panic!("{answer:?}") };
     assert!(matches!(error, ObserveError::Request(_)), "{error:?}");
     assert_eq!(known.as_ref().map(|known| &known.identity), Some(&last.identity));
-    assert_eq!(answer.last_known().map(|holder| holder.name()), Some("tester"));
+    assert_eq!(answer.last_known().map(LeaseHolder::name), Some("tester"));
     // The last event was a renewal, or a bookmark after it.
     let after_renewal = since.duration_since(last.renewed.unwrap()).unwrap();
     assert!(after_renewal < RENEW_INTERVAL, "{since:?} and {last:?}");
@@ -129,7 +129,7 @@ async fn an_observer_without_the_permission_to_read_says_so_and_tries_again_ever
     server.take(NAMESPACE, NAME, "them");
     let link = server.connect();
     link.inject(Fault::status(403).on(Verb::Get));
-    let mut observer = kube_lease_lock::LeaseObserver::new(link.client(), NAME).unwrap();
+    let mut observer = LeaseObserver::new(link.client(), NAME).unwrap();
     assert!(matches!(observer.holder(), ObservedHolder::Pending));
     let answer = next(&mut observer).await;
     let ObservedHolder::Unknown { last: None, error: ObserveError::Forbidden(_), .. } = &answer else {
