@@ -4,6 +4,7 @@ mod answers;
 mod cost;
 mod failures;
 mod life;
+mod random;
 
 use std::time::Duration;
 
