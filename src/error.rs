@@ -158,6 +158,19 @@ pub enum AcquireError {
     /// The Lease exists already, and [`CreateMode::MustNotExist`](crate::CreateMode::MustNotExist) forbids to use it.
     #[error("Lease {0} exists already; delete it, or let the lock use it with CreateMode::IfMissing")]
     LeaseExists(LeaseName),
+    /// A coordinator chooses the holder of the Lease: `spec.strategy` is set (coordinated leader election, KEP-4355). A lock is no
+    /// candidate for that, and leaves the Lease alone. A hold that began before
+    /// keeps the Lease until it is released.
+    #[non_exhaustive]
+    #[error(
+        "Lease {lease} belongs to a coordinated leader election, because its spec.strategy is {strategy:?}; use another Lease, or remove the LeaseCandidates and spec.strategy"
+    )]
+    Coordinated {
+        /// The Lease.
+        lease: LeaseName,
+        /// `spec.strategy`.
+        strategy: String,
+    },
     /// No API server has answered this lock, or none has accepted its credentials (HTTP 401), for the whole
     /// [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout).
     #[non_exhaustive]
@@ -237,6 +250,38 @@ pub enum TryAcquireError {
     Acquire(#[from] AcquireError),
 }
 
+/// Why a Lease cannot be observed, or why its holder is [`Unknown`](crate::ObservedHolder::Unknown).
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObserveError {
+    /// The name or the namespace is invalid.
+    #[error(transparent)]
+    Invalid(#[from] BuildError),
+    /// The call did not come from within a tokio runtime.
+    #[error("the observer of Lease {0} needs a tokio runtime: make it within one")]
+    NoRuntime(LeaseName),
+    /// The API server denies this client to read the Lease (HTTP 403 by RBAC or another authorizer).
+    #[error(
+        "permission denied: {0}; an observer needs the verbs get and watch on leases.coordination.k8s.io \"{name}\" in namespace \"{namespace}\"",
+        name = .0.lease.name(), namespace = .0.lease.namespace()
+    )]
+    Forbidden(#[source] RequestError),
+    /// The API server refuses the request itself (HTTP 400, 404 and similar): for example, it is not a Kubernetes API server.
+    #[error("refused by the API server: {0}")]
+    Refused(#[source] RequestError),
+    /// The client was made in a tokio runtime that has ended, so it sends no request any more.
+    #[error(
+        "the client is closed, because the tokio runtime in which it was made has ended; make the client and the observer in the runtime that uses them: {0}"
+    )]
+    ClientClosed(#[source] RequestError),
+    /// The API server did not answer, or answered with an error that may pass.
+    #[error("could not find out who holds the Lease: {0}")]
+    Request(#[source] RequestError),
+    /// The background task ended: its runtime is shutting down, or this crate has a bug.
+    #[error("the background task that observes Lease {0} ended")]
+    TaskEnded(LeaseName),
+}
+
 /// Why a lock cannot work, from [`LeaseLock::check`](crate::LeaseLock::check).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -259,6 +304,33 @@ pub enum CheckError {
     /// The API server did not answer, or answered with an error that may pass.
     #[error(transparent)]
     Request(RequestError),
+}
+
+/// Why [`LeaseLock::break_hold`](crate::LeaseLock::break_hold) has not ended the hold.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum BreakHoldError {
+    /// The Lease is not in this hold any more: it is free, was deleted, or has another holder. Nothing was changed.
+    #[non_exhaustive]
+    #[error(
+        "the hold of Lease {lease} is over already{}; read the holder again, and decide anew",
+        held_by(holder.as_deref())
+    )]
+    Changed {
+        /// The Lease.
+        lease: LeaseName,
+        /// The present holder. `None`: nobody holds the Lease, or it does not exist.
+        holder: Option<Box<LeaseHolder>>,
+    },
+    /// A request was refused, for a reason that waiting would not change.
+    #[error(transparent)]
+    Denied(AcquireError),
+    /// The last request failed, and the time for tries is over. If it was a write without an answer, the hold may be broken.
+    #[error("the hold may not be broken: {0}")]
+    Request(#[source] RequestError),
+    /// The time for tries was over before the first one.
+    #[error("the hold of Lease {0} was not broken in time")]
+    TimedOut(LeaseName),
 }
 
 /// Why [`LeaseGuard::release`](crate::LeaseGuard::release) could not confirm the release.
@@ -421,6 +493,15 @@ pub enum LossReason {
     /// Another client emptied the holder.
     #[error("another client cleared the holder")]
     Cleared,
+    /// The coordinator of a coordinated leader election (KEP-4355) has named another holder in `spec.preferredHolder`. Only an
+    /// [`Election`](crate::Election) gives way to that. As with client-go, the Lease is not renewed any more, and expires by itself. So
+    /// the work has the rest of the lease to stop.
+    #[non_exhaustive]
+    #[error("the coordinator of the Lease prefers {preferred:?} as its holder")]
+    NotPreferred {
+        /// `spec.preferredHolder`.
+        preferred: String,
+    },
     /// The Lease was deleted.
     #[error("the Lease was deleted")]
     Deleted,

@@ -4,9 +4,9 @@ use std::fmt;
 use std::num::{ParseIntError, TryFromIntError};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
-use crate::protocol::{Snapshot, WallTime};
+use crate::protocol::{HoldId, Snapshot, WallTime, identity};
 
 /// The name of a Lease and its namespace. It is displayed as `namespace/name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -58,35 +58,58 @@ pub struct LeaseHolder {
     pub transitions: i32,
     /// The version of the Lease from which this was read.
     pub resource_version: u64,
+    /// `metadata.uid` of the Lease. It is another one if the Lease was deleted and created again.
+    pub lease_uid: String,
 }
 
 impl LeaseHolder {
     /// `None` if the Lease is free.
     pub(crate) fn of(snapshot: &Snapshot) -> Option<Self> {
         let record = &snapshot.record;
-        let renewed = record.renewed.and_then(time);
+        let renewed = record.renewed.and_then(WallTime::system_time);
         let until = renewed.zip(record.duration).and_then(|(time, duration)| time.checked_add(duration));
         Some(Self {
             identity: record.holder.clone()?,
-            since: record.acquired.and_then(time),
+            since: record.acquired.and_then(WallTime::system_time),
             renewed,
             duration: record.duration,
             until,
             transitions: record.transitions,
             resource_version: snapshot.version.revision,
+            lease_uid: snapshot.version.uid.clone(),
         })
+    }
+
+    /// The name of the holder, for people and for routing: [`identity`](Self::identity) without the suffix that a lock of this crate
+    /// adds for each acquisition. By default it is the name of the pod. The identity of another library is returned as it is.
+    ///
+    /// ```
+    /// # async fn example(lock: kube_lease_lock::LeaseLock) -> Result<(), kube_lease_lock::RequestError> {
+    /// if let Some(holder) = lock.holder().await? {
+    ///     println!("{} holds {}", holder.name(), lock.lease());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> &str {
+        identity::name(&self.identity)
+    }
+
+    /// What tells this hold from every other one.
+    pub(crate) fn hold_id(&self) -> HoldId {
+        HoldId {
+            uid: self.lease_uid.clone(),
+            holder: self.identity.clone(),
+            acquired: self.since.map(WallTime::of_system_time),
+            transitions: self.transitions,
+        }
     }
 
     /// For how long the Lease has looked expired at `now`, if it does. It may be wrong: two wall clocks are compared.
     pub(crate) fn expired_for(&self, now: WallTime) -> Option<Duration> {
-        time(now)?.duration_since(self.until?).ok()
+        now.system_time()?.duration_since(self.until?).ok()
     }
-}
-
-/// `None` if this machine cannot express it.
-pub(crate) fn time(wall: WallTime) -> Option<SystemTime> {
-    let span = Duration::from_micros(wall.0.unsigned_abs());
-    if wall.0 < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) }
 }
 
 /// A number that rises with every claim of a Lease, by any process, as long as the API server keeps its store. The guarded

@@ -110,6 +110,16 @@
 //! [`LeaseLock::elect`] stands for election in the background, and tells any number of tasks whether this process leads: see
 //! [`Election`].
 //!
+//! A Lease with `spec.strategy` belongs to a coordinated leader election of Kubernetes (KEP-4355), in which a coordinator
+//! chooses the leader. Locks and elections leave it alone: see [`AcquireError::Coordinated`]. If a coordinator takes charge of a
+//! Lease while an election holds it, the election gives way to the holder that the coordinator prefers: see
+//! [`LossReason::NotPreferred`].
+//!
+//! # Who leads
+//!
+//! [`LeaseLock::observe`] and [`LeaseObserver::new`] follow who holds a Lease without contending for it, by one watch and no
+//! writes: see [`LeaseObserver`].
+//!
 //! # Test your own loss handling
 //!
 //! The feature `testing` brings
@@ -133,9 +143,11 @@
 //! | `release failed` | warn | `error` |
 //! | `released, but the key is not marked as done` | warn | |
 //! | `election refused` | error | `error`, `pause` |
+//! | `hold broken` | warn | `holder` |
 //!
-//! The event `election refused` belongs to an [`Election`], not to an acquisition. In its span, `identity` has no
-//! suffix.
+//! The events `election refused` and `hold broken` belong to an [`Election`] and to [`LeaseLock::break_hold`], not to an
+//! acquisition. In their span, `identity` has no suffix. A [`LeaseObserver`] logs `request failed` in a span `lease_observer`
+//! with the fields `namespace` and `lease`, for the first of several failures in a row.
 //!
 //! # How it works
 //!
@@ -205,6 +217,7 @@ mod kubernetes;
 mod lease;
 mod lock;
 mod lock_core;
+mod observer;
 mod once;
 mod protocol;
 mod random;
@@ -221,14 +234,15 @@ pub use client::lock_client;
 pub use client::{ClientError, TcpConnection, TcpConnector, lock_client_with_connector};
 pub use election::{Election, ElectionStatus, Leadership, LeadershipReceiver};
 pub use error::{
-    AcquireError, BuildError, CheckError, EndReason, LossReason, OnceError, ReleaseError, RequestError,
-    ShutdownError, TryAcquireError, TryWithError, WithError,
+    AcquireError, BreakHoldError, BuildError, CheckError, EndReason, LossReason, ObserveError, OnceError,
+    ReleaseError, RequestError, ShutdownError, TryAcquireError, TryWithError, WithError,
 };
 pub use guard::LeaseGuard;
 pub use health::Health;
 pub use hold::Hold;
 pub use lease::{FencingToken, LeaseHolder, LeaseName};
 pub use lock::LeaseLock;
+pub use observer::{LeaseObserver, ObservedHolder};
 pub use once::Once;
 pub use protocol::CreateMode;
 

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use crate::check::CheckReport;
 use crate::error::{
-    AcquireError, CheckError, LossReason, RequestError, ShutdownError, TryAcquireError, TryWithError,
-    WithError,
+    AcquireError, BreakHoldError, CheckError, LossReason, ObserveError, RequestError, ShutdownError,
+    TryAcquireError, TryWithError, WithError,
 };
 use crate::guard::LeaseGuard;
 use crate::health::Health;
 use crate::hold::Hold;
 use crate::lease::{LeaseHolder, LeaseName};
 use crate::lock_core::LockCore;
+use crate::observer::LeaseObserver;
 
 /// A distributed async mutex over one Kubernetes Lease.
 ///
@@ -233,6 +234,87 @@ impl LeaseLock {
     /// Cancel safe: it only reads.
     pub async fn holder(&self) -> Result<Option<LeaseHolder>, RequestError> {
         self.0.holder().await
+    }
+
+    /// Observes who holds the Lease, from now on, without contending for it. All observers of a lock and of its clones share one
+    /// watch. It is a watch of its own, because the lock watches only while it waits or holds.
+    ///
+    /// # Errors
+    ///
+    /// [`ObserveError::NoRuntime`] outside of a tokio runtime. Later errors are part of the answer: see
+    /// [`ObservedHolder::Unknown`](crate::ObservedHolder::Unknown).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use kube_lease_lock::testing::LeaseServer;
+    /// # use kube_lease_lock::LeaseLock;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let client = LeaseServer::new().connect().client();
+    /// let lock = LeaseLock::new(client, "controller")?;
+    /// let mut observer = lock.observe()?;
+    /// let guard = lock.acquire().await?;
+    /// while observer.holder().holder().is_none() {
+    ///     observer.changed().await;
+    /// }
+    /// # guard.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn observe(&self) -> Result<LeaseObserver, ObserveError> {
+        self.0.observe()
+    }
+
+    /// Ends the hold of another process by force: empties the holder, if the Lease is still in exactly this hold.
+    ///
+    /// It is for people who know better than the Lease: for example, that the holder hangs and will not stop by itself. It does not
+    /// stop the holder. A holder of this crate that watches the Lease cancels its token at once, with
+    /// [`LossReason::Cleared`](crate::LossReason::Cleared); one that does not watch, or is cut off, goes on until its next
+    /// renewal, or until its `renew_deadline`. Another process may hold the lock by then. So be sure that the old holder does
+    /// no more work, or fence its writes: see [`FencingToken`](crate::FencingToken).
+    ///
+    /// A holder of client-go looks at the Lease only when it renews. If it finds it free, it claims it again, and goes on
+    /// leading. If it finds another holder, it goes on leading for up to its `RenewDeadline` more (10 seconds by default).
+    ///
+    /// `holder` is what [`holder`](Self::holder) or an [observer](Self::observe) has returned. The same hold is recognised by the
+    /// uid of the Lease, `holderIdentity`, `acquireTime` and `leaseTransitions`, so renewals in between do not matter. If
+    /// the Lease has another holder now, nothing is written. The write is conditional on the version that was read, and
+    /// keeps the queue of waiters, whose first process takes over, and all fields of other clients. It needs the permissions
+    /// `get` and `patch`. The log tells of it by the warning `hold broken`.
+    ///
+    /// # Errors
+    ///
+    /// [`BreakHoldError::Changed`] with the present holder, if the Lease is not in this hold any more. A refusal comes at once.
+    /// Failures that may pass are tried again for one `renew_deadline` (10 seconds by default); then the last one is returned.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, the hold may be broken or not. It can be called again: if the hold was broken, the error is
+    /// [`BreakHoldError::Changed`].
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # use kube_lease_lock::testing::LeaseServer;
+    /// # use kube_lease_lock::{LeaseLock, LossReason};
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let server = LeaseServer::new();
+    /// # let stuck = LeaseLock::new(server.connect().client(), "controller")?;
+    /// # let guard = stuck.acquire().await?;
+    /// # tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    /// # let lock = LeaseLock::new(server.connect().client(), "controller")?;
+    /// if let Some(holder) = lock.holder().await? {
+    ///     println!("breaking the hold of {}", holder.name());
+    ///     lock.break_hold(&holder).await?;
+    /// }
+    /// # assert_eq!(guard.lost().await, LossReason::Cleared);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn break_hold(&self, holder: &LeaseHolder) -> Result<(), BreakHoldError> {
+        self.0.break_hold(holder).await
     }
 
     /// Checks that this lock can work: that the API server can be reached and answers in time, that the client has every

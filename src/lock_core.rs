@@ -15,11 +15,14 @@ use crate::check::{self, CheckReport};
 use crate::clock::Clock;
 pub(crate) use crate::driver::BackgroundTask;
 use crate::driver::{self, Admission, Context, Exclusive, Fifo, NotAcquired, Progress, StopHandle};
-use crate::error::{AcquireError, CheckError, RequestError, ShutdownError, TryAcquireError};
+use crate::error::{
+    AcquireError, BreakHoldError, CheckError, ObserveError, RequestError, ShutdownError, TryAcquireError,
+};
 use crate::guard::LeaseGuard;
 use crate::kubernetes::LeaseClient;
 use crate::lease::{LeaseHolder, LeaseName};
-use crate::protocol::{Instant, Mode, Record, identity};
+use crate::observer::{ExpiryRule, LeaseObserver, Observers};
+use crate::protocol::{BreakState, Instant, Mode, Record, identity};
 use crate::random::Random;
 use crate::settings::Settings;
 use crate::work::Works;
@@ -33,6 +36,7 @@ pub(crate) struct LockCore {
     fifo: Fifo<Exclusive>,
     progress: Arc<Progress>,
     works: Arc<Works>,
+    observers: Observers,
     /// The acquisitions and releases for which `shutdown` waits.
     pending: TaskTracker,
     closing: CancellationToken,
@@ -50,6 +54,7 @@ impl LockCore {
             fifo: Fifo::new(exclusive),
             progress: Arc::default(),
             works: Arc::default(),
+            observers: Observers::default(),
             pending: TaskTracker::new(),
             closing: CancellationToken::new(),
         }
@@ -70,6 +75,13 @@ impl LockCore {
         let mut context = self.context();
         context.key = Some(key.to_owned());
         self.start(&runtime, context, self.fifo.enqueue(), Mode::Wait).await
+    }
+
+    /// Acquires the lock for an election, which gives way to the choice of a coordinator.
+    pub(crate) async fn acquire_to_lead(&self) -> Result<LeaseGuard, AcquireError> {
+        let mut context = self.context();
+        context.yields = true;
+        self.acquire_in(context).await
     }
 
     async fn acquire_in(&self, context: Box<Context>) -> Result<LeaseGuard, AcquireError> {
@@ -134,6 +146,24 @@ impl LockCore {
     pub(crate) async fn holder(&self) -> Result<Option<LeaseHolder>, RequestError> {
         let seen = self.client.get(Duration::MAX).await.map_err(|failure| failure.error().clone())?;
         Ok(seen.as_ref().and_then(LeaseHolder::of))
+    }
+
+    pub(crate) async fn break_hold(&self, holder: &LeaseHolder) -> Result<(), BreakHoldError> {
+        let deadline = self.clock.now() + self.settings.renew_deadline;
+        let state = BreakState::new(holder.hold_id(), deadline, &self.settings.timings);
+        let mut rng = self.fork_rng();
+        let span = self.span();
+        driver::break_hold(&self.client, &self.clock, state, deadline, &mut rng)
+            .instrument(span.clone())
+            .await?;
+        span.in_scope(|| tracing::warn!(holder = holder.identity, "hold broken"));
+        Ok(())
+    }
+
+    pub(crate) fn observe(&self) -> Result<LeaseObserver, ObserveError> {
+        let Settings { timings, max_clock_skew, .. } = self.settings;
+        let rule = ExpiryRule { fallback_duration: timings.lease_duration, max_clock_skew };
+        self.observers.observe(&self.client, &self.clock, &self.random, rule)
     }
 
     pub(crate) async fn check(&self) -> Result<CheckReport, CheckError> {
@@ -278,6 +308,7 @@ impl LockCore {
             clock: self.clock.clone(),
             timings: self.settings.timings,
             create_mode: self.settings.create_mode,
+            yields: false,
             me,
             key: None,
             asked: self.clock.now(),

@@ -5,7 +5,6 @@ use std::time::SystemTime;
 use crate::driver::{NotAcquired, Released};
 use crate::error::{AcquireError, OnceError};
 use crate::hold::Hold;
-use crate::lease::time;
 use crate::lock::LeaseLock;
 use crate::protocol::{DoneKey, DoneKeys};
 
@@ -126,7 +125,7 @@ impl LeaseLock {
         let guard = match self.core().acquire_for(key).await {
             Ok(guard) => guard,
             Err(NotAcquired::AlreadyDone(DoneKey { by, at, .. })) => {
-                return Ok(Ok(Once::AlreadyDone { by, at: time(at) }));
+                return Ok(Ok(Once::AlreadyDone { by, at: at.system_time() }));
             }
             Err(not_acquired) => return Err(self.not_acquired(not_acquired)),
         };

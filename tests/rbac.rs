@@ -7,7 +7,9 @@ mod support;
 use std::time::Duration;
 
 use kube::Client;
-use kube_lease_lock::{AcquireError, CheckError, CreateMode, LeaseLock};
+use kube_lease_lock::{
+    AcquireError, CheckError, CreateMode, LeaseLock, LeaseObserver, ObserveError, ObservedHolder,
+};
 use support::ControlPlane;
 use tokio::time::timeout;
 
@@ -103,6 +105,50 @@ async fn a_waiter_without_the_verb_watch_polls() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     guard.release().await.unwrap();
     timeout(EVENT_TIMEOUT, waiting).await.unwrap().unwrap().unwrap().release().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn an_observer_needs_the_verbs_get_and_watch_alone() {
+    let plane = ControlPlane::shared().await;
+    let namespace = plane.fresh_namespace().await;
+    plane.grant(&namespace, "observer", &readme_yaml().replace(VERBS, r#"verbs: ["get", "watch"]"#)).await;
+    let observer = |client| LeaseObserver::in_namespace(client, &*namespace, NAME).unwrap();
+    let mut observers = vec![observer(plane.client_as("observer").await)];
+    plane
+        .grant(
+            &namespace,
+            "poller",
+            &readme_yaml()
+                .replace(VERBS, r#"verbs: ["get", "list"]"#)
+                .replace("nightly-report-lock", "poller"),
+        )
+        .await;
+    observers.push(observer(plane.client_as("poller").await));
+    let lock = lock(plane.client().await, &namespace);
+    for observer in &mut observers {
+        let answer = timeout(EVENT_TIMEOUT, observer.changed()).await.unwrap().unwrap();
+        assert!(matches!(answer, ObservedHolder::Free), "{answer:?}");
+    }
+    for _ in 0..2 {
+        let guard = timeout(EVENT_TIMEOUT, lock.acquire()).await.unwrap().unwrap();
+        for observer in &mut observers {
+            let answer = timeout(EVENT_TIMEOUT, observer.changed()).await.unwrap().unwrap();
+            let identity = answer.holder().map(|holder| &*holder.identity);
+            assert_eq!(identity, Some(guard.holder_identity()), "{answer:?}");
+        }
+        guard.release().await.unwrap();
+        for observer in &mut observers {
+            let answer = timeout(EVENT_TIMEOUT, observer.changed()).await.unwrap().unwrap();
+            assert!(matches!(answer, ObservedHolder::Free), "{answer:?}");
+        }
+    }
+    let mut stranger = observer(plane.client_as("stranger").await);
+    let answer = timeout(EVENT_TIMEOUT, stranger.changed()).await.unwrap().unwrap();
+    let ObservedHolder::Unknown { error: ObserveError::Forbidden(error), .. } = &answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(error.verb(), "get");
 }
 
 #[tokio::test]

@@ -188,6 +188,10 @@ impl AcquireDriver<'_> {
             }
             (GiveUp::LeaseMissing, _) => AcquireError::LeaseMissing(lease).into(),
             (GiveUp::LeaseExists, _) => AcquireError::LeaseExists(lease).into(),
+            (GiveUp::Coordinated, _) => {
+                let strategy = self.state.strategy().unwrap_or_default().to_owned();
+                AcquireError::Coordinated { lease, strategy }.into()
+            }
             (GiveUp::Denied, Some(Failure::Denied(denial))) => NotAcquired::Fatal(denial.into()),
             (GiveUp::Unreachable { waited }, Some(failure)) => {
                 AcquireError::Unreachable { waited, last: failure.error().clone() }.into()

@@ -14,6 +14,7 @@ pub(super) fn reason(loss: Loss) -> LossReason {
         Loss::Deadline => LossReason::DeadlinePassed { last_failure: None },
         Loss::TakenOver { by } => LossReason::TakenOver { by },
         Loss::Cleared => LossReason::Cleared,
+        Loss::NotPreferred { preferred } => LossReason::NotPreferred { preferred },
         Loss::Deleted => LossReason::Deleted,
     }
 }

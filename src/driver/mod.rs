@@ -8,10 +8,12 @@
 
 mod acquire;
 mod background;
+mod break_hold;
 mod exclusive;
 mod fifo;
 mod hold;
 mod loss;
+mod observe;
 mod outcome;
 mod progress;
 mod release;
@@ -22,8 +24,10 @@ mod watcher;
 
 pub(crate) use acquire::NotAcquired;
 pub(crate) use background::BackgroundTask;
+pub(crate) use break_hold::break_hold;
 pub(crate) use exclusive::Exclusive;
 pub(crate) use fifo::{Admission, Fifo};
+pub(crate) use observe::{Observe, Report};
 pub(crate) use progress::Progress;
 pub(crate) use session::{Context, Session};
 pub(crate) use stop::{Released, ReportRelease, StopHandle};
@@ -128,7 +132,8 @@ async fn hold_and_release(
     let record = claim.snapshot.record.clone();
     let first_renewal = claim.sent + jittered(context.timings.renew_interval, &mut context.rng);
     let state = HoldState::new(context.me.clone(), context.timings, claim.sent, claim.snapshot)
-        .renewing_from(first_renewal);
+        .renewing_from(first_renewal)
+        .yielding(context.yields);
     let hold = Hold::new(
         context.client.lease().clone(),
         uid,

@@ -17,6 +17,8 @@ pub(crate) struct Context {
     pub clock: Clock,
     pub timings: Timings,
     pub create_mode: CreateMode,
+    /// Whether the hold ends if a coordinator prefers another holder.
+    pub yields: bool,
     /// The holder identity, unique to this acquisition.
     pub me: String,
     /// The key of the work for which the lock is acquired.

@@ -58,7 +58,7 @@ impl Watcher {
     fn on_delivery(&mut self, Delivery { event, failure }: Delivery) -> WatchEvent {
         match (&event, failure) {
             (WatchEvent::Forbidden, Some(error)) if !std::mem::replace(&mut self.warned, true) => {
-                tracing::warn!(%error, "watching the Lease is forbidden: waiters poll, holders learn of a takeover by their next renewal; grant the verb watch");
+                tracing::warn!(%error, "watching the Lease is forbidden: waiters and observers poll, holders learn of a takeover by their next renewal; grant the verb watch");
             }
             (_, Some(error)) => tracing::debug!(%error, "the watch broke off"),
             (_, None) => {}

@@ -68,7 +68,7 @@ impl ElectionTask {
     async fn stand(&mut self) {
         let core = self.state.core().clone();
         while !self.state.has_ended() {
-            match core.acquire().await {
+            match core.acquire_to_lead().await {
                 Ok(guard) => {
                     if let Some(hold) = self.begin(guard) {
                         self.lead(hold).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kube::core::Status;
 
-use crate::error::{AcquireError, RequestError};
+use crate::error::{AcquireError, ObserveError, RequestError};
 
 /// A request without a usable object in its answer.
 #[derive(Debug)]
@@ -36,6 +36,18 @@ impl From<Denial> for AcquireError {
             Denial::NamespaceGone(error) => AcquireError::NamespaceGone(error),
             Denial::ClientClosed(error) => AcquireError::ClientClosed(error),
             Denial::Refused(error) => AcquireError::Refused(error),
+        }
+    }
+}
+
+impl From<&Failure> for ObserveError {
+    fn from(failure: &Failure) -> Self {
+        let error = failure.error().clone();
+        match failure {
+            Failure::Denied(Denial::Forbidden(_)) => ObserveError::Forbidden(error),
+            Failure::Denied(Denial::ClientClosed(_)) => ObserveError::ClientClosed(error),
+            Failure::Denied(Denial::NamespaceGone(_) | Denial::Refused(_)) => ObserveError::Refused(error),
+            Failure::Conflict(_) | Failure::Unknown { .. } => ObserveError::Request(error),
         }
     }
 }

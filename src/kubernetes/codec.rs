@@ -6,7 +6,9 @@ use serde::de::{Deserialize, Deserializer, Error};
 use serde_json::{Value, json};
 
 use super::timestamp::{self, micro_time};
-use crate::protocol::{DoneKey, DoneKeys, Join, Queue, Record, Snapshot, Ticket, Version, WallTime};
+use crate::protocol::{
+    Coordination, DoneKey, DoneKeys, Join, Queue, Record, Snapshot, Ticket, Version, WallTime,
+};
 
 /// The annotation that carries the queue of waiting processes.
 pub(super) const QUEUE_ANNOTATION: &str = "kube-lease-lock/queue";
@@ -54,6 +56,8 @@ pub(super) struct RawSpec {
     pub acquire_time: Option<RawTime>,
     pub renew_time: Option<RawTime>,
     pub lease_transitions: Option<i64>,
+    pub strategy: Option<Value>,
+    pub preferred_holder: Option<Value>,
 }
 
 /// One element of [`DONE_ANNOTATION`]. A field that this version does not know makes the annotation unreadable, because the
@@ -121,8 +125,20 @@ impl From<RawSpec> for Record {
             acquired: spec.acquire_time.map(|time| time.0),
             renewed: spec.renew_time.map(|time| time.0),
             transitions: i32::try_from(transitions).unwrap_or(i32::MAX),
+            coordination: coordination(spec.strategy, spec.preferred_holder),
         }
     }
+}
+
+/// An API server accepts a preferred holder only beside a strategy. A strategy in a form of the future is one too.
+fn coordination(strategy: Option<Value>, preferred_holder: Option<Value>) -> Option<Box<Coordination>> {
+    let text = |value: Value| match value {
+        Value::Null => None,
+        Value::String(text) => Some(text).filter(|text| !text.is_empty()),
+        other => Some(other.to_string()),
+    };
+    let strategy = strategy.and_then(text)?;
+    Some(Box::new(Coordination { strategy, preferred_holder: preferred_holder.and_then(text) }))
 }
 
 /// The spec as the lock writes it: all five fields, so that every write owns all of them.
@@ -314,6 +330,23 @@ mod tests {
     }
 
     #[test]
+    fn a_strategy_and_a_preferred_holder_are_read_and_never_written() {
+        let coordinated = json!({ "holderIdentity": "me", "strategy": "OldestEmulationVersion", "preferredHolder": "them" });
+        let record = Snapshot::try_from(lease(&coordinated)).unwrap().record;
+        assert_eq!(record.strategy(), Some("OldestEmulationVersion"));
+        assert_eq!(record.coordination.as_ref().unwrap().preferred_holder.as_deref(), Some("them"));
+        let written = spec(&record);
+        assert!(written.get("strategy").is_none() && written.get("preferredHolder").is_none());
+        let of_the_future = json!({ "holderIdentity": "me", "strategy": { "name": "x" } });
+        let record = Snapshot::try_from(lease(&of_the_future)).unwrap().record;
+        assert_eq!(record.strategy(), Some(r#"{"name":"x"}"#));
+        for none in [json!({ "strategy": "" }), json!({ "strategy": null }), json!({ "preferredHolder": "" })]
+        {
+            assert_eq!(Snapshot::try_from(lease(&none)).unwrap().record.coordination, None);
+        }
+    }
+
+    #[test]
     fn objects_without_uid_or_version_are_refused() {
         for uid in [None, Some(String::new())] {
             let mut nobody = lease(&json!({}));
@@ -387,6 +420,7 @@ mod tests {
                 acquired,
                 renewed,
                 transitions,
+                coordination: None,
             };
             prop_assert_eq!(Snapshot::try_from(lease(&spec(&record))).unwrap().record, record);
         }

@@ -32,6 +32,7 @@ use super::watch_health::WatchEvent;
 ///    run if it does not join.
 /// 5. The pauses after requests that fail in a row double.
 /// 6. An acquisition for a key gives up as soon as a state of the Lease shows that the key is done, and never claims that state.
+/// 7. A Lease whose holder is chosen by a coordinator is never claimed.
 ///
 /// The driver calls [`step`](Self::step) and carries it out. It reports the outcome of a read or a claim by [`answered`](Self::answered)
 /// before it calls again, the outcome of a join by [`joined`](Self::joined) whenever it comes, and what the watch delivers by
@@ -129,6 +130,8 @@ pub(crate) enum GiveUp {
     LeaseMissing,
     /// There is a Lease that this lock has not created.
     LeaseExists,
+    /// A coordinator chooses the holder.
+    Coordinated,
     /// No API server has answered for this time.
     Unreachable { waited: Duration },
     /// The work is done already: see [`AcquireState::done`].
@@ -230,7 +233,7 @@ impl AcquireState {
             return self.check_done().map_or_else(|| AcquireStep::Won(claim.clone()), AcquireStep::GiveUp);
         }
         let given_up = self.given_up.or_else(|| self.check_create_mode(memory));
-        if let Some(reason) = given_up.or_else(|| self.check_done()) {
+        if let Some(reason) = given_up.or_else(|| self.check_strategy()).or_else(|| self.check_done()) {
             return AcquireStep::GiveUp(reason);
         }
         if now < self.not_before {
@@ -390,6 +393,16 @@ impl AcquireState {
             CreateMode::MustNotExist if exists && !ours => Some(GiveUp::LeaseExists),
             _ => None,
         }
+    }
+
+    fn check_strategy(&self) -> Option<GiveUp> {
+        self.claims.availability()?;
+        self.strategy().map(|_| GiveUp::Coordinated)
+    }
+
+    /// How a coordinator chooses the holder of the Lease, if there is one.
+    pub(crate) fn strategy(&self) -> Option<&str> {
+        self.claims.observed()?.record.strategy()
     }
 
     /// Takes the outcome of a read or a claim.

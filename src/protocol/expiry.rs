@@ -72,7 +72,8 @@ impl ExpiryTracker {
         if expires <= now { Availability::Claimable } else { Availability::HeldUntil(expires) }
     }
 
-    fn expiry(&mut self, snapshot: &Snapshot, now: Instant, wall: WallTime) -> Instant {
+    /// When the record in this state, which was received at `now`, expires or has expired.
+    pub(super) fn expiry(&mut self, snapshot: &Snapshot, now: Instant, wall: WallTime) -> Instant {
         if let Some((own, last_sent)) = &self.own
             && snapshot.record.holder.as_ref() == Some(own)
         {
@@ -121,9 +122,8 @@ mod tests {
         let record = Record {
             holder: (!by.is_empty()).then(|| by.to_owned()),
             duration: seconds.map(Duration::from_secs),
-            acquired: None,
             renewed: Some(WallTime(renewed)),
-            transitions: 0,
+            ..Record::EMPTY
         };
         let version = Version { uid: "u".into(), revision: 5 };
         Snapshot { version, record, queue: Queue::default(), done: DoneKeys::Empty }

@@ -32,6 +32,7 @@ use super::watch_health::{WatchEvent, WatchHealth};
 /// 8. A short hold needs no watch. From [`WATCH_AFTER`](Self::WATCH_AFTER) on there is one, or the pause before one.
 /// 9. Other processes that wait are let in after [`MAX_HAND_OFFS`](Self::MAX_HAND_OFFS) hand-offs within the process.
 /// 10. A hold that marks a key as done is released and never handed off: only the releasing write has the key.
+/// 11. The hold of an election ends if a coordinator prefers another holder.
 ///
 /// The driver calls [`step`](Self::step). If the step sends a request, the driver reports its outcome by
 /// [`answered`](Self::answered). At any time it may report what the watch delivers by [`watched`](Self::watched). A hold ends with
@@ -62,6 +63,8 @@ pub(crate) struct HoldState {
     backoff: Backoff,
     /// The key to mark as done when the hold ends.
     mark: Option<DoneKey>,
+    /// Whether the hold ends if a coordinator prefers another holder.
+    yields: bool,
     lost: Option<Loss>,
 }
 
@@ -151,6 +154,7 @@ impl HoldState {
             backoff: Backoff::new(timings.max_pause),
             raced: false,
             mark: None,
+            yields: false,
             lost: None,
         }
     }
@@ -160,6 +164,12 @@ impl HoldState {
     pub(crate) fn renewing_from(mut self, first: Instant) -> Self {
         self.renew_at = self.renew_at.min(first);
         self
+    }
+
+    /// Lets the hold end if a coordinator prefers another holder. As in client-go, the Lease is not renewed any more, and not
+    /// released: the work has the time until it expires to stop.
+    pub(crate) fn yielding(self, yields: bool) -> Self {
+        Self { yields, ..self }
     }
 
     /// The end of the hold, unless a renewal succeeds before it.
@@ -366,13 +376,16 @@ impl HoldState {
         self.current = seen;
     }
 
-    /// The loss that a state shows, if it is not ours.
+    /// The loss that a state shows, if it is not ours, or not any more.
     fn foreign(&self, seen: &Snapshot) -> Option<Loss> {
         if seen.version.uid != self.current.version.uid {
             return Some(Loss::Deleted);
         }
         match &seen.record.holder {
-            Some(holder) if *holder == self.me => None,
+            Some(holder) if *holder == self.me => {
+                let preferred = seen.record.preferred_to(&self.me).filter(|_| self.yields);
+                preferred.map(|preferred| Loss::NotPreferred { preferred: preferred.to_owned() })
+            }
             Some(holder) => Some(Loss::TakenOver { by: holder.clone() }),
             None => Some(Loss::Cleared),
         }

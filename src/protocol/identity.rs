@@ -7,9 +7,18 @@ pub(crate) fn generate(name: &str, nonce: u64) -> String {
 
 /// Whether an acquisition of this crate is the holder. Its suffix shows it; client-go has a UUID there.
 pub(crate) fn is_generated(holder: &str) -> bool {
+    generated_name(holder).is_some()
+}
+
+/// The name in the identity, without the suffix of this crate.
+pub(crate) fn name(holder: &str) -> &str {
+    generated_name(holder).unwrap_or(holder)
+}
+
+fn generated_name(holder: &str) -> Option<&str> {
     let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let suffix = holder.rsplit_once('_').map(|(_, suffix)| suffix);
-    suffix.is_some_and(|suffix| suffix.len() == 16 && suffix.bytes().all(hexadecimal))
+    let (name, suffix) = holder.rsplit_once('_')?;
+    (suffix.len() == 16 && suffix.bytes().all(hexadecimal)).then_some(name)
 }
 
 #[cfg(test)]
@@ -29,7 +38,7 @@ mod tests {
             "host_0123456789abcdef0",
             "0123456789abcdef",
         ] {
-            assert!(!is_generated(foreign), "{foreign}");
+            assert!(!is_generated(foreign) && name(foreign) == foreign, "{foreign}");
         }
     }
 
@@ -37,10 +46,11 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn holders_of_this_crate_are_recognised(name in "\\PC{1,200}", nonce in any::<u64>()) {
-            let identity = generate(&name, nonce);
+        fn holders_of_this_crate_are_recognised(pod in "\\PC{1,200}", nonce in any::<u64>()) {
+            let identity = generate(&pod, nonce);
             prop_assert!(is_generated(&identity));
-            prop_assert_ne!(generate(&name, nonce ^ 1), identity);
+            prop_assert_eq!(name(&identity), &pod);
+            prop_assert_ne!(generate(&pod, nonce ^ 1), identity);
         }
     }
 }

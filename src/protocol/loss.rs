@@ -9,6 +9,8 @@ pub(crate) enum Loss {
     TakenOver { by: String },
     /// Another client emptied the holder.
     Cleared,
+    /// The coordinator of the Lease prefers another holder.
+    NotPreferred { preferred: String },
     /// The object that was claimed is gone. There may be a new one of the same name.
     Deleted,
 }

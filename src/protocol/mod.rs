@@ -18,12 +18,15 @@
 //! - [`ExpiryTracker`](expiry::ExpiryTracker) decides whether a Lease that another process may hold can be claimed.
 //! - [`HoldState`] is one hold: it renews the Lease, and decides when the hold is over, and whether it is handed off.
 //! - [`ReleaseState`] gives up a hold, or withdraws a claim.
+//! - [`BreakState`] ends the hold of another process by force.
+//! - [`ObserveState`] observes who holds the Lease, for a process that does not contend.
 //! - [`QueuePolicy`](queueing::QueuePolicy) decides when to join the queue, and how long to leave a free Lease to the processes ahead.
 //! - [`Hedging`] decides when a request without an answer is sent once more.
 //! - [`WatchHealth`](watch_health::WatchHealth) decides when to open the watch, and whether to believe it.
 
 mod acquire;
 mod backoff;
+mod break_hold;
 mod carryover;
 mod claim;
 mod contention;
@@ -36,6 +39,7 @@ mod loss;
 mod memory;
 #[cfg(test)]
 mod model;
+mod observe;
 mod queue;
 mod queueing;
 mod record;
@@ -49,6 +53,7 @@ mod watch_health;
 pub use acquire::CreateMode;
 pub(crate) use acquire::{AcquireState, AcquireStep, GiveUp, Mode};
 pub(crate) use backoff::{Backoff, jittered};
+pub(crate) use break_hold::{BreakOutcome, BreakState, BreakStep, HoldId};
 #[cfg(test)]
 pub(crate) use carryover::Carryover;
 pub(crate) use claim::Claim;
@@ -57,8 +62,9 @@ pub(crate) use hedging::Hedging;
 pub(crate) use hold::{HoldState, HoldStep, HoldStop};
 pub(crate) use loss::Loss;
 pub(crate) use memory::Memory;
+pub(crate) use observe::{Observation, ObserveState, ObserveStep};
 pub(crate) use queue::{Queue, Ticket};
-pub(crate) use record::{Record, Snapshot, Version};
+pub(crate) use record::{Coordination, Record, Snapshot, Version};
 pub(crate) use release::{ReleaseOutcome, ReleaseState, ReleaseStep};
 pub(crate) use request::{Join, Outcome, Write};
 pub(crate) use time::{Instant, WallTime};

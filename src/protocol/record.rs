@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::done::DoneKeys;
+use super::identity;
 use super::queue::Queue;
 use super::time::WallTime;
 
@@ -16,6 +17,17 @@ pub(crate) struct Record {
     pub acquired: Option<WallTime>,
     pub renewed: Option<WallTime>,
     pub transitions: i32,
+    /// `None`: no coordinator has taken charge of the Lease. The lock never writes this.
+    pub coordination: Option<Box<Coordination>>,
+}
+
+/// What the coordinator of a coordinated leader election (KEP-4355) says in a Lease.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Coordination {
+    /// How the coordinator chooses the holder.
+    pub strategy: String,
+    /// The holder that is to follow the present one.
+    pub preferred_holder: Option<String>,
 }
 
 /// The identity of one version of one object. Every write is conditional on it.
@@ -37,8 +49,14 @@ pub(crate) struct Snapshot {
 
 impl Record {
     /// The record of a Lease without a spec.
-    pub(crate) const EMPTY: Self =
-        Self { holder: None, duration: None, acquired: None, renewed: None, transitions: 0 };
+    pub(crate) const EMPTY: Self = Self {
+        holder: None,
+        duration: None,
+        acquired: None,
+        renewed: None,
+        transitions: 0,
+        coordination: None,
+    };
 
     /// The record of a new holder that follows `previous`. It counts transitions as client-go does.
     pub(crate) fn claim(holder: &str, duration: Duration, previous: Option<&Record>, now: WallTime) -> Self {
@@ -53,6 +71,7 @@ impl Record {
             acquired: Some(now),
             renewed: Some(now),
             transitions,
+            coordination: None,
         }
     }
 
@@ -74,7 +93,20 @@ impl Record {
             acquired: Some(now),
             renewed: Some(now),
             transitions: self.transitions,
+            coordination: self.coordination.clone(),
         }
+    }
+
+    /// How a coordinator chooses the holder. `None`: the contenders themselves do.
+    pub(crate) fn strategy(&self) -> Option<&str> {
+        self.coordination.as_ref().map(|coordination| &*coordination.strategy)
+    }
+
+    /// The holder that the coordinator prefers to the acquisition `me`.
+    pub(super) fn preferred_to(&self, me: &str) -> Option<&str> {
+        let preferred = self.coordination.as_ref()?.preferred_holder.as_deref()?;
+        let is_me = preferred == me || preferred == identity::name(me);
+        (!is_me).then_some(preferred)
     }
 }
 
@@ -83,6 +115,23 @@ mod tests {
     use super::*;
 
     const LEASE_DURATION: Duration = Duration::from_secs(15);
+
+    #[test]
+    fn another_holder_is_preferred_only_if_it_is_another_one() {
+        let me = identity::generate("pod-7", 1);
+        let prefers = |preferred: Option<&str>| {
+            let coordination =
+                Coordination { strategy: "s".into(), preferred_holder: preferred.map(Into::into) };
+            Record { coordination: Some(Box::new(coordination)), ..Record::EMPTY }
+        };
+        for (preferred, other) in
+            [(None, None), (Some(&*me), None), (Some("pod-7"), None), (Some("pod-8"), Some("pod-8"))]
+        {
+            assert_eq!(prefers(preferred).preferred_to(&me), other);
+        }
+        assert_eq!(Record::EMPTY.preferred_to(&me), None);
+        assert_eq!(prefers(None).release(WallTime(1)).strategy(), Some("s"));
+    }
 
     #[test]
     fn transitions_count_holders_and_never_overflow() {

@@ -1,6 +1,6 @@
 //! The two kinds of time: a process's own steady clock, and the wall clock whose times stand in records.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time on this process's own steady clock. It is never compared with the clock of another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +60,21 @@ impl WallTime {
         if same { self.next_second() } else { self }
     }
 
+    /// The same time, unless the type cannot express it.
+    pub(crate) fn system_time(self) -> Option<SystemTime> {
+        let span = Duration::from_micros(self.0.unsigned_abs());
+        if self.0 < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) }
+    }
+
+    /// The same time in whole microseconds.
+    pub(crate) fn of_system_time(time: SystemTime) -> Self {
+        let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => Self(micros(after)),
+            Err(before) => Self(-micros(before.duration())),
+        }
+    }
+
     /// The time from `self` to `later`; zero if `later` is not later.
     pub(crate) fn until(self, later: WallTime) -> Duration {
         Duration::from_micros(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or_default())
@@ -91,6 +106,14 @@ mod tests {
         assert_eq!(now.after(WallTime(9_999_999)), now);
         assert_eq!(now.after(WallTime(10_400_000)), WallTime(11_000_000));
         assert_eq!(now.after(WallTime(77_700_000)), WallTime(78_000_000));
+    }
+
+    #[test]
+    fn a_system_time_is_the_same_time() {
+        for micros in [0, 1, -1, 1_700_000_000_123_456, -1_700_000_000_123_456] {
+            let time = WallTime(micros).system_time().unwrap();
+            assert_eq!(WallTime::of_system_time(time), WallTime(micros));
+        }
     }
 
     #[test]

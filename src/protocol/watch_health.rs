@@ -158,6 +158,13 @@ impl WatchHealth {
         Some(from)
     }
 
+    /// Opens the watch of a Lease that is known not to exist, as [`open`](Self::open) does. It begins with what there is: nothing.
+    pub(crate) fn open_absent(&mut self, now: Instant) -> Option<u64> {
+        let from = self.open(0, now)?;
+        (self.told, self.owed) = ((0, false), None);
+        Some(from)
+    }
+
     /// Closes the watch, because nobody needs it.
     pub(crate) fn close(&mut self) {
         self.open = false;
@@ -234,6 +241,11 @@ impl WatchHealth {
     /// A write of this process that was sent at `sent` has left the Lease in this revision.
     pub(crate) fn wrote(&mut self, revision: u64, sent: Instant, trip: &mut RoundTrip, now: Instant) {
         self.learned(Some(revision), sent, trip, now);
+    }
+
+    /// When the state of the Lease was certain for the last time.
+    pub(crate) fn certain(&self) -> Instant {
+        self.certain
     }
 
     /// When a read is due. While there is no watch, it is due at the end of each `interval`.

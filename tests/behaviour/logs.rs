@@ -135,3 +135,30 @@ async fn a_refused_election_is_logged_once() {
     log.assert_has(&[refused]);
     assert!(!election.is_leader());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_logs_an_outage_and_a_forbidden_watch_once_each() {
+    let (log, _default) = Log::start();
+    let (link, lock) = connect(&LeaseServer::new());
+    let _observer = lock.observe().unwrap();
+    link.inject(Fault::status(403).on(Verb::Watch));
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    link.inject(Fault::refuse());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let events = std::mem::take(&mut *log.0.lock().unwrap());
+    let warnings: Vec<_> =
+        events.iter().map(|(line, _)| line).filter(|line| line.starts_with("warn")).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:#?}");
+    assert!(warnings[0].contains("watching the Lease is forbidden"), "{warnings:#?}");
+    assert_eq!(warnings[1], "warn request failed: error pause");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_is_broken_is_logged() {
+    let (log, _default) = Log::start();
+    let Fixture { server, lock, .. } = Fixture::new();
+    server.take("default", "a-lock", "them");
+    let held = lock.holder().await.unwrap().unwrap();
+    lock.break_hold(&held).await.unwrap();
+    log.assert_has(&["warn hold broken: holder"]);
+}

@@ -7,7 +7,9 @@
 //! | module | subject | servers |
 //! |---|---|---|
 //! | `acquire` | taking a free Lease, waiting, giving up | both |
+//! | `break_hold` | a hold that is ended by force | both, faults in-process only |
 //! | `cancel` | whatever is dropped at any point | both |
+//! | `coordinated` | Leases of a coordinated leader election | in-process |
 //! | `cost` | requests for each step | both, one in-process only |
 //! | `create` | when the lock creates the Lease, and how | both |
 //! | `denied` | errors that no waiting can resolve | both, `in_process_only` apart |
@@ -22,6 +24,7 @@
 //! | `fairness` | the order of processes at any distance, and what it costs | in-process |
 //! | `faults` | requests and watches that fail | in-process |
 //! | `logs` | messages and fields | in-process |
+//! | `observer` | who holds the Lease, for those who do not contend | in-process, the first of `answers` both |
 //! | `odd_leases` | generated Leases and replies | in-process |
 //! | `refusals` | a process that may not write, or not yet | in-process |
 //! | `regressions` | defects that were found and repaired | in-process |
@@ -59,7 +62,9 @@ macro_rules! on_both_servers {
 }
 
 mod acquire;
+mod break_hold;
 mod cancel;
+mod coordinated;
 mod cost;
 mod create;
 mod denied;
@@ -72,6 +77,7 @@ mod health;
 mod lead;
 mod logs;
 mod loss;
+mod observer;
 mod odd_leases;
 mod once;
 mod other_writers;

@@ -13,13 +13,13 @@ import (
 
 // serve runs the API server until the context ends. It does the same as the command of kube-apiserver, with two
 // exceptions: it passes a listener that is already bound, and it does not handle signals.
-func serve(ctx context.Context, data *data, etcd string, audit bool) error {
+func serve(ctx context.Context, data *data, etcd string, audit, coordinated bool) error {
 	opts := options.NewServerRunOptions()
 	flags := pflag.NewFlagSet("kube-apiserver", pflag.ContinueOnError)
 	for _, set := range opts.Flags().FlagSets {
 		flags.AddFlagSet(set)
 	}
-	args, err := arguments(data, etcd, audit)
+	args, err := arguments(data, etcd, audit, coordinated)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func serve(ctx context.Context, data *data, etcd string, audit bool) error {
 	return app.Run(ctx, completed)
 }
 
-func arguments(data *data, etcd string, audit bool) ([]string, error) {
+func arguments(data *data, etcd string, audit, coordinated bool) ([]string, error) {
 	args := []string{
 		"--etcd-servers=" + etcd,
 		"--bind-address=127.0.0.1",
@@ -62,6 +62,11 @@ func arguments(data *data, etcd string, audit bool) ([]string, error) {
 		"--authorization-mode=RBAC",
 		// This plugin would make pods wait for service accounts, which no controller creates here.
 		"--disable-admission-plugins=ServiceAccount",
+	}
+	if coordinated {
+		args = append(args,
+			"--feature-gates=CoordinatedLeaderElection=true",
+			"--runtime-config=coordination.k8s.io/v1alpha2=true,coordination.k8s.io/v1beta1=true")
 	}
 	if !audit {
 		return args, nil

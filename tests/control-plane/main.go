@@ -27,6 +27,7 @@ import (
 func main() {
 	resume := flag.String("resume", "", "continue with the folder of an instance that was killed")
 	audit := flag.Bool("audit", false, "write the metadata of every request to an audit log")
+	coordinated := flag.Bool("coordinated", false, "run coordinated leader elections (KEP-4355)")
 	separate := flag.Bool("separate-etcd", false, "run etcd in a process of its own, which can be paused alone")
 	only := flag.Bool("only-etcd", false, "be the process of etcd alone")
 	store := flag.String("store", "", "a program to run in place of etcd, with the interface of --only-etcd --resume")
@@ -43,7 +44,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	err = run(ctx, data, *audit, *separate, *store)
+	err = run(ctx, data, *audit, *coordinated, *separate, *store)
 	if err != nil {
 		err = fmt.Errorf("%w\n%s", err, data.logTail())
 	}
@@ -53,7 +54,7 @@ func main() {
 }
 
 // run starts etcd or the program in its place, then the API server, and returns when the API server has ended.
-func run(ctx context.Context, data *data, audit, separate bool, store string) error {
+func run(ctx context.Context, data *data, audit, coordinated, separate bool, store string) error {
 	etcd, pid, err := "", os.Getpid(), error(nil)
 	switch {
 	case store != "":
@@ -67,7 +68,7 @@ func run(ctx context.Context, data *data, audit, separate bool, store string) er
 		return fmt.Errorf("etcd: %w", err)
 	}
 	go reportWhenReady(ctx, data, audit, etcd, pid, store)
-	if err := serve(ctx, data, etcd, audit); err != nil {
+	if err := serve(ctx, data, etcd, audit, coordinated); err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
 	}
 	return nil

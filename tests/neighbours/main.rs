@@ -11,6 +11,7 @@
 mod support;
 
 mod alternation;
+mod break_hold;
 mod client_go;
 mod fixture;
 mod our_contender;

@@ -243,6 +243,7 @@ impl TraceData {
             EndReason::Lost(LossReason::DeadlinePassed { .. }) => "deadline passed",
             EndReason::Lost(LossReason::Forbidden { .. }) => "forbidden",
             EndReason::Lost(LossReason::TakenOver { .. }) => "taken over",
+            EndReason::Lost(LossReason::NotPreferred { .. }) => "not preferred",
             EndReason::Lost(LossReason::Cleared) => "cleared",
             EndReason::Lost(LossReason::Deleted) => "deleted",
             EndReason::Lost(LossReason::NamespaceGone) => "namespace gone",

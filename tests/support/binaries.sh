@@ -3,11 +3,12 @@
 # programs end and the folder is removed.
 set -eu
 
-data='' audit=''
+data='' audit='' coordinated=''
 while [ $# -gt 0 ]; do
     case $1 in
         --resume) data=$2; shift ;;
         --audit) audit=yes ;;
+        --coordinated) coordinated=yes ;;
         --separate-etcd) ;; # etcd always is a separate process here.
     esac
     shift
@@ -40,6 +41,10 @@ set -- --etcd-servers="http://127.0.0.1:$ETCD_PORT" \
     --cert-dir="$data" --service-account-key-file="$data/apiserver.key" \
     --service-account-signing-key-file="$data/apiserver.key" --service-account-issuer=https://kubernetes.default.svc \
     --token-auth-file="$data/tokens" --authorization-mode=RBAC --disable-admission-plugins=ServiceAccount
+if [ "$coordinated" ]; then
+    set -- "$@" --feature-gates=CoordinatedLeaderElection=true \
+        --runtime-config=coordination.k8s.io/v1alpha2=true,coordination.k8s.io/v1beta1=true
+fi
 if [ "$audit" ]; then
     cat >"$data/audit-policy" <<END
 apiVersion: audit.k8s.io/v1

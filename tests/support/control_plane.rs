@@ -48,6 +48,11 @@ impl ControlPlane {
         Self::launch(Options { audit: true, ..Options::default() }).await
     }
 
+    /// Like [`start`](Self::start), with coordinated leader elections (KEP-4355).
+    pub(crate) async fn start_coordinated() -> Self {
+        Self::launch(Options { coordinated: true, ..Options::default() }).await
+    }
+
     /// Like [`start`](Self::start), with etcd in a process of its own: see [`pause_etcd`](Self::pause_etcd).
     pub(crate) async fn start_with_separate_etcd() -> Self {
         Self::launch(Options { separate_etcd: true, ..Options::default() }).await

@@ -22,6 +22,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Options {
     /// With an audit log.
     pub(super) audit: bool,
+    /// With coordinated leader elections.
+    pub(super) coordinated: bool,
     /// With etcd in a process of its own.
     pub(super) separate_etcd: bool,
 }
@@ -34,10 +36,14 @@ pub(super) struct Process {
 
 impl Options {
     fn flags(self) -> Vec<&'static str> {
-        [(self.audit, "--audit"), (self.separate_etcd, "--separate-etcd")]
-            .into_iter()
-            .filter_map(|(wanted, flag)| wanted.then_some(flag))
-            .collect()
+        [
+            (self.audit, "--audit"),
+            (self.coordinated, "--coordinated"),
+            (self.separate_etcd, "--separate-etcd"),
+        ]
+        .into_iter()
+        .filter_map(|(wanted, flag)| wanted.then_some(flag))
+        .collect()
     }
 }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::{Carryover, Record, ReleaseStep, Ticket, Version};
+use crate::protocol::{Carryover, Coordination, Record, ReleaseStep, Ticket, Version};
 
 const TIMINGS: Timings = Timings { max_pause: Duration::ZERO, ..Timings::DEFAULTS };
 const WALL: WallTime = WallTime(1_000_000_000);
@@ -466,6 +466,40 @@ fn the_create_mode_is_checked_as_soon_as_the_lease_is_known() {
     assert!(matches!(outcome(CreateMode::MustNotExist, None), AcquireStep::Claim(_)));
     let exists = AcquireStep::GiveUp(GiveUp::LeaseExists);
     assert_eq!(outcome(CreateMode::MustNotExist, Some(state("", 4))), exists);
+}
+
+/// The same state of a Lease whose holder a coordinator chooses.
+fn coordinated(seen: Snapshot) -> Snapshot {
+    let coordination = Coordination { strategy: "oldest".into(), preferred_holder: None };
+    Snapshot { record: Record { coordination: Some(Box::new(coordination)), ..seen.record.clone() }, ..seen }
+}
+
+#[test]
+fn a_lease_of_a_coordinator_is_not_claimed_whether_it_is_free_or_held() {
+    for seen in [state("", 4), state("them", 4)] {
+        for mode in [Mode::Wait, Mode::Try] {
+            let mut me = Me::with(mode, CreateMode::IfMissing, Carryover::Unknown);
+            me.read(Some(coordinated(seen.clone())), 0);
+            assert_eq!(me.one_step(1), AcquireStep::GiveUp(GiveUp::Coordinated));
+            assert_eq!(me.state.strategy(), Some("oldest"));
+            assert!(me.withdraw(2).is_none());
+        }
+    }
+    let mut waiter = Me::new(Carryover::Unknown);
+    waiter.read(Some(state("them", 4)), 0);
+    waiter.watch(coordinated(state("", 5)), 10);
+    assert_eq!(waiter.one_step(10), AcquireStep::GiveUp(GiveUp::Coordinated));
+}
+
+#[test]
+fn a_hold_that_was_handed_off_under_a_coordinator_is_released() {
+    let snapshot = coordinated(state("other task", 4));
+    let mut me = Me::new(Carryover::HandedOff { by: "other task".into(), snapshot: snapshot.clone() });
+    assert_eq!(me.one_step(0), AcquireStep::GiveUp(GiveUp::Coordinated));
+    let mut release = me.withdraw(0).expect("a release");
+    assert_eq!(release.step(at(0), WALL), ReleaseStep::Read);
+    release.answered(Outcome::Read(Some(snapshot)), at(0), &mut fastrand::Rng::with_seed(1));
+    assert!(matches!(release.step(at(0), WALL), ReleaseStep::Write(write) if write.record.holder.is_none()));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::protocol::{DoneKeys, Queue, ReleaseStep, Ticket, Version};
+use crate::protocol::{Coordination, DoneKeys, Queue, ReleaseStep, Ticket, Version};
 
 const TIMINGS: Timings = Timings { max_pause: Duration::ZERO, ..Timings::DEFAULTS };
 const PAUSE: Duration = Duration::from_millis(250);
@@ -521,7 +521,7 @@ fn a_renewal_that_lost_a_race_is_conditional_on_the_record_alone() {
     me.answered(Outcome::Read(Some(joined.clone())), at(5_020));
     let HoldStep::Renew(write) = me.step(at(5_020), wall(5_020)) else { panic!("no renewal") };
     assert_eq!(write.on_record, Some(Box::new(joined.record)));
-    let renewed = Snapshot { version: version(12), record: write.record, queue: write.queue };
+    let renewed = Snapshot { version: version(12), record: write.record, ..me.current() };
     me.answered(Outcome::Written(renewed), at(5_030));
     let HoldStep::Renew(write) = me.step(at(10_030), wall(10_030)) else { panic!("no renewal") };
     assert_eq!((write.on, write.on_record), (Some(version(12)), None), "the next one takes the queue along");
@@ -555,4 +555,32 @@ fn a_renewal_keeps_the_keys_that_are_done() {
         me.watched(edited, at(2_000));
         assert_eq!(renew(&mut me, 5_000, 12).done, done);
     }
+}
+
+/// The same state, in which a coordinator prefers this holder.
+fn preferring(preferred: &str, snapshot: &Snapshot, revision: u64) -> Snapshot {
+    let mut snapshot = by("me", snapshot, revision);
+    let coordination = Coordination { strategy: "oldest".into(), preferred_holder: Some(preferred.into()) };
+    snapshot.record.coordination = Some(Box::new(coordination));
+    snapshot
+}
+
+#[test]
+fn the_hold_of_an_election_ends_when_a_coordinator_prefers_another_holder() {
+    let preferred = HoldStep::Lost(Loss::NotPreferred { preferred: "them".into() });
+    for yields in [true, false] {
+        let mut holder = holder();
+        holder.state = holder.state.yielding(yields);
+        let claimed = holder.current();
+        holder.watched(preferring("me", &claimed, 11), at(1_000));
+        assert!(!matches!(holder.step(at(1_000), wall(1_000)), HoldStep::Lost(_)));
+        holder.watched(preferring("them", &claimed, 12), at(1_100));
+        assert_eq!(holder.step(at(1_100), wall(1_100)) == preferred, yields);
+    }
+    // A renewal tells it too.
+    let mut holder = holder();
+    holder.state = holder.state.yielding(true);
+    let renewed = renew(&mut holder, 5_000, 11);
+    holder.answered(Outcome::Written(preferring("them", &renewed, 11)), at(5_010));
+    assert_eq!(holder.step(at(5_010), wall(5_010)), preferred);
 }

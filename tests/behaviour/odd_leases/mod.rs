@@ -63,8 +63,14 @@ fn wait_for(spec: &Value) -> Option<Duration> {
 
 async fn left_alone_and_then_claimed(odd: Value) {
     let tampered = TamperedServer::new(&json!({ "holderIdentity": "them" }));
-    let wait = wait_for(&odd["spec"]);
+    let (wait, strategy) = (wait_for(&odd["spec"]), odd["spec"]["strategy"].clone());
     tampered.tamper(Tampering::Reads(odd));
+    if !strategy.is_null() {
+        let acquired = timeout(STEP_TIMEOUT, tampered.lock.acquire()).await.expect("the error comes at once");
+        assert!(matches!(acquired, Err(AcquireError::Coordinated { .. })), "{acquired:?}");
+        assert_eq!(tampered.writes(), 0);
+        return;
+    }
     let started = Instant::now();
     let acquired = timeout(wait.unwrap_or(4 * LEASE_DURATION) + STEP_TIMEOUT, tampered.lock.acquire()).await;
     let claims = tampered.writes();
