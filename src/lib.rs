@@ -202,7 +202,6 @@
 // On docs.rs, each item says which feature it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod builder;
 mod check;
 #[cfg(feature = "client")]
 mod client;
@@ -211,14 +210,12 @@ mod driver;
 mod election;
 mod error;
 mod guard;
-mod health;
 mod hold;
 mod kubernetes;
 mod lease;
 mod lock;
 mod lock_core;
 mod observer;
-mod once;
 mod protocol;
 mod random;
 mod settings;
@@ -226,7 +223,6 @@ mod settings;
 pub mod testing;
 mod work;
 
-pub use builder::LeaseLockBuilder;
 pub use check::CheckReport;
 #[cfg(feature = "rustls-tls")]
 pub use client::lock_client;
@@ -238,12 +234,10 @@ pub use error::{
     ReleaseError, RequestError, ShutdownError, TryAcquireError, TryWithError, WithError,
 };
 pub use guard::LeaseGuard;
-pub use health::Health;
 pub use hold::Hold;
 pub use lease::{FencingToken, LeaseHolder, LeaseName};
-pub use lock::LeaseLock;
+pub use lock::{Health, LeaseLock, LeaseLockBuilder, Once};
 pub use observer::{LeaseObserver, ObservedHolder};
-pub use once::Once;
 pub use protocol::CreateMode;
 
 pub use k8s_openapi;

@@ -15,7 +15,7 @@ const MAY_IMPORT: [(&str, &[&str]); 4] = [
 ];
 
 const MAX_LAYERS: usize = 12;
-const MAX_FILES_BESIDE_FOLDERS: usize = 13;
+const MAX_FILES_BESIDE_FOLDERS: usize = 12;
 
 /// A module, and the modules that it imports.
 type Graph = BTreeMap<String, BTreeSet<String>>;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
+use super::LeaseLock;
 use crate::clock::Clock;
 use crate::error::BuildError;
-use crate::lock::LeaseLock;
 use crate::lock_core::LockCore;
 use crate::protocol::CreateMode;
 use crate::random::Random;

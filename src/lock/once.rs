@@ -2,10 +2,10 @@
 
 use std::time::SystemTime;
 
+use super::LeaseLock;
 use crate::driver::{NotAcquired, Released};
 use crate::error::{AcquireError, OnceError};
 use crate::hold::Hold;
-use crate::lock::LeaseLock;
 use crate::protocol::{DoneKey, DoneKeys};
 
 /// What [`LeaseLock::once`] has found, or done.

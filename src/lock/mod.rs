@@ -1,7 +1,15 @@
 //! The lock: what a user can call on it.
 
+mod builder;
+mod health;
+mod once;
+
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use builder::LeaseLockBuilder;
+pub use health::Health;
+pub use once::Once;
 
 use crate::check::CheckReport;
 use crate::error::{
@@ -9,7 +17,6 @@ use crate::error::{
     TryAcquireError, TryWithError, WithError,
 };
 use crate::guard::LeaseGuard;
-use crate::health::Health;
 use crate::hold::Hold;
 use crate::lease::{LeaseHolder, LeaseName};
 use crate::lock_core::LockCore;
