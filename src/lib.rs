@@ -161,7 +161,7 @@
 //! they *received* it. The holder's time is shorter by more than clocks can drift apart, so the token is cancelled
 //! first. If the outcome of a write is unknown, the lock reads the Lease before it writes anything else.
 //!
-//! The page [`running`] is about permissions, outages, deployment tools and backups. The page [`architecture`] has the parts
+//! The page [`migrating`] is for users of other libraries. The page [`running`] is about permissions, outages, deployment tools and backups. The page [`architecture`] has the parts
 //! of the crate, and the page [`lease_api`] the behaviour of the API server that the lock builds on.
 //!
 //! # Features
@@ -247,6 +247,11 @@ pub use tokio_util;
 #[cfg(doc)]
 #[doc = include_str!("running.md")]
 pub mod running {}
+
+// Also in tests of the documentation, because it has an example.
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("migrating.md")]
+pub mod migrating {}
 
 #[cfg(doc)]
 #[doc = include_str!("architecture.md")]
