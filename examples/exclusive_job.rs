@@ -46,7 +46,7 @@ const CRASH_TURN: usize = 2;
 const DISCONNECT_TURN: usize = 4;
 
 fn main() -> Result<()> {
-    // Without RUST_LOG nothing is logged. RUST_LOG=kube_lease_lock=debug shows what the locks do.
+    // Without RUST_LOG nothing is logged. RUST_LOG=lease_lock=debug shows what the locks do.
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into());
     tracing_subscriber::fmt().with_env_filter(filter.from_env_lossy()).with_writer(std::io::stderr).init();
     let api = match std::env::args().nth(1).as_deref() {

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::error::{AcquireError, CheckError};
 use crate::kubernetes::{Failure, LeaseClient, VERBS};
+use crate::log::log;
 use crate::protocol::{CreateMode, Record};
 
 /// What [`LeaseLock::check`](crate::LeaseLock::check) has found: the lock can work.
@@ -75,7 +76,7 @@ async fn review(client: &LeaseClient, create_mode: CreateMode) -> (Vec<&'static 
             Ok(true) => {}
             Ok(false) => missing.push(verb),
             Err(failure) => {
-                tracing::debug!(error = %failure.error(), "the server does not tell the permissions");
+                log!(debug, client.lease(), error = %failure.error(), "the server does not tell the permissions");
                 return (Vec::new(), false);
             }
         }

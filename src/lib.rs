@@ -129,13 +129,14 @@
 //! # Logs
 //!
 //! Each acquisition has a [`tracing`] span `lease_lock` with the fields `namespace`, `lease` and `identity`. In this
-//! span, the lock logs the following events. Their messages and fields are part of the API:
+//! span, the lock logs the following events. All have the target `lease_lock`, so that `RUST_LOG=warn,lease_lock=info` shows
+//! them, and the field `lease` (`namespace/name`). Their target, messages and fields are part of the API:
 //!
 //! | message | level | fields |
 //! |---|---|---|
-//! | `waiting` | info | `holder` |
+//! | `waiting` | info | `holder`, and `free_in`: how long the record stands if its holder is not heard of |
 //! | `request failed` | warn | `error`, `pause` |
-//! | `acquired` | info | `fencing_token`, `transitions` |
+//! | `acquired` | info | `fencing_token`, `transitions`, `waited`, and `previous`, the holder that was seen last, if there was one |
 //! | `renewed` | debug | `resource_version` |
 //! | `renewal failed` | warn | `error`, `left` |
 //! | `lost` | warn | `reason` |
@@ -215,6 +216,7 @@ mod kubernetes;
 mod lease;
 mod lock;
 mod lock_core;
+mod log;
 mod observer;
 mod protocol;
 mod random;

@@ -21,6 +21,7 @@ use crate::error::{
 use crate::guard::LeaseGuard;
 use crate::kubernetes::LeaseClient;
 use crate::lease::{LeaseHolder, LeaseName};
+use crate::log::log;
 use crate::observer::{ExpiryRule, LeaseObserver, Observers};
 use crate::protocol::{BreakState, Instant, Mode, Record, identity};
 use crate::random::Random;
@@ -156,7 +157,7 @@ impl LockCore {
         driver::break_hold(&self.client, &self.clock, state, deadline, &mut rng)
             .instrument(span.clone())
             .await?;
-        span.in_scope(|| tracing::warn!(holder = holder.identity, "hold broken"));
+        span.in_scope(|| log!(warn, self.lease(), holder = holder.identity, "hold broken"));
         Ok(())
     }
 
@@ -269,7 +270,7 @@ impl LockCore {
 
     fn span_of(&self, identity: &str) -> Span {
         let lease = self.lease();
-        tracing::info_span!("lease_lock", namespace = lease.namespace(), lease = lease.name(), identity)
+        tracing::error_span!(target: "lease_lock", "lease_lock", namespace = lease.namespace(), lease = lease.name(), identity)
     }
 
     /// Whether an API server has ever answered, and accepted this client.

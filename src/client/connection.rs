@@ -50,7 +50,7 @@ pub(super) struct Http1 {
 impl Http1 {
     pub(super) async fn start(socket: impl Socket) -> Result<Self, BoxError> {
         let (mut sender, connection) = http1::Builder::new().handshake(socket).await?;
-        let closed = |error| tracing::debug!("connection over HTTP/1.1: {error}");
+        let closed = |error| tracing::debug!(target: "lease_lock", "connection over HTTP/1.1: {error}");
         tokio::spawn(connection.with_upgrades().unwrap_or_else(closed));
         sender.ready().await?;
         Ok(Self { sender, has_answered: false })
@@ -126,7 +126,7 @@ impl Http2 {
             let mut running = lock(&running);
             let Some(connection) = running.as_mut() else { return Poll::Ready(()) };
             let result = ready!(connection.poll_unpin(context));
-            tracing::debug!("connection over HTTP/2 has ended: {result:?}");
+            tracing::debug!(target: "lease_lock", "connection over HTTP/2 has ended: {result:?}");
             // Otherwise the sender does not notice the end.
             *running = None;
             Poll::Ready(())

@@ -147,7 +147,7 @@ impl<C: Connector> Shared<C> {
         if let (StatusCode::UNAUTHORIZED, Some(valid_until)) = (status, self.valid_until)
             && valid_until <= Timestamp::now()
         {
-            tracing::warn!("the client's certificate has expired at {valid_until}: make a new client");
+            tracing::warn!(target: "lease_lock", "the client's certificate has expired at {valid_until}: make a new client");
         }
     }
 

@@ -14,6 +14,7 @@ use super::session::Session;
 use crate::error::{AcquireError, RequestError};
 use crate::kubernetes::Failure;
 use crate::lease::LeaseHolder;
+use crate::log::log;
 use crate::protocol::{
     AcquireState, AcquireStep, Claim, DoneKey, DoneKeys, GiveUp, Instant, Mode, Outcome, WatchEvent,
 };
@@ -39,6 +40,9 @@ impl From<AcquireError> for NotAcquired {
     }
 }
 
+/// While every request fails, one warning comes in this time.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Acquires the Lease. If the future is dropped, `state` knows what may be in flight.
 pub(super) async fn acquire(
     session: &mut Session,
@@ -46,8 +50,15 @@ pub(super) async fn acquire(
     mode: Mode,
 ) -> Result<Claim, NotAcquired> {
     let joining = Fuse::terminated();
-    let mut driver =
-        AcquireDriver { session, state, mode, joining, last_failure: None, published_holder: None };
+    let mut driver = AcquireDriver {
+        session,
+        state,
+        mode,
+        joining,
+        last_failure: None,
+        warned: None,
+        published_holder: None,
+    };
     driver.run().await
 }
 
@@ -58,6 +69,8 @@ struct AcquireDriver<'a> {
     /// The write that joins the queue, while it is in flight.
     joining: InFlight,
     last_failure: Option<Failure>,
+    /// When the last warning about a failed request was logged, if no request has succeeded since.
+    warned: Option<Instant>,
     published_holder: Option<String>,
 }
 
@@ -118,16 +131,25 @@ impl AcquireDriver<'_> {
         let Exclusive { memory, .. } = &mut **exclusive;
         let (now, wall) = (context.now(), context.clock.wall());
         let failure = match answer {
-            Ok(outcome) => return self.state.answered(outcome, memory, now, wall, &mut context.rng),
+            Ok(outcome) => {
+                self.warned = None;
+                return self.state.answered(outcome, memory, now, wall, &mut context.rng);
+            }
             Err(failure) => failure,
         };
         let outcome = outcome_of(&failure, &context.client);
         self.state.answered(outcome, memory, now, wall, &mut context.rng);
         let (error, pause) = (failure.error(), now.until(self.state.not_before()));
+        let lease = context.client.lease();
         match &failure {
-            Failure::Conflict(_) => tracing::debug!(%error, "the Lease has changed since it was read"),
+            Failure::Conflict(_) => log!(debug, lease, %error, "the Lease has changed since it was read"),
             Failure::Unknown { .. } if self.mode == Mode::Wait => {
-                tracing::warn!(%error, ?pause, "request failed");
+                if self.warned.is_none_or(|warned| warned + WARNING_INTERVAL <= now) {
+                    log!(warn, lease, %error, ?pause, "request failed");
+                    self.warned = Some(now);
+                } else {
+                    log!(debug, lease, %error, ?pause, "request failed again");
+                }
                 context.progress.failed(error.clone(), context.now());
             }
             // The caller gets the error.
@@ -142,7 +164,7 @@ impl AcquireDriver<'_> {
             context.progress.accepted();
         }
         let outcome = answer.unwrap_or_else(|failure| {
-            tracing::debug!(error = %failure.error(), "not in the queue");
+            log!(debug, context.client.lease(), error = %failure.error(), "not in the queue");
             let outcome = outcome_of(&failure, &context.client);
             if matches!(failure, Failure::Denied(_)) {
                 self.last_failure = Some(failure);
@@ -167,7 +189,10 @@ impl AcquireDriver<'_> {
         let identity = holder.as_ref().map(|holder| holder.identity.clone());
         if identity != self.published_holder {
             if let (Some(holder), Mode::Wait) = (&identity, self.mode) {
-                tracing::info!(holder, "waiting");
+                let context = &self.session.context;
+                // If nothing is heard of the holder until then.
+                let free_in = self.state.free_at().map(|at| tracing::field::debug(context.now().until(at)));
+                log!(info, context.client.lease(), holder, free_in, "waiting");
             }
             self.published_holder = identity;
         }

@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::error::BreakHoldError;
 use crate::kubernetes::{Failure, LeaseClient};
 use crate::lease::LeaseHolder;
+use crate::log::log;
 use crate::protocol::{BreakOutcome, BreakState, BreakStep, Instant, Outcome};
 
 /// Empties the holder, if the Lease is in the hold of `state`. Nothing is sent after `deadline`.
@@ -43,7 +44,7 @@ pub(crate) async fn break_hold(
         let outcome = match answer {
             Ok(outcome) => outcome,
             Err(failure) => {
-                tracing::debug!(error = %failure.error(), "the hold is not broken yet");
+                log!(debug, client.lease(), error = %failure.error(), "the hold is not broken yet");
                 let outcome = outcome_of(&failure, client);
                 last_failure = Some(failure);
                 outcome

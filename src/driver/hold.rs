@@ -17,6 +17,7 @@ use super::stop::StopRequest;
 use crate::clock::Clock;
 use crate::hold::Hold;
 use crate::kubernetes::Failure;
+use crate::log::log;
 use crate::protocol::{HoldState, HoldStep, Instant, Loss, Outcome, WatchEvent};
 
 /// How a hold ended.
@@ -116,19 +117,20 @@ impl HoldDriver<'_> {
     fn answered(&mut self, answer: Result<Outcome, Failure>) {
         let now = self.session.context.now();
         let left = self.left(now);
+        let lease = self.session.context.client.lease();
         let outcome = match answer {
             Ok(outcome) => {
                 if let Outcome::Written(snapshot) = &outcome {
-                    tracing::debug!(resource_version = snapshot.version.revision, "renewed");
+                    log!(debug, lease, resource_version = snapshot.version.revision, "renewed");
                     self.last_failure = None;
                 }
                 outcome
             }
             Err(failure) => {
                 if matches!(failure, Failure::Conflict(_)) {
-                    tracing::debug!(error = %failure.error(), "the Lease has changed since the last renewal");
+                    log!(debug, lease, error = %failure.error(), "the Lease has changed since the last renewal");
                 } else {
-                    tracing::warn!(error = %failure.error(), ?left, "renewal failed");
+                    log!(warn, lease, error = %failure.error(), ?left, "renewal failed");
                 }
                 let outcome = outcome_of(&failure, &self.session.context.client);
                 self.last_failure = Some(failure);

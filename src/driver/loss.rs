@@ -6,6 +6,7 @@ use super::session::Context;
 use crate::error::LossReason;
 use crate::hold::Hold;
 use crate::kubernetes::{Denial, Failure};
+use crate::log::log;
 use crate::protocol::{Loss, Record};
 
 /// The reason for a loss, as far as the protocol knows it.
@@ -42,6 +43,6 @@ pub(super) async fn report(
         }
         (reason, _) => reason,
     };
-    tracing::warn!(%reason, "lost");
+    log!(warn, hold.lease(), %reason, "lost");
     hold.end(reason.into());
 }

@@ -39,6 +39,7 @@ use tokio::sync::oneshot;
 use crate::error::{EndReason, LossReason};
 use crate::hold::Hold;
 use crate::lease::FencingToken;
+use crate::log::log;
 use crate::protocol::{Claim, HoldState, Loss, Mode, Version, jittered};
 use hold::HoldEnd;
 use stop::{StopRequest, Stopped, Unfinished};
@@ -71,7 +72,7 @@ pub(crate) async fn run(
         Admission::Waiting(mut waiter) => tokio::select! {
             biased;
             request = &mut stop => {
-                tracing::debug!("gave up waiting in the FIFO");
+                log!(debug, context.client.lease(), "gave up waiting in the FIFO");
                 drop(waiter);
                 Box::pin(finish_orphans(context)).await;
                 // Dropped last, because `shutdown` waits for it.
@@ -109,7 +110,7 @@ async fn run_admitted(
             return leave(session, unfinished, Some(stop)).await;
         }
         Err(request) => {
-            tracing::debug!("gave up waiting");
+            log!(debug, session.context.client.lease(), "gave up waiting");
             session.exclusive.close_watch();
             Ended::Stopped(Unfinished { state: Box::new(Stopped::Acquiring(state)), request })
         }
@@ -145,8 +146,18 @@ async fn hold_and_release(
     );
     // However this task ends, in a panic or with its runtime, the token is cancelled.
     let _cancel_on_exit = scopeguard::guard(hold.clone(), |hold| hold.end(LossReason::TaskEnded.into()));
+    let (previous, _) = context.progress.get();
     context.progress.won(hold.clone());
-    tracing::info!(fencing_token = revision, transitions = record.transitions, "acquired");
+    let (previous, waited) = (previous.map(|holder| holder.identity), context.asked.until(context.now()));
+    log!(
+        info,
+        hold.lease(),
+        fencing_token = revision,
+        transitions = record.transitions,
+        previous,
+        ?waited,
+        "acquired"
+    );
     // Sending fails if the caller has dropped its future. In that case a stop request has been sent.
     let _ = acquired.send(Ok(hold.clone()));
 

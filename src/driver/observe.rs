@@ -12,6 +12,7 @@ use super::outcome::{InFlight, outcome_of};
 use super::watcher::Watcher;
 use crate::clock::Clock;
 use crate::kubernetes::{Failure, LeaseClient};
+use crate::log::log;
 use crate::protocol::{Instant, Observation, ObserveState, ObserveStep, Outcome};
 
 /// Observes one Lease, until it is dropped.
@@ -88,9 +89,9 @@ impl<R: Report> Observe<R> {
             let (error, pause) = (failure.error(), now.until(self.state.not_before()));
             // The first one tells all that there is to know.
             if had_failed {
-                tracing::debug!(%error, ?pause, "request failed again");
+                log!(debug, self.client.lease(), %error, ?pause, "request failed again");
             } else {
-                tracing::warn!(%error, ?pause, "request failed");
+                log!(warn, self.client.lease(), %error, ?pause, "request failed");
             }
         }
     }

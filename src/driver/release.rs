@@ -7,6 +7,7 @@ use super::outcome::outcome_of;
 use super::session::Session;
 use super::stop::Released;
 use crate::error::{ReleaseError, RequestError};
+use crate::log::log;
 use crate::protocol::{
     AcquireState, HoldState, HoldStop, Outcome, ReleaseOutcome, ReleaseState, ReleaseStep,
 };
@@ -26,7 +27,7 @@ pub(super) async fn release(
     let release = match hold.stop(waited_for, &mut exclusive.memory, context.now()) {
         HoldStop::Release(release) => *release,
         HoldStop::HandedOff => {
-            tracing::info!("handed off within the process");
+            log!(info, context.client.lease(), "handed off within the process");
             return Ok(Released::Done);
         }
     };
@@ -35,12 +36,12 @@ pub(super) async fn release(
     let error = match outcome {
         ReleaseOutcome::Done(left) => {
             session.exclusive.memory.released(left, session.context.now());
-            tracing::info!("released");
+            log!(info, lease, "released");
             return Ok(Released::Done);
         }
         ReleaseOutcome::Unmarked(left) => {
             session.exclusive.memory.released(Some(left), session.context.now());
-            tracing::warn!("released, but the key is not marked as done");
+            log!(warn, lease, "released, but the key is not marked as done");
             return Ok(Released::Unmarked);
         }
         ReleaseOutcome::Lost(loss) => ReleaseError::Lost { lease, reason: loss::reason(loss) },
@@ -48,7 +49,7 @@ pub(super) async fn release(
             ReleaseError::Unconfirmed { lease, last_failure: last_failure.map(|error| error.to_string()) }
         }
     };
-    tracing::warn!(%error, "release failed");
+    log!(warn, session.context.client.lease(), %error, "release failed");
     Err(error)
 }
 
@@ -58,7 +59,7 @@ pub(super) async fn withdraw(session: &mut Session, acquire: AcquireState) {
     let creating = acquire.may_have_created();
     if let Some(release) = acquire.withdraw(&mut exclusive.memory, context.now()) {
         let (outcome, _) = Box::pin(drive(session, release)).await;
-        tracing::debug!(?outcome, "withdrew an unanswered claim");
+        log!(debug, session.context.client.lease(), ?outcome, "withdrew an unanswered claim");
         session.exclusive.memory.created |= creating && matches!(outcome, ReleaseOutcome::Done(Some(_)));
     }
 }

@@ -9,6 +9,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 
 use crate::kubernetes::{Delivery, LeaseClient, watch};
+use crate::log::log;
 use crate::protocol::WatchEvent;
 
 /// The watch of one lock, open or not.
@@ -58,9 +59,9 @@ impl Watcher {
     fn on_delivery(&mut self, Delivery { event, failure }: Delivery) -> WatchEvent {
         match (&event, failure) {
             (WatchEvent::Forbidden, Some(error)) if !std::mem::replace(&mut self.warned, true) => {
-                tracing::warn!(%error, "watching the Lease is forbidden: waiters and observers poll, holders learn of a takeover by their next renewal; grant the verb watch");
+                log!(warn, self.client.lease(), %error, "watching the Lease is forbidden: waiters and observers poll, holders learn of a takeover by their next renewal; grant the verb watch");
             }
-            (_, Some(error)) => tracing::debug!(%error, "the watch broke off"),
+            (_, Some(error)) => log!(debug, self.client.lease(), %error, "the watch broke off"),
             (_, None) => {}
         }
         if matches!(event, WatchEvent::Broken { .. } | WatchEvent::Forbidden) {

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::AcquireError;
 use crate::hold::Hold;
 use crate::lock::LeaseLock;
+use crate::log::log;
 use crate::work::until_stop_by;
 
 /// One leadership of this process, for the work that [`LeaseLock::lead`] runs. It is cheap to clone.
@@ -128,7 +129,11 @@ impl LeaseLock {
             let ended = self.run_while_leading(&hold, &shutdown, &mut work).await;
             if !ended {
                 self.core().span().in_scope(|| {
-                    tracing::warn!("leadership was lost, and the work had not ended in time: it was dropped");
+                    log!(
+                        warn,
+                        self.lease(),
+                        "leadership was lost, and the work had not ended in time: it was dropped"
+                    );
                 });
             }
             if hold.is_held() && !shutdown.is_cancelled() {

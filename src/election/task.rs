@@ -12,6 +12,7 @@ use super::state::ElectionState;
 use crate::error::AcquireError;
 use crate::guard::LeaseGuard;
 use crate::hold::Hold;
+use crate::log::log;
 use crate::protocol::Backoff;
 
 /// The background task of an election.
@@ -115,7 +116,9 @@ impl ElectionTask {
         let pause = self.losses.failed(None, &mut self.rng);
         if again {
             self.state.core().span().in_scope(|| {
-                tracing::warn!(
+                log!(
+                    warn,
+                    self.state.core().lease(),
                     ?pause,
                     "lost again as soon as it was acquired; if the Lease is deleted each time, does its owner exist in the \
                      same namespace?"
@@ -137,7 +140,7 @@ impl ElectionTask {
         let core = self.state.core();
         let known = self.state.refusal();
         if known.is_none_or(|known| discriminant(&known) != discriminant(&refusal)) {
-            core.span().in_scope(|| tracing::error!(error = %refusal, ?pause, "election refused"));
+            core.span().in_scope(|| log!(error, core.lease(), error = %refusal, ?pause, "election refused"));
         }
         core.progress().refused();
         self.state.set_refusal(Some(refusal));

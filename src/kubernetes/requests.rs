@@ -21,6 +21,7 @@ use super::hedge::{Hedge, hedged};
 use super::watch_stream::watch_stream;
 use crate::error::{Cause, RequestError};
 use crate::lease::LeaseName;
+use crate::log::log;
 use crate::protocol::{DoneKeys, Hedging, Join, Queue, Record, Snapshot, Version, Write};
 use crate::settings::{LeaseTemplate, Settings};
 
@@ -266,7 +267,7 @@ impl LeaseClient {
         let hedge = Hedge { hedging: &self.hedging, timeout: within, may_send, unanswered: &unanswered };
         let send = || async { self.classified(verb, send().await) };
         let repeating = |waited| {
-            tracing::warn!(verb, lease = %self.lease, ?waited, "no answer: the request is sent once more");
+            log!(warn, self.lease, verb, ?waited, "no answer: the request is sent once more");
         };
         hedged(hedge, send, repeating).await
     }

@@ -26,7 +26,7 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let lease = client.lease();
-    let span = tracing::info_span!("lease_observer", namespace = lease.namespace(), lease = lease.name());
+    let span = tracing::error_span!(target: "lease_lock", "lease_observer", namespace = lease.namespace(), lease = lease.name());
     let state = ObserveState::new(rule.fallback_duration, rule.max_clock_skew, clock.now());
     let observe = Observe::new(client, clock.clone(), rng, state, publisher);
     stop.run_until_cancelled(clock.run(observe.run().instrument(span))).await;

@@ -204,6 +204,14 @@ impl AcquireState {
         self.claims.foreign_holder()
     }
 
+    /// When the Lease can be claimed, if nothing is heard of its holder until then.
+    pub(crate) fn free_at(&self) -> Option<Instant> {
+        match self.claims.availability()? {
+            Availability::HeldUntil(at) => Some(at),
+            Availability::Claimable => None,
+        }
+    }
+
     /// Whether the state of the Lease is known, so that no read is needed.
     pub(crate) fn is_known(&self) -> bool {
         self.claims.availability().is_some()

@@ -51,7 +51,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        if !event.metadata().target().starts_with("kube_lease_lock") {
+        if !event.metadata().target().starts_with("lease_lock") {
             return;
         }
         let mut fields = Fields::default();
@@ -96,10 +96,10 @@ async fn every_event_of_a_lock_is_logged() {
     tokio::time::sleep(Duration::from_secs(12)).await;
     guard.release().await.unwrap();
     log.assert_has(&[
-        "info acquired: fencing_token transitions",
-        "debug renewed: resource_version",
-        "warn renewal failed: error left",
-        "info released:",
+        "info acquired: fencing_token lease transitions waited",
+        "debug renewed: lease resource_version",
+        "warn renewal failed: error lease left",
+        "info released: lease",
     ]);
 
     let guard = lock.acquire().await.unwrap();
@@ -107,13 +107,29 @@ async fn every_event_of_a_lock_is_logged() {
     assert!(waiter.acquire_timeout(Duration::from_secs(5)).await.is_err());
     delete_lease(&server);
     guard.lost().await;
-    log.assert_has(&["warn request failed: error pause", "info waiting: holder", "warn lost: reason"]);
+    log.assert_has(&[
+        "warn request failed: error lease pause",
+        "info waiting: free_in holder lease",
+        "warn lost: lease reason",
+    ]);
     drop(guard);
 
     let guard = lock.acquire().await.unwrap();
     link.inject(Fault::refuse());
     assert!(guard.release().await.is_err());
-    log.assert_has(&["warn release failed: error"]);
+    log.assert_has(&["warn release failed: error lease"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_one_warning_a_minute() {
+    let (log, _default) = Log::start();
+    let (link, lock) = connect(&LeaseServer::new());
+    link.inject(Fault::refuse());
+    assert!(lock.acquire_timeout(Duration::from_secs(600)).await.is_err());
+    let events = std::mem::take(&mut *log.0.lock().unwrap());
+    let count = |message: &str| events.iter().filter(|(line, _)| line.contains(message)).count();
+    let (warnings, failures) = (count("warn request failed:"), count("request failed"));
+    assert!((9..=11).contains(&warnings) && failures > 100, "{warnings} warnings, {failures} failures");
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,7 +138,7 @@ async fn a_refused_election_is_logged_once() {
     let (link, lock) = connect(&LeaseServer::new());
     link.inject(Fault::status(403));
     let election = lock.elect().unwrap();
-    let refused = "error election refused: error pause";
+    let refused = "error election refused: error lease pause";
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(link.count(Verb::Get) > 10);
     let logged = log.0.lock().unwrap().iter().filter(|(line, _)| line == refused).count();
@@ -150,7 +166,7 @@ async fn an_observer_logs_an_outage_and_a_forbidden_watch_once_each() {
         events.iter().map(|(line, _)| line).filter(|line| line.starts_with("warn")).collect();
     assert_eq!(warnings.len(), 2, "{warnings:#?}");
     assert!(warnings[0].contains("watching the Lease is forbidden"), "{warnings:#?}");
-    assert_eq!(warnings[1], "warn request failed: error pause");
+    assert_eq!(warnings[1], "warn request failed: error lease pause");
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,5 +176,5 @@ async fn a_hold_that_is_broken_is_logged() {
     server.take("default", "a-lock", "them");
     let held = lock.holder().await.unwrap().unwrap();
     lock.break_hold(&held).await.unwrap();
-    log.assert_has(&["warn hold broken: holder"]);
+    log.assert_has(&["warn hold broken: holder lease"]);
 }

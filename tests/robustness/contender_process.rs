@@ -22,7 +22,7 @@ fn run() {
     let spec = serde_json::from_str(&spec).unwrap();
     std::thread::spawn(end_with_parent);
     end_with_any_panic();
-    let filter = tracing_subscriber::EnvFilter::new("kube_lease_lock=debug");
+    let filter = tracing_subscriber::EnvFilter::new("lease_lock=debug");
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
