@@ -140,11 +140,18 @@ pub enum AcquireError {
         name = .0.lease.name(), namespace = .0.lease.namespace()
     )]
     Forbidden(#[source] RequestError),
+    /// The API server has not accepted the client's credentials (HTTP 401) for the whole
+    /// [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout): tokens rotate, and the server may not know a new one yet.
+    #[error(
+        "the API server does not accept the client's credentials: {0}; check the credentials in the client's configuration"
+    )]
+    Unauthenticated(#[source] RequestError),
     /// The namespace does not exist, or is being deleted.
     #[error("namespace \"{namespace}\" does not exist or is being deleted: {0}", namespace = .0.lease.namespace())]
     NamespaceGone(#[source] RequestError),
     /// The API server refuses the request itself (HTTP 400, 403, 422 and similar): for example, an admission policy denies it, the
-    /// server does not accept a label or an annotation, or it is not a Kubernetes API server.
+    /// server does not accept a label or an annotation, or it is not a Kubernetes API server. A quota comes here if it was not
+    /// raised for the whole [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout).
     #[error("refused by the API server: {0}")]
     Refused(#[source] RequestError),
     /// The client was made in a tokio runtime that has ended, so it sends no request any more.
@@ -158,12 +165,10 @@ pub enum AcquireError {
     /// The Lease exists already, and [`CreateMode::MustNotExist`](crate::CreateMode::MustNotExist) forbids to use it.
     #[error("Lease {0} exists already; delete it, or let the lock use it with CreateMode::IfMissing")]
     LeaseExists(LeaseName),
-    /// No API server has answered this lock, or none has accepted its credentials (HTTP 401), for the whole
-    /// [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout).
+    /// No API server has answered this lock for the whole [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout).
     #[non_exhaustive]
     #[error(
-        "no API server could be reached for {waited:?}: {last}; check the {} in the client's configuration",
-        suspect(last)
+        "no API server could be reached for {waited:?}: {last}; check the address in the client's configuration"
     )]
     Unreachable {
         /// How long the lock has tried.
@@ -205,6 +210,17 @@ pub enum AcquireError {
     /// The background task ended early: the runtime is shutting down, or this crate has a bug.
     #[error("the background task of the lock on Lease {0} ended early")]
     TaskEnded(LeaseName),
+}
+
+impl AcquireError {
+    /// The error of a refusal that may pass, if the request was refused.
+    pub(crate) fn of_refusal(error: &RequestError) -> Option<Self> {
+        match error.status()? {
+            401 => Some(Self::Unauthenticated(error.clone())),
+            403 => Some(Self::Refused(error.clone())),
+            _ => None,
+        }
+    }
 }
 
 /// Why [`LeaseLock::try_acquire`](crate::LeaseLock::try_acquire) returned no guard.
@@ -368,10 +384,6 @@ pub enum LossReason {
     /// The background task ended: its runtime is shutting down, or this crate has a bug.
     #[error("the background task ended")]
     TaskEnded,
-}
-
-fn suspect(last: &RequestError) -> &'static str {
-    if last.status() == Some(401) { "credentials" } else { "address" }
 }
 
 fn held_by(holder: Option<&LeaseHolder>) -> String {

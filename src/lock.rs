@@ -67,7 +67,7 @@ impl LeaseLock {
     /// [`AcquireError`]. An error that waiting would not change comes at once: a missing permission, a missing namespace, a
     /// Lease that must not be created. If this process may not write, it learns that while another process holds the Lease too. A
     /// lock that has never reached an API server gives up after its
-    /// [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout).
+    /// [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout), and so does one whose credentials are no longer accepted.
     ///
     /// # Cancel safety
     ///

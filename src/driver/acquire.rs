@@ -177,12 +177,14 @@ impl AcquireDriver<'_> {
             (GiveUp::LeaseMissing, _) => AcquireError::LeaseMissing(lease).into(),
             (GiveUp::LeaseExists, _) => AcquireError::LeaseExists(lease).into(),
             (GiveUp::Denied, Some(Failure::Denied(denial))) => NotAcquired::Fatal(denial.into()),
-            (GiveUp::Unreachable { waited }, Some(failure)) => {
-                AcquireError::Unreachable { waited, last: failure.error().clone() }.into()
+            (GiveUp::NotAccepted { waited }, Some(failure)) => {
+                let last = failure.error();
+                let unreachable = || AcquireError::Unreachable { waited, last: last.clone() };
+                AcquireError::of_refusal(last).unwrap_or_else(unreachable).into()
             }
             (GiveUp::Failed, Some(failure)) => NotAcquired::Failed(failure.error().clone()),
             // Each of these follows a failure.
-            (GiveUp::Denied | GiveUp::Unreachable { .. } | GiveUp::Failed, _) => {
+            (GiveUp::Denied | GiveUp::NotAccepted { .. } | GiveUp::Failed, _) => {
                 AcquireError::TaskEnded(lease).into()
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::RequestError;
+use crate::error::{AcquireError, RequestError};
 use crate::hold::Hold;
 use crate::lease::LeaseHolder;
 use crate::protocol::Instant;
@@ -50,6 +50,11 @@ impl Progress {
 
     pub(crate) fn failed(&self, error: RequestError) {
         self.state().failure = Some(error);
+    }
+
+    /// The error that the last request will become if the server goes on refusing it.
+    pub(crate) fn refusal(&self) -> Option<AcquireError> {
+        AcquireError::of_refusal(self.state().failure.as_ref()?)
     }
 
     pub(crate) fn get(&self) -> (Option<LeaseHolder>, Option<RequestError>) {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::classify::{Denial, Failure, classify, is_closed, shows_acceptance};
 use super::codec::{self, RawLease};
+use super::exchange::exchange;
 use super::hedge::{Hedge, hedged};
 use super::watch_stream::watch_stream;
 use crate::error::{Cause, RequestError};
@@ -69,7 +70,7 @@ impl LeaseClient {
         let request = self.requests.get(self.lease.name(), &GetParams::default());
         let request = self.built("get", request)?;
         let lease = self.hedged("get", within.min(self.read_timeout), &|| true, || async {
-            match self.client.request(request.clone()).await {
+            match exchange(&self.client, request.clone()).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
                 answer => answer.map(Some),
             }
@@ -137,7 +138,7 @@ impl LeaseClient {
             request
         });
         let request = self.built("patch", request)?;
-        match self.bounded("patch", self.read_timeout, self.client.request(request).boxed()).await {
+        match self.bounded("patch", self.read_timeout, exchange(&self.client, request).boxed()).await {
             Ok(lease) => self.snapshot("patch", lease),
             Err(failure) => Err(failure.of_test()),
         }
@@ -153,7 +154,7 @@ impl LeaseClient {
         };
         let request = self.requests.patch(self.lease.name(), &params, &Patch::Merge(&json!({})));
         let request = self.built("patch", request)?;
-        let answer = self.bounded("patch", self.read_timeout, self.client.request(request).boxed()).await;
+        let answer = self.bounded("patch", self.read_timeout, exchange(&self.client, request).boxed()).await;
         self.snapshot("patch", answer?)
     }
 
@@ -225,7 +226,7 @@ impl LeaseClient {
         request: Built,
     ) -> Result<T, Failure> {
         let request = self.built(verb, request)?;
-        self.bounded(verb, self.read_timeout, self.client.request(request).boxed()).await
+        self.bounded(verb, self.read_timeout, exchange(&self.client, request).boxed()).await
     }
 
     fn built(&self, verb: &'static str, request: Built) -> Result<http::Request<Vec<u8>>, Failure> {
@@ -241,7 +242,7 @@ impl LeaseClient {
     ) -> Result<RawLease, Failure> {
         let request = self.built(verb, request)?;
         let within = within.min(self.write_timeout);
-        self.hedged(verb, within, may_send, || self.client.request(request.clone())).await
+        self.hedged(verb, within, may_send, || exchange(&self.client, request.clone())).await
     }
 
     /// Sends the request, and repeats it beside the first while there is no answer.

@@ -7,6 +7,7 @@ use super::claim::{Claim, ClaimState};
 use super::expiry::Availability;
 use super::identity;
 use super::memory::Memory;
+use super::patience::Patience;
 use super::queue::Queue;
 use super::queueing::JoinStep;
 use super::record::Snapshot;
@@ -26,9 +27,9 @@ use super::watch_health::WatchEvent;
 ///    because the release of that holder can fail for good if another client has written since. It joins the queue of a free
 ///    Lease only if nobody waits, and its claim came too late, or the last one did: then the other processes are quicker.
 /// 3. While it waits, it always has an instant at which it acts without an event, and there is a watch, or the pause before one.
-/// 4. It gives up at once if waiting would not change anything. If no server has ever answered, it gives up after
-///    `startup_timeout`. A process that may not write learns it while another process holds the Lease: by its join, or by a dry
-///    run if it does not join.
+/// 4. It gives up at once if waiting would not change anything. If no server has ever answered, or if the server goes on refusing
+///    a request for a reason that may pass, it gives up after `startup_timeout`. A process that may not write learns it while another
+///    process holds the Lease: by its join, or by a dry run if it does not join.
 /// 5. The pauses after requests that fail in a row double.
 ///
 /// The driver calls [`step`](Self::step) and carries it out. It reports the outcome of a read or a claim by [`answered`](Self::answered)
@@ -41,8 +42,7 @@ pub(crate) struct AcquireState {
     create_mode: CreateMode,
     timings: Timings,
     started: Instant,
-    /// When the caller asked for the lock.
-    asked: Instant,
+    patience: Patience,
     /// Nothing is sent before this.
     not_before: Instant,
     read_backoff: Backoff,
@@ -125,8 +125,8 @@ pub(crate) enum GiveUp {
     LeaseMissing,
     /// There is a Lease that this lock has not created.
     LeaseExists,
-    /// No API server has answered for this time.
-    Unreachable { waited: Duration },
+    /// No API server has answered for this time, or the server has refused the request for this time.
+    NotAccepted { waited: Duration },
 }
 
 impl AcquireState {
@@ -155,7 +155,7 @@ impl AcquireState {
             create_mode,
             timings,
             started: now,
-            asked: now,
+            patience: Patience::new(now, timings.startup_timeout),
             not_before: Instant::ORIGIN,
             read_backoff: Backoff::new(timings.max_pause),
             claim_backoff: Backoff::new(timings.max_pause),
@@ -168,7 +168,7 @@ impl AcquireState {
 
     /// The time that the caller has waited counts from `asked`, and not from the moment at which it was this task's turn.
     pub(crate) fn asked_at(self, asked: Instant) -> Self {
-        Self { asked, ..self }
+        Self { patience: Patience::new(asked, self.timings.startup_timeout), ..self }
     }
 
     /// The state in which the Lease is held by another acquisition, as far as is known.
@@ -372,6 +372,7 @@ impl AcquireState {
             Outcome::Read(seen) => {
                 watch.read(seen.as_ref().map(|seen| seen.version.revision), sent, trip, now);
                 self.read_backoff.succeeded();
+                self.patience.accepted_read();
                 self.poll_pause = jittered(Self::POLL_INTERVAL, rng);
                 if let Some(seen) = seen {
                     memory.shown(seen);
@@ -379,16 +380,16 @@ impl AcquireState {
             }
             Outcome::Written(seen) => watch.wrote(seen.version.revision, sent, trip, now),
             Outcome::Conflict => self.too_late(memory, now, rng),
-            Outcome::InDoubt { server_known, .. } => {
+            Outcome::InDoubt { server_known, refused, .. } => {
                 let claiming = self.claims.is_claiming();
                 let backoff = if claiming { &mut self.claim_backoff } else { &mut self.read_backoff };
                 self.not_before = now + backoff.failed_with(&outcome, rng).min(Self::MAX_RETRY_PAUSE);
-                if !*server_known {
+                let end = self.patience.failed(claiming, *server_known, *refused, now);
+                if let Some(end) = end {
                     // The last try comes when the time is over.
-                    let last = self.asked + self.timings.startup_timeout;
-                    self.not_before = self.not_before.min(last.max(now));
+                    self.not_before = self.not_before.min(end.max(now));
                 }
-                self.failed(*server_known, now);
+                self.failed(end, now);
             }
             Outcome::Denied { .. } => self.given_up = Some(GiveUp::Denied),
         }
@@ -398,6 +399,7 @@ impl AcquireState {
 
     /// A claim was refused, because the Lease has changed. The first time, the next read comes at once.
     fn too_late(&mut self, memory: &mut Memory, now: Instant, rng: &mut fastrand::Rng) {
+        self.patience.accepted_claim();
         let first = self.claim_backoff.is_fresh();
         self.not_before = now + self.claim_backoff.came_too_late(rng);
         if !first && self.mode == Mode::Try {
@@ -410,13 +412,12 @@ impl AcquireState {
         self.opening = None;
     }
 
-    /// A request has failed in a way that may pass.
-    fn failed(&mut self, server_known: bool, now: Instant) {
-        let waited = self.asked.until(now);
+    /// A request has failed in a way that may pass. If it fails again until `end`, it is an error.
+    fn failed(&mut self, end: Option<Instant>, now: Instant) {
         if self.mode == Mode::Try {
             self.given_up = Some(GiveUp::Failed);
-        } else if !server_known && waited >= self.timings.startup_timeout {
-            self.given_up = Some(GiveUp::Unreachable { waited });
+        } else if end.is_some_and(|end| end <= now) {
+            self.given_up = Some(GiveUp::NotAccepted { waited: self.patience.waited(now) });
         }
     }
 
@@ -471,6 +472,7 @@ impl AcquireState {
         {
             self.opening = None;
             self.claim_backoff.succeeded();
+            self.patience.accepted_claim();
         }
         if let Some(seen) = self.claims.observed()
             && memory.queueing.observed(seen, now)

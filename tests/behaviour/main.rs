@@ -31,6 +31,7 @@
 mod cluster;
 #[path = "../support/fixture.rs"]
 mod fixture;
+mod intercept;
 #[path = "../support/mod.rs"]
 mod support;
 

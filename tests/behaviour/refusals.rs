@@ -1,7 +1,10 @@
 //! A process that may not write, or not yet, learns why: while it waits, and in words that name the cause.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Method};
 use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
 use kube_lease_lock::{AcquireError, LeaseLock, LossReason, ReleaseError};
 use serde_json::json;
@@ -9,6 +12,7 @@ use tokio::runtime;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fixture::{Fixture, LEASE_DURATION, NAME, acquire, builder, connect, delete_lease, put_lease};
+use crate::intercept;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -102,10 +106,129 @@ async fn credentials_that_are_not_accepted_yet_are_tried_again() {
     let (link, builder) = builder(&LeaseServer::new());
     link.inject(Fault::status(401));
     let error = builder.startup_timeout(5 * SECOND).build().unwrap().acquire().await.unwrap_err();
-    assert!(matches!(error, AcquireError::Unreachable { .. }), "{error:?}");
+    assert!(matches!(error, AcquireError::Unauthenticated(_)), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("401") && text.contains("check the credentials"), "{text}");
-    assert!(!text.contains("verbs"), "{text}");
+    assert!(!text.contains("verbs") && !text.contains("reached"), "{text}");
+}
+
+/// For example, the service account was deleted.
+#[tokio::test(start_paused = true)]
+async fn credentials_that_are_no_longer_accepted_are_an_error_after_the_startup_timeout() {
+    let Fixture { link, lock, .. } = Fixture::new();
+    acquire(&lock).await.release().await.unwrap();
+    sleep(10 * MINUTE).await;
+    link.inject(Fault::status(401));
+    let start = Instant::now();
+    let error = timeout(2 * MINUTE, lock.acquire()).await.expect("told").unwrap_err();
+    assert!(matches!(error, AcquireError::Unauthenticated(_)), "{error:?}");
+    assert_eq!(start.elapsed(), MINUTE, "one startup timeout");
+    // The caller has said how long to wait.
+    let error = lock.acquire_timeout(10 * MINUTE).await.unwrap_err();
+    let AcquireError::TimedOut { last: Some(last), .. } = &error else { panic!("{error:?}") };
+    assert_eq!(last.status(), Some(401));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_time_without_credentials_is_waited_for_however_often_it_comes() {
+    let Fixture { server, link, lock } = Fixture::new();
+    let guard = acquire(&connect(&server).1).await;
+    let waiting = tokio::spawn(async move { lock.acquire().await });
+    for _ in 0..20 {
+        sleep(MINUTE).await;
+        link.inject(Fault::status(401));
+        link.end_watches();
+        sleep(MINUTE / 2).await;
+        link.heal();
+        assert!(!waiting.is_finished(), "{:?}", waiting.await);
+    }
+    guard.release().await.unwrap();
+    timeout(LEASE_DURATION, waiting).await.unwrap().unwrap().unwrap().release().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_candidate_whose_credentials_are_no_longer_accepted_reports_it_at_once() {
+    let Fixture { link, lock, .. } = Fixture::new();
+    let mut election = lock.elect().unwrap();
+    assert!(election.changed().await.unwrap().is_some());
+    link.inject(Fault::status(401));
+    assert!(election.changed().await.unwrap().is_none(), "lost");
+    for _ in 0..100 {
+        sleep(SECOND).await;
+        let error = election.last_error();
+        assert!(matches!(error, Some(AcquireError::Unauthenticated(_))), "{error:?}");
+    }
+    link.heal();
+    assert!(timeout(MINUTE, election.changed()).await.unwrap().unwrap().is_some());
+    assert!(election.last_error().is_none());
+    election.stop().await.unwrap();
+}
+
+/// A lock that may not create its Lease, because admission says `why`.
+fn refused_by_admission(why: &'static str) -> LeaseLock {
+    let link = LeaseServer::new().connect();
+    let client = intercept::client(&link, move |request| {
+        (request.method() == Method::PUT).then(|| intercept::forbidden(why))
+    });
+    LeaseLock::new(client, NAME).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_that_is_not_raised_is_an_error_after_the_startup_timeout() {
+    for why in [
+        "exceeded quota: no-leases, requested: count/leases.coordination.k8s.io=1, used: count/leases.coordination.k8s.io=0, limited: count/leases.coordination.k8s.io=0",
+        "status unknown for quota: no-leases, resources: count/leases.coordination.k8s.io",
+    ] {
+        let (lock, start) = (refused_by_admission(why), Instant::now());
+        let error = timeout(2 * MINUTE, lock.acquire()).await.expect("told").unwrap_err();
+        assert!(matches!(error, AcquireError::Refused(_)), "{error:?}");
+        assert!(error.to_string().contains(why), "{error}");
+        assert_eq!(start.elapsed(), MINUTE, "one startup timeout");
+        let election = lock.elect().unwrap();
+        sleep(SECOND).await;
+        let error = election.last_error();
+        assert!(matches!(error, Some(AcquireError::Refused(_))), "{error:?}");
+    }
+}
+
+/// A policy can have the word in its name.
+#[tokio::test(start_paused = true)]
+async fn only_a_quota_is_waited_for() {
+    let lock = refused_by_admission("admission webhook \"quota.example.com\" denied the request: no Leases");
+    let start = Instant::now();
+    let error = timeout(2 * MINUTE, lock.acquire()).await.expect("told").unwrap_err();
+    assert!(matches!(error, AcquireError::Refused(_)), "{error:?}");
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+}
+
+/// API Priority and Fairness answers in plain text, and so do proxies. The pause stands in a header.
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_stands_only_in_a_header_is_heeded() {
+    for code in [429, 503] {
+        let (link, asked) = (LeaseServer::new().connect(), AtomicBool::new(false));
+        let client = intercept::client(&link, move |_| {
+            let mut answer = intercept::text(code, "Too many requests, please try again later.");
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("7"));
+            (!asked.swap(true, Ordering::Relaxed)).then_some(answer)
+        });
+        let start = Instant::now();
+        let lock = LeaseLock::new(client, NAME).unwrap();
+        acquire(&lock).await.release().await.unwrap();
+        let waited = start.elapsed();
+        assert!((7 * SECOND..8 * SECOND).contains(&waited), "{code}: {waited:?}");
+    }
+}
+
+/// Some proxies in front of an API server answer in a JSON of their own, which is not a status of Kubernetes.
+#[tokio::test(start_paused = true)]
+async fn an_error_in_the_json_of_a_proxy_is_told_with_its_code_and_its_text() {
+    let link = LeaseServer::new().connect();
+    let json = r#"{"message":"must authenticate"}"#;
+    let client = intercept::client(&link, move |_| Some(intercept::text(401, json)));
+    let error = LeaseLock::new(client, NAME).unwrap().acquire().await.unwrap_err();
+    let AcquireError::Unauthenticated(last) = &error else { panic!("{error:?}") };
+    assert_eq!(last.status(), Some(401));
+    assert!(error.to_string().contains("must authenticate"), "{error}");
 }
 
 /// The natural form: a lock in a `static`, which several `#[tokio::test]`s share.

@@ -88,7 +88,7 @@ fn millis(instant: Instant) -> u64 {
 }
 
 fn in_doubt() -> Outcome {
-    Outcome::InDoubt { retry_after: Some(PAUSE), server_known: true }
+    Outcome::InDoubt { retry_after: Some(PAUSE), server_known: true, refused: false }
 }
 
 /// The latest instant at which the machine acts by itself.
@@ -438,14 +438,14 @@ fn a_try_gives_up_at_once_if_the_lease_is_held_or_a_request_fails() {
 fn a_wait_gives_up_if_no_server_has_ever_answered() {
     for server_known in [true, false] {
         let mut me = Me::new(Carryover::Unknown);
-        let unanswered = Outcome::InDoubt { retry_after: None, server_known };
+        let unanswered = Outcome::InDoubt { retry_after: None, server_known, refused: false };
         for now in [0, 20_000, 40_000, 59_999] {
             assert_eq!(me.step(now), AcquireStep::Read);
             me.answer(unanswered.clone(), now);
         }
         assert_eq!(me.step(60_000), AcquireStep::Read);
         me.answer(unanswered.clone(), 60_000);
-        let given_up = GiveUp::Unreachable { waited: Timings::DEFAULTS.startup_timeout };
+        let given_up = GiveUp::NotAccepted { waited: Timings::DEFAULTS.startup_timeout };
         let expected = if server_known { AcquireStep::Read } else { AcquireStep::GiveUp(given_up) };
         assert_eq!(me.step(60_000), expected);
     }

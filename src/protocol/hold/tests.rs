@@ -70,7 +70,7 @@ impl Me {
 }
 
 fn in_doubt(pause: Duration) -> Outcome {
-    Outcome::InDoubt { retry_after: Some(pause), server_known: true }
+    Outcome::InDoubt { retry_after: Some(pause), server_known: true, refused: false }
 }
 
 /// Sends the renewal that is due, and returns the Lease after it, as `revision`.
