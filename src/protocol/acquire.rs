@@ -87,6 +87,8 @@ struct Opening {
     since: Instant,
     /// Drawn after collisions.
     contention_pause: Duration,
+    /// When the Lease can be created, if there is none.
+    create_at: Instant,
 }
 
 /// The next action.
@@ -245,6 +247,10 @@ impl AcquireState {
                 JoinStep::None => {}
             }
         }
+        if claim_at > now && self.claims.observed().is_none() {
+            // A read would tell no more than the creation will.
+            return AcquireStep::Wait(claim_at);
+        }
         if claim_at > now {
             return self.wait_with_watch(claim_at, memory, now, rng);
         }
@@ -323,9 +329,15 @@ impl AcquireState {
     /// When the processes ahead in the queue have had their time, of a Lease that can be claimed since `since`. After collisions,
     /// a process outside the queue waits a little longer.
     fn turn(&mut self, since: Instant, memory: &Memory, rng: &mut fastrand::Rng) -> Instant {
-        let Memory { queueing, contention, trip, .. } = memory;
-        let opening =
-            self.opening.get_or_insert_with(|| Opening { since, contention_pause: contention.pause(rng) });
+        let Memory { queueing, contention, trip, recreation, .. } = memory;
+        let opening = self.opening.get_or_insert_with(|| Opening {
+            since,
+            contention_pause: contention.pause(rng),
+            create_at: recreation.create_at(rng),
+        });
+        if self.claims.observed().is_none() && self.mode == Mode::Wait {
+            return opening.since.max(opening.create_at);
+        }
         let Some(queue) = self.claims.queue() else { return opening.since };
         let has_place = queue.contains(queueing.number());
         let pause = if has_place { Duration::ZERO } else { opening.contention_pause };
@@ -378,7 +390,10 @@ impl AcquireState {
                     memory.shown(seen);
                 }
             }
-            Outcome::Written(seen) => watch.wrote(seen.version.revision, sent, trip, now),
+            Outcome::Written(seen) => {
+                watch.wrote(seen.version.revision, sent, trip, now);
+                memory.recreation.exists(seen, now);
+            }
             Outcome::Conflict => self.too_late(memory, now, rng),
             Outcome::InDoubt { server_known, refused, .. } => {
                 let claiming = self.claims.is_claiming();
@@ -400,6 +415,9 @@ impl AcquireState {
     /// A claim was refused, because the Lease has changed. The first time, the next read comes at once.
     fn too_late(&mut self, memory: &mut Memory, now: Instant, rng: &mut fastrand::Rng) {
         self.patience.accepted_claim();
+        if self.claims.observed().is_none() {
+            memory.recreation.created_by_another(now);
+        }
         let first = self.claim_backoff.is_fresh();
         self.not_before = now + self.claim_backoff.came_too_late(rng);
         if !first && self.mode == Mode::Try {
@@ -466,6 +484,10 @@ impl AcquireState {
     fn observed(&mut self, memory: &mut Memory, now: Instant) {
         if self.claims.availability().is_none() {
             return;
+        }
+        match self.claims.observed() {
+            Some(seen) => memory.recreation.exists(seen, now),
+            None => memory.recreation.missing(now),
         }
         if let Some(Availability::HeldUntil(expiry)) = self.claims.availability()
             && now < expiry

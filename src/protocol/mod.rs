@@ -13,6 +13,7 @@
 //! The rules:
 //!
 //! - [`AcquireState`] is one acquisition: it reads, waits, joins the queue and claims, until a claim wins or it gives up.
+//! - [`Recreation`](recreation::Recreation) decides when a Lease that was deleted is created again.
 //! - [`Patience`](patience::Patience) decides how long it goes on if no server accepts its requests.
 //! - [`ClaimState`](claim::ClaimState) decides what can be claimed, and finds out what became of a claim without an answer.
 //! - [`ExpiryTracker`](expiry::ExpiryTracker) decides whether a Lease that another process may hold can be claimed.
@@ -39,6 +40,7 @@ mod patience;
 mod queue;
 mod queueing;
 mod record;
+mod recreation;
 mod release;
 mod request;
 mod round_trip;

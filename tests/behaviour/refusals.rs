@@ -277,27 +277,83 @@ fn a_hold_and_a_release_by_a_closed_client_say_so() {
     });
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_lease_that_is_deleted_each_time_is_claimed_less_and_less_often() {
-    let server = LeaseServer::new();
-    let mut candidates = Vec::new();
-    for _ in 0..2 {
-        let (link, lock) = connect(&server);
-        candidates.push((link, lock.elect().unwrap()));
-    }
-    let start = Instant::now();
-    let mut creations = 0;
-    while start.elapsed() < MINUTE {
+/// How often the Lease is created in this time, if it is deleted at once each time.
+async fn creations(server: &LeaseServer, within: Duration) -> usize {
+    let (start, mut creations) = (Instant::now(), 0);
+    while start.elapsed() < within {
         sleep(SECOND / 5).await;
         if server.lease("default", NAME).is_some() {
             creations += 1;
-            delete_lease(&server);
+            delete_lease(server);
         }
     }
-    assert!((4..40).contains(&creations), "{creations} in a minute");
-    // Once it is left alone, a process leads.
-    sleep(MINUTE).await;
-    assert_eq!(candidates.iter().filter(|(_, election)| election.is_leader()).count(), 1);
+    creations
+}
+
+/// For example, its owner does not exist, so the garbage collector deletes it.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_deleted_each_time_is_created_less_and_less_often_by_any_number_of_candidates() {
+    for (number, most) in [(1, 40), (2, 40), (20, 60)] {
+        let server = LeaseServer::new();
+        let locks: Vec<_> = (0..number).map(|_| connect(&server)).collect();
+        let elections: Vec<_> = locks.iter().map(|(_, lock)| lock.elect().unwrap()).collect();
+        let first = creations(&server, MINUTE).await;
+        assert!((4..=20).contains(&first), "{number} candidates: {first} in the first minute");
+        let creations = creations(&server, 9 * MINUTE).await;
+        assert!((4..=most).contains(&creations), "{number} candidates: {creations} in the next nine minutes");
+        // Once it is left alone, a process leads.
+        sleep(MINUTE).await;
+        assert_eq!(elections.iter().filter(|election| election.is_leader()).count(), 1);
+    }
+}
+
+/// As above, but they wait for the lock, and are not candidates.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_deleted_each_time_is_created_less_and_less_often_by_waiters() {
+    let server = LeaseServer::new();
+    for _ in 0..20 {
+        let (_, lock) = connect(&server);
+        tokio::spawn(async move {
+            while let Ok(guard) = lock.acquire().await {
+                guard.lost().await;
+            }
+        });
+    }
+    let creations = creations(&server, 10 * MINUTE).await;
+    assert!((8..=80).contains(&creations), "{creations} in ten minutes");
+}
+
+/// Some programs delete the Lease after each use.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_deleted_after_each_release_is_created_at_once() {
+    let Fixture { server, lock, .. } = Fixture::new();
+    for _ in 0..50 {
+        let start = Instant::now();
+        let guard = acquire(&lock).await;
+        assert!(start.elapsed() < SECOND / 10, "{:?}", start.elapsed());
+        sleep(SECOND / 2).await;
+        guard.release().await.unwrap();
+        delete_lease(&server);
+    }
+}
+
+/// An administrator deletes the Lease of a holder that hangs, and does so again.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_deleted_now_and_then_is_created_at_once() {
+    let Fixture { server, lock, .. } = Fixture::new();
+    let other = connect(&server).1;
+    for _ in 0..10 {
+        let guard = acquire(&lock).await;
+        let waiting = tokio::spawn({
+            let other = other.clone();
+            async move { other.acquire().await }
+        });
+        sleep(20 * SECOND).await;
+        delete_lease(&server);
+        let guards = timeout(SECOND / 10, waiting).await.expect("created at once").unwrap();
+        guards.unwrap().release().await.unwrap();
+        drop(guard);
+    }
 }
 
 #[tokio::test(start_paused = true)]
