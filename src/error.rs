@@ -266,6 +266,19 @@ pub enum CheckError {
         /// The RBAC verbs that the client lacks.
         missing: Vec<&'static str>,
     },
+    /// A write takes longer than the lock waits for one, so the lock could be neither acquired nor kept.
+    #[non_exhaustive]
+    #[error(
+        "a write to Lease {lease} takes {round_trip:?}, but this lock gives a write up after {limit:?}; raise lease_duration, or request_timeout if it is set"
+    )]
+    TooSlow {
+        /// The Lease.
+        lease: LeaseName,
+        /// How long a dry run of a write took.
+        round_trip: Duration,
+        /// How long the lock waits for a write.
+        limit: Duration,
+    },
     /// A request was refused, for a reason that waiting would not change.
     #[error(transparent)]
     Denied(AcquireError),

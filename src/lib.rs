@@ -203,7 +203,7 @@ mod settings;
 pub mod testing;
 
 pub use builder::LeaseLockBuilder;
-pub use check::CheckReport;
+pub use check::{CheckReport, CheckWarning};
 #[cfg(feature = "rustls-tls")]
 pub use client::lock_client;
 #[cfg(feature = "client")]

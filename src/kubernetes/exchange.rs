@@ -1,11 +1,14 @@
 //! One request and its answer. In the errors of `kube`'s own methods the headers of the answer are missing.
 
 use http::Request;
-use http::header::{HeaderMap, RETRY_AFTER};
+use http::header::{DATE, HeaderMap, RETRY_AFTER};
+use k8s_openapi::jiff::fmt::rfc2822;
 use kube::client::Body;
 use kube::core::Status;
 use kube::core::response::StatusDetails;
 use serde::de::DeserializeOwned;
+
+use crate::protocol::WallTime;
 
 /// The reason in a status that stands for an answer without one. It is `kube`'s word, because `kube` reads the answers to watches.
 pub(super) const FOREIGN: &str = "Failed to parse error data";
@@ -22,6 +25,21 @@ pub(super) async fn exchange<T: DeserializeOwned>(
         return Err(kube::Error::Api(status(code.as_u16(), retry_after, &body).boxed()));
     }
     serde_json::from_slice(&body).map_err(kube::Error::SerdeError)
+}
+
+/// Sends the request, and reads the server's clock in the answer, whatever the answer is. `None` if it has none.
+pub(super) async fn server_time(
+    client: &kube::Client,
+    request: Request<Vec<u8>>,
+) -> kube::Result<Option<WallTime>> {
+    let answer = client.send(request.map(Body::from)).await?;
+    Ok(date(answer.headers()))
+}
+
+/// The start of the second that the header `Date` names.
+fn date(headers: &HeaderMap) -> Option<WallTime> {
+    let date = rfc2822::parse(headers.get(DATE)?.to_str().ok()?).ok()?;
+    Some(WallTime(date.timestamp().as_microsecond()))
 }
 
 /// The status in an error answer. API Priority and Fairness answers in plain text, and proxies in what they like.
@@ -71,6 +89,18 @@ mod tests {
         let both = br#"{"kind":"Status","code":429,"details":{"retryAfterSeconds":8}}"#;
         for (header, expected) in [(Some(3), 8), (Some(9), 9), (None, 8)] {
             assert_eq!(status(429, header, both).details.unwrap().retry_after_seconds, expected);
+        }
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        for (value, expected) in [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", None),
+            ("784111777", None),
+        ] {
+            let headers = [(DATE, value.parse().unwrap())].into_iter().collect();
+            assert_eq!(date(&headers), expected.map(|seconds| WallTime(seconds * 1_000_000)), "{value}");
         }
     }
 

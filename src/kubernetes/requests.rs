@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 
 use super::classify::{Denial, Failure, classify, is_closed, shows_acceptance};
 use super::codec::{self, RawLease};
-use super::exchange::exchange;
+use super::exchange::{exchange, server_time};
 use super::hedge::{Hedge, hedged};
 use super::watch_stream::watch_stream;
 use crate::error::{Cause, RequestError};
 use crate::lease::LeaseName;
-use crate::protocol::{Hedging, Join, Queue, Record, Snapshot, Version, Write};
+use crate::protocol::{Hedging, Join, Queue, Record, Snapshot, Version, WallTime, Write};
 use crate::settings::{LeaseTemplate, Settings};
 
 /// A request, if it could be put into HTTP.
@@ -102,9 +102,15 @@ impl LeaseClient {
         matches!(self.try_create(record, within).await, Err(Failure::Denied(Denial::NamespaceGone(_))))
     }
 
+    /// The server's wall clock, if the server tells it.
+    pub(crate) async fn server_time(&self) -> Result<Option<WallTime>, Failure> {
+        let request = self.requests.get(self.lease.name(), &GetParams::default());
+        let request = self.built("get", request)?;
+        self.bounded("get", self.read_timeout, server_time(&self.client, request).boxed()).await
+    }
+
     /// A dry run of creating the Lease. The object in the answer has no version.
     pub(crate) async fn try_create(&self, record: &Record, within: Duration) -> Result<(), Failure> {
-        let within = within.min(self.read_timeout);
         self.create(record, &Queue::EMPTY, within, true).await.map(drop)
     }
 
@@ -123,6 +129,7 @@ impl LeaseClient {
         object["metadata"]["annotations"] = codec::annotations(queue);
         let params = PatchParams::apply(&self.field_manager).force();
         let request = self.requests.patch(self.lease.name(), &params, &Patch::Apply(&object));
+        let within = within.min(self.write_timeout);
         let lease = self.send_write("patch", request, within, may_send).await?;
         self.written("patch", lease, record)
     }
@@ -177,6 +184,7 @@ impl LeaseClient {
         }
         let params = PostParams { dry_run, field_manager: Some(self.field_manager.clone()) };
         let request = self.requests.replace(self.lease.name(), &params, object.to_string().into_bytes());
+        let within = within.min(if dry_run { self.read_timeout } else { self.write_timeout });
         self.send_write("update", request, within, &|| true).await
     }
 
@@ -241,7 +249,6 @@ impl LeaseClient {
         may_send: &(dyn Fn() -> bool + Sync),
     ) -> Result<RawLease, Failure> {
         let request = self.built(verb, request)?;
-        let within = within.min(self.write_timeout);
         self.hedged(verb, within, may_send, || exchange(&self.client, request.clone())).await
     }
 

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderValue, Method};
-use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
-use kube_lease_lock::{AcquireError, LeaseLock, LossReason, ReleaseError};
+use kube::client::Body;
+use kube_lease_lock::testing::{Fault, LeaseServer, Machine, Verb};
+use kube_lease_lock::{AcquireError, CheckError, CheckWarning, LeaseLock, LossReason, ReleaseError};
 use serde_json::json;
 use tokio::runtime;
 use tokio::time::{Instant, sleep, timeout};
@@ -387,5 +388,55 @@ async fn a_check_names_what_is_wrong() {
         let error = lock.check().await.unwrap_err();
         assert!(error.to_string().contains(expected), "{expected:?} in {error}");
         link.heal();
+    }
+}
+
+/// The answers to all other requests may take longer.
+#[tokio::test(start_paused = true)]
+async fn a_check_fails_if_a_write_takes_longer_than_the_settings_allow() {
+    let Fixture { link, lock, .. } = Fixture::with(|builder| builder.lease_duration(3 * SECOND));
+    for exists in [false, true] {
+        if exists {
+            acquire(&lock).await.release().await.unwrap();
+        }
+        link.set_distance(SECOND * 3 / 4);
+        let error = lock.check().await.unwrap_err();
+        let CheckError::TooSlow { round_trip, limit, .. } = &error else { panic!("{error:?}") };
+        assert_eq!((*round_trip, *limit), (SECOND * 3 / 2, SECOND));
+        assert!(error.to_string().contains("takes 1.5s"), "{error}");
+        link.set_distance(SECOND / 4);
+        assert_eq!(lock.check().await.unwrap().round_trip, SECOND / 2);
+        link.set_distance(Duration::ZERO);
+    }
+}
+
+/// The machine's clock shows the beginning of 2020. The server's clock stands in the header `Date`, as of every API server.
+#[tokio::test(start_paused = true)]
+async fn a_check_compares_the_clocks_if_the_settings_rely_on_them() {
+    const SERVER: &str = "Wed, 01 Jan 2020 00:00:10 GMT";
+    for (wall, skew) in [(0, Some(10)), (5, Some(5)), (8, None), (12, None), (16, Some(5)), (30, Some(19))] {
+        let link = LeaseServer::new().connect();
+        let with_date = link.client();
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let client = with_date.clone();
+            async move {
+                let mut answer = client.send(request).await?;
+                answer.headers_mut().insert(DATE, HeaderValue::from_static(SERVER));
+                Ok::<_, kube::Error>(answer)
+            }
+        });
+        let machine = Machine::new().wall(Duration::from_secs(1_577_836_800 + wall));
+        let builder =
+            || LeaseLock::builder(kube::Client::new(service.clone(), "default"), NAME).machine(&machine);
+        let report = builder().max_clock_skew(3 * SECOND).build().unwrap().check().await.unwrap();
+        let found = report.warnings.iter().map(|warning| match warning {
+            CheckWarning::ClockSkew { skew, .. } => skew.as_secs(),
+            other => panic!("{other}"),
+        });
+        assert_eq!(found.collect::<Vec<_>>(), Vec::from_iter(skew), "{wall}");
+        assert!(
+            builder().build().unwrap().check().await.unwrap().warnings.is_empty(),
+            "nothing relies on it"
+        );
     }
 }
