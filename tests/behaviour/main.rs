@@ -20,6 +20,7 @@
 //! | `election` | leader election | in-process, `both_servers` apart |
 //! | `fairness` | the order of processes at any distance, and what it costs | in-process |
 //! | `faults` | requests and watches that fail | in-process |
+//! | `field` | what went wrong with other locks | in-process |
 //! | `logs` | messages and fields | in-process |
 //! | `odd_leases` | generated Leases and replies | in-process |
 //! | `refusals` | a process that may not write, or not yet | in-process |
@@ -68,6 +69,7 @@ mod errors;
 mod exclusion;
 mod fairness;
 mod faults;
+mod field;
 mod logs;
 mod loss;
 mod odd_leases;
