@@ -185,8 +185,8 @@ impl WatchHealth {
             WatchEvent::Bookmark => Some(true),
             WatchEvent::Broken { expired } => {
                 self.begin_anew = *expired;
+                // The store may have been set back.
                 if self.backoff.is_fresh() {
-                    // The store may have been set back.
                     self.recheck_at = Some(now);
                 }
                 let pause = self.backoff.failed(None, rng);

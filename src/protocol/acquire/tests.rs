@@ -482,3 +482,29 @@ fn a_waiter_without_a_watch_reads_now_and_then() {
         me.watch(state("them", 4), read_at);
     }
 }
+
+#[test]
+fn a_lease_that_is_deleted_early_again_is_created_after_a_pause() {
+    for mode in [Mode::Wait, Mode::Try] {
+        let mut me = Me::with(mode, CreateMode::IfMissing, Carryover::Free(state("", 3)));
+        for (revision, millis) in [(4, 100), (6, 300)] {
+            me.watch(state("them", revision), millis);
+            let deleted = WatchEvent::Deleted(revision + 1);
+            me.state.watched(deleted, &mut me.memory, at(millis + 100), WALL, &mut me.rng);
+        }
+        match (mode, me.one_step(400)) {
+            (Mode::Wait, AcquireStep::Wait(until)) => {
+                assert!(at(450) <= until && until <= at(500), "{until:?}")
+            }
+            (Mode::Try, AcquireStep::Claim(write)) => assert_eq!(write.on, None, "its caller sets the pace"),
+            (mode, other) => panic!("{mode:?}: {other:?}"),
+        }
+        if mode == Mode::Wait {
+            assert_eq!(me.claim(500).on, None);
+            // Another process was quicker, and its Lease is gone too: a third early deletion.
+            me.answer(Outcome::Conflict, 510);
+            me.read(None, 510);
+            assert!(matches!(me.one_step(510), AcquireStep::Wait(until) if until >= at(610)));
+        }
+    }
+}

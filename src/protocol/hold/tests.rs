@@ -506,3 +506,15 @@ fn a_hold_with_a_request_in_flight_is_released_after_a_read() {
     };
     assert_eq!(release.step(at(5_001), wall(5_001)), ReleaseStep::Read);
 }
+
+#[test]
+fn a_hold_whose_lease_is_deleted_early_delays_the_next_creation() {
+    let mut me = holder();
+    let (first, second) = (me.current(), by("them", &me.current(), 12));
+    me.memory.recreation.exists(&first, at(0));
+    me.watched_deletion(11, at(1_000));
+    assert_eq!(me.step(at(1_000), wall(1_000)), HoldStep::Lost(Loss::Deleted));
+    me.memory.recreation.exists(&second, at(1_100));
+    me.memory.recreation.missing(at(1_200));
+    assert!(me.memory.recreation.create_at(&mut me.rng) >= at(1_250), "the second early deletion");
+}
