@@ -23,7 +23,7 @@
 //! | `field` | what went wrong with other locks | in-process |
 //! | `logs` | messages and fields | in-process |
 //! | `odd_leases` | generated Leases and replies | in-process |
-//! | `refusals` | a process that may not write, or not yet | in-process |
+//! | `refusals` | a process that may not write, or not yet | in-process, one on a real server |
 //! | `regressions` | defects that were found and repaired | in-process |
 //! | `with` | work that runs under the lock | in-process |
 

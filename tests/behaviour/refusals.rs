@@ -1,7 +1,7 @@
 //! A process that may not write, or not yet, learns why: while it waits, and in words that name the cause.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderValue, Method};
@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::runtime;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::cluster::Cluster;
 use crate::fixture::{Fixture, LEASE_DURATION, NAME, acquire, builder, connect, delete_lease, put_lease};
 use crate::intercept;
 
@@ -439,4 +440,19 @@ async fn a_check_compares_the_clocks_if_the_settings_rely_on_them() {
             "nothing relies on it"
         );
     }
+}
+
+#[tokio::test]
+#[ignore = "needs a Kubernetes API server"]
+async fn a_check_reads_the_clock_of_a_real_server() {
+    let cluster = Cluster::real().await;
+    let check = async |machine: &Machine| {
+        let builder = cluster.builder(cluster.client()).machine(machine).max_clock_skew(2 * SECOND);
+        builder.build().unwrap().check().await.unwrap().warnings
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    assert!(check(&Machine::new().wall(now)).await.is_empty(), "it runs on this machine");
+    let warnings = check(&Machine::new().wall(now - MINUTE)).await;
+    let [CheckWarning::ClockSkew { skew, .. }] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!((58 * SECOND..=62 * SECOND).contains(skew), "{skew:?}");
 }
