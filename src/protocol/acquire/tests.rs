@@ -494,9 +494,11 @@ fn a_lease_that_is_deleted_early_again_is_created_after_a_pause() {
         }
         match (mode, me.one_step(400)) {
             (Mode::Wait, AcquireStep::Wait(until)) => {
-                assert!(at(450) <= until && until <= at(500), "{until:?}")
+                assert!(at(450) <= until && until <= at(500), "{until:?}");
             }
-            (Mode::Try, AcquireStep::Claim(write)) => assert_eq!(write.on, None, "its caller sets the pace"),
+            (Mode::Try, AcquireStep::Claim(write)) => {
+                assert_eq!(write.on, None, "its caller sets the pace");
+            }
             (mode, other) => panic!("{mode:?}: {other:?}"),
         }
         if mode == Mode::Wait {
