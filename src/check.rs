@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::error::{AcquireError, CheckError};
 use crate::kubernetes::{Failure, LeaseClient, VERBS};
 use crate::log::log;
 use crate::protocol::{CreateMode, Record};
+use crate::settings::Settings;
 
 /// What [`LeaseLock::check`](crate::LeaseLock::check) has found: the lock can work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,27 @@ pub struct CheckReport {
     /// right to ask, then the permissions of those requests were checked that could be made: `update` and `create` only if
     /// there is no Lease yet, otherwise `patch`.
     pub reviewed: bool,
+    /// What may go wrong although the lock can work. Mostly empty.
+    pub warnings: Vec<CheckWarning>,
+}
+
+/// What may go wrong although a lock can work, in a [`CheckReport`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckWarning {
+    /// The wall clocks of this machine and of the API server differ by more than
+    /// [`max_clock_skew`](crate::LeaseLockBuilder::max_clock_skew). If the holder's clock is as the server's, this lock can take over a
+    /// Lease that is held.
+    #[non_exhaustive]
+    #[error(
+        "this machine's clock and the API server's differ by {skew:?} or more, but max_clock_skew is {max_clock_skew:?}; set the clocks right, or do without max_clock_skew"
+    )]
+    ClockSkew {
+        /// By how much they differ at least. The server tells whole seconds, so it can be up to a second more.
+        skew: Duration,
+        /// The setting.
+        max_clock_skew: Duration,
+    },
 }
 
 /// The Lease may be created or deleted during the check. Then its second half is repeated so often.
@@ -27,9 +50,11 @@ const TRIES: u32 = 3;
 /// Checks the permissions and the way to the API server, by requests that change nothing.
 pub(crate) async fn check(
     client: &LeaseClient,
-    create_mode: CreateMode,
+    settings: &Settings,
+    clock: &Clock,
     record: &Record,
 ) -> Result<CheckReport, CheckError> {
+    let create_mode = settings.create_mode;
     let (missing, reviewed) = review(client, create_mode).await;
     if !missing.is_empty() {
         return Err(CheckError::Forbidden { lease: client.lease().clone(), missing });
@@ -59,7 +84,29 @@ pub(crate) async fn check(
             Err(failure) => return Err(failure.into()),
         }
     };
-    Ok(CheckReport { round_trip, reviewed })
+    let limit = settings.write_timeout;
+    if round_trip > limit {
+        return Err(CheckError::TooSlow { lease: client.lease().clone(), round_trip, limit });
+    }
+    let warnings = match settings.max_clock_skew {
+        Some(max_clock_skew) => {
+            let skew = clock_skew(client, clock).await?;
+            let warning = CheckWarning::ClockSkew { skew, max_clock_skew };
+            (skew > max_clock_skew).then_some(warning).into_iter().collect()
+        }
+        None => Vec::new(),
+    };
+    Ok(CheckReport { round_trip, reviewed, warnings })
+}
+
+/// By how much the clocks of this machine and of the server differ at least. Zero if the server does not tell its time.
+async fn clock_skew(client: &LeaseClient, clock: &Clock) -> Result<Duration, Failure> {
+    let before = clock.wall();
+    let answer = client.server_time().await?;
+    let after = clock.wall();
+    // The server's clock showed some time in this second, at some time between the two.
+    let skew = answer.map(|second| after.until(second).max((second + Duration::from_secs(1)).until(before)));
+    Ok(skew.unwrap_or_default())
 }
 
 /// Whether the Lease was created or deleted since it was read.

@@ -140,11 +140,18 @@ pub enum AcquireError {
         name = .0.lease.name(), namespace = .0.lease.namespace()
     )]
     Forbidden(#[source] RequestError),
+    /// The API server has not accepted the client's credentials (HTTP 401) for the whole
+    /// [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout): tokens rotate, and the server may not know a new one yet.
+    #[error(
+        "the API server does not accept the client's credentials: {0}; check the credentials in the client's configuration"
+    )]
+    Unauthenticated(#[source] RequestError),
     /// The namespace does not exist, or is being deleted.
     #[error("namespace \"{namespace}\" does not exist or is being deleted: {0}", namespace = .0.lease.namespace())]
     NamespaceGone(#[source] RequestError),
     /// The API server refuses the request itself (HTTP 400, 403, 422 and similar): for example, an admission policy denies it, the
-    /// server does not accept a label or an annotation, or it is not a Kubernetes API server.
+    /// server does not accept a label or an annotation, or it is not a Kubernetes API server. A quota comes here if it was not
+    /// raised for the whole [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout).
     #[error("refused by the API server: {0}")]
     Refused(#[source] RequestError),
     /// The client was made in a tokio runtime that has ended, so it sends no request any more.
@@ -171,12 +178,10 @@ pub enum AcquireError {
         /// `spec.strategy`.
         strategy: String,
     },
-    /// No API server has answered this lock, or none has accepted its credentials (HTTP 401), for the whole
-    /// [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout).
+    /// No API server has answered this lock for the whole [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout).
     #[non_exhaustive]
     #[error(
-        "no API server could be reached for {waited:?}: {last}; check the {} in the client's configuration",
-        suspect(last)
+        "no API server could be reached for {waited:?}: {last}; check the address in the client's configuration"
     )]
     Unreachable {
         /// How long the lock has tried.
@@ -221,6 +226,17 @@ pub enum AcquireError {
     /// The [`Election`](crate::Election) was stopped or dropped.
     #[error("the election for Lease {0} was stopped")]
     Stopped(LeaseName),
+}
+
+impl AcquireError {
+    /// The error of a refusal that may pass, if the request was refused.
+    pub(crate) fn of_refusal(error: &RequestError) -> Option<Self> {
+        match error.status()? {
+            401 => Some(Self::Unauthenticated(error.clone())),
+            403 => Some(Self::Refused(error.clone())),
+            _ => None,
+        }
+    }
 }
 
 /// Why [`LeaseLock::try_acquire`](crate::LeaseLock::try_acquire) returned no guard.
@@ -297,6 +313,19 @@ pub enum CheckError {
         lease: LeaseName,
         /// The RBAC verbs that the client lacks.
         missing: Vec<&'static str>,
+    },
+    /// A write takes longer than the lock waits for one, so the lock could be neither acquired nor kept.
+    #[non_exhaustive]
+    #[error(
+        "a write to Lease {lease} takes {round_trip:?}, but this lock gives a write up after {limit:?}; raise lease_duration, or request_timeout if it is set"
+    )]
+    TooSlow {
+        /// The Lease.
+        lease: LeaseName,
+        /// How long a dry run of a write took.
+        round_trip: Duration,
+        /// How long the lock waits for a write.
+        limit: Duration,
     },
     /// A request was refused, for a reason that waiting would not change.
     #[error(transparent)]
@@ -518,10 +547,6 @@ impl LossReason {
     pub(crate) fn leaves_the_record(&self) -> bool {
         matches!(self, Self::DeadlinePassed { .. } | Self::Forbidden { .. } | Self::TaskEnded)
     }
-}
-
-fn suspect(last: &RequestError) -> &'static str {
-    if last.status() == Some(401) { "credentials" } else { "address" }
 }
 
 fn held_by(holder: Option<&LeaseHolder>) -> String {

@@ -225,7 +225,7 @@ mod settings;
 pub mod testing;
 mod work;
 
-pub use check::CheckReport;
+pub use check::{CheckReport, CheckWarning};
 #[cfg(feature = "rustls-tls")]
 pub use client::lock_client;
 #[cfg(feature = "client")]

@@ -170,7 +170,7 @@ impl LockCore {
     pub(crate) async fn check(&self) -> Result<CheckReport, CheckError> {
         let Settings { timings, identity, .. } = &self.settings;
         let record = Record::claim(identity, timings.lease_duration, None, self.clock.wall());
-        check::check(&self.client, self.settings.create_mode, &record).await
+        check::check(&self.client, &self.settings, &self.clock, &record).await
     }
 
     pub(crate) async fn shutdown(&self) -> Result<(), ShutdownError> {

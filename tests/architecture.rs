@@ -11,7 +11,7 @@ const MAY_IMPORT: [(&str, &[&str]); 4] = [
     ("protocol", &[]),
     ("client", &[]),
     ("testing", &["clock"]),
-    ("kubernetes", &["error", "lease", "protocol", "settings"]),
+    ("kubernetes", &["error", "lease", "log", "protocol", "settings"]),
 ];
 
 const MAX_LAYERS: usize = 12;

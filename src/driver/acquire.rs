@@ -218,14 +218,16 @@ impl AcquireDriver<'_> {
                 AcquireError::Coordinated { lease, strategy }.into()
             }
             (GiveUp::Denied, Some(Failure::Denied(denial))) => NotAcquired::Fatal(denial.into()),
-            (GiveUp::Unreachable { waited }, Some(failure)) => {
-                AcquireError::Unreachable { waited, last: failure.error().clone() }.into()
+            (GiveUp::NotAccepted { waited }, Some(failure)) => {
+                let last = failure.error();
+                let unreachable = || AcquireError::Unreachable { waited, last: last.clone() };
+                AcquireError::of_refusal(last).unwrap_or_else(unreachable).into()
             }
             (GiveUp::Failed, Some(failure)) => NotAcquired::Failed(failure.error().clone()),
             // Each of these follows a failure, or is told above.
             (
                 GiveUp::Denied
-                | GiveUp::Unreachable { .. }
+                | GiveUp::NotAccepted { .. }
                 | GiveUp::Failed
                 | GiveUp::AlreadyDone
                 | GiveUp::DoneUnreadable,

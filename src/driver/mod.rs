@@ -163,8 +163,10 @@ async fn hold_and_release(
 
     match hold::keep(session, state, hold.clone(), &mut stop).await {
         HoldEnd::Lost(loss, last_failure) => {
-            // The watch may have missed what it should have told.
-            session.exclusive.close_watch();
+            if loss != Loss::Deleted {
+                // The watch may have missed what it should have told.
+                session.exclusive.close_watch();
+            }
             loss::report(&session.context, &hold, &record, loss, last_failure).await;
             Ended::Done(None)
         }

@@ -2,6 +2,7 @@
 
 use futures::future::{BoxFuture, Fuse};
 
+use crate::error::AcquireError;
 use crate::kubernetes::{Denial, Failure, LeaseClient};
 use crate::protocol::Outcome;
 
@@ -12,9 +13,11 @@ pub(super) type InFlight = Fuse<BoxFuture<'static, Result<Outcome, Failure>>>;
 pub(super) fn outcome_of(failure: &Failure, client: &LeaseClient) -> Outcome {
     match failure {
         Failure::Conflict(_) => Outcome::Conflict,
-        Failure::Unknown { retry_after, .. } => {
-            Outcome::InDoubt { retry_after: *retry_after, server_known: client.reached() }
-        }
+        Failure::Unknown { error, retry_after } => Outcome::InDoubt {
+            retry_after: *retry_after,
+            server_known: client.reached(),
+            refused: AcquireError::of_refusal(error).is_some(),
+        },
         Failure::Denied(denial) => Outcome::Denied { any_write: !matches!(denial, Denial::Refused(_)) },
     }
 }

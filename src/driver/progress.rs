@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::error::RequestError;
+use crate::error::{AcquireError, RequestError};
 use crate::hold::Hold;
 use crate::lease::LeaseHolder;
 use crate::protocol::Instant;
@@ -60,6 +60,11 @@ impl Progress {
         let mut state = self.state();
         let since = state.failure.take().map_or(now, |(_, since)| since);
         state.failure = Some((error, since));
+    }
+
+    /// The error that the last request will become if the server goes on refusing it.
+    pub(crate) fn refusal(&self) -> Option<AcquireError> {
+        AcquireError::of_refusal(&self.state().failure.as_ref()?.0)
     }
 
     pub(crate) fn get(&self) -> (Option<LeaseHolder>, Option<RequestError>) {

@@ -152,7 +152,8 @@ impl Election {
     }
 
     /// Why this process cannot lead: the error of the last attempt, if it does not pass by itself, such as a missing
-    /// permission.
+    /// permission. Credentials that are not accepted and exceeded quotas are told with the first refusal too, although they
+    /// may pass.
     ///
     /// A missing permission to write is met while another process leads too. `None` again when this process leads, or when the
     /// server accepts that it queues behind the holder. The election goes on: it tries again after 100

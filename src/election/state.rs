@@ -115,16 +115,17 @@ impl ElectionState {
     }
 
     /// Why this process cannot lead. `None` while nothing refuses it any more: if a write was refused, once the server accepts
-    /// one; otherwise while this process waits for another holder.
+    /// one; otherwise while this process waits for another holder. A refusal that may pass is told too, while it lasts.
     pub(super) fn refusal(&self) -> Option<AcquireError> {
         let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let progress = self.core.progress();
-        refusal.filter(|refusal| match refusal {
+        let refusal = refusal.filter(|refusal| match refusal {
             AcquireError::Forbidden(request) if matches!(request.verb(), "patch" | "update") => {
                 !progress.may_write()
             }
             _ => progress.get().0.is_none(),
-        })
+        });
+        refusal.or_else(|| progress.refusal())
     }
 
     pub(super) fn set_refusal(&self, refusal: Option<AcquireError>) {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::state::ElectionState;
-use crate::error::AcquireError;
+use crate::error::{AcquireError, EndReason, LossReason};
 use crate::guard::LeaseGuard;
 use crate::hold::Hold;
 use crate::log::log;
@@ -91,7 +91,7 @@ impl ElectionTask {
 
     async fn lead(&mut self, hold: Hold) {
         let (lost, began) = (hold.token(), Instant::now());
-        self.channel.send_replace(Some(hold));
+        self.channel.send_replace(Some(hold.clone()));
         self.leads.send_replace(true);
         tokio::select! {
             biased;
@@ -103,28 +103,35 @@ impl ElectionTask {
             self.cool_down().await;
             self.state.stand_again();
         } else if began.elapsed() < SHORT_HOLD {
-            self.lost_early(began).await;
+            self.lost_early(&hold, began).await;
         }
     }
 
-    /// A hold was lost soon after it began. If that happens once, this process claims the Lease again at once.
-    async fn lost_early(&mut self, began: Instant) {
+    /// A hold was lost soon after it began. If that happens once, this process claims the Lease again at once. If the Lease was
+    /// deleted, the acquisition itself waits, and sees meanwhile what becomes of the Leases of other candidates.
+    async fn lost_early(&mut self, hold: &Hold, began: Instant) {
         let again = self.paused_until.is_some_and(|until| began < until + SHORT_HOLD);
         if !again {
             self.losses.succeeded();
         }
         let pause = self.losses.failed(None, &mut self.rng);
         if again {
-            self.state.core().span().in_scope(|| {
-                log!(
-                    warn,
-                    self.state.core().lease(),
-                    ?pause,
-                    "lost again as soon as it was acquired; if the Lease is deleted each time, does its owner exist in the \
-                     same namespace?"
-                );
-            });
-            self.pause(pause).await;
+            let core = self.state.core().clone();
+            let ended = core.closing().run_until_cancelled(hold.ended()).await;
+            if ended == Some(EndReason::Lost(LossReason::Deleted)) {
+                core.span().in_scope(|| {
+                    log!(
+                        warn,
+                        core.lease(),
+                        "the Lease was deleted again as soon as it was acquired; does its owner exist in the same namespace?"
+                    );
+                });
+            } else {
+                core.span().in_scope(|| {
+                    log!(warn, core.lease(), ?pause, "lost again as soon as it was acquired");
+                });
+                self.pause(pause).await;
+            }
         }
         self.paused_until = Some(Instant::now());
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+use super::exchange::FOREIGN;
 use crate::error::{AcquireError, ObserveError, RequestError};
 
 /// A request without a usable object in its answer.
@@ -84,8 +85,7 @@ pub(super) fn classify(status: &Status, error: RequestError) -> Failure {
         _ if is_foreign(status) => Failure::Unknown { error, retry_after },
         403 | 404 if is_namespace_gone(status) => Failure::Denied(Denial::NamespaceGone(error)),
         403 if is_authorization(status) => Failure::Denied(Denial::Forbidden(error)),
-        // A quota is raised, or its status becomes known a moment after its creation.
-        403 if status.message.contains("quota") => Failure::Unknown { error, retry_after },
+        403 if is_quota(status) => Failure::Unknown { error, retry_after },
         409 if error.verb == "patch" || error.verb == "update" => Failure::Conflict(error),
         422 if is_other_object(status) => Failure::Conflict(error),
         // 401: tokens rotate, and the server may not know a new one yet.
@@ -108,9 +108,9 @@ pub(super) fn shows_acceptance(status: &Status) -> bool {
     status.code != 401 && !is_foreign(status)
 }
 
-/// Whether kube worded the error, because the answer did not come from a Kubernetes API server.
+/// Whether the answer did not come from a Kubernetes API server, or not from the part of it that knows Leases.
 fn is_foreign(status: &Status) -> bool {
-    status.reason == "Failed to parse error data"
+    status.reason == FOREIGN
 }
 
 /// Whether an authorizer refused the request: RBAC, or another one in its place. Quotas and admission answer 403 too.
@@ -119,11 +119,15 @@ fn is_authorization(status: &Status) -> bool {
     status.message.contains("User \"") && status.message.contains(" cannot ")
 }
 
-/// The pause that the server asked for. API Priority and Fairness asks for 1 s in a header that kube does not pass on.
+/// Whether the quota admission plugin refused the request. A quota is raised, or its status becomes known a moment after its
+/// creation.
+fn is_quota(status: &Status) -> bool {
+    let refused_by = |words| status.message.contains(&format!(" is forbidden: {words}"));
+    refused_by("exceeded quota: ") || refused_by("status unknown for quota: ")
+}
+
+/// The pause that the server asked for.
 fn retry_after(status: &Status) -> Option<Duration> {
-    if status.code == 429 && is_foreign(status) {
-        return Some(Duration::from_secs(1));
-    }
     let seconds = status.details.as_ref()?.retry_after_seconds;
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }

@@ -5,6 +5,7 @@
 
 mod classify;
 mod codec;
+mod exchange;
 mod hedge;
 mod permissions;
 mod requests;

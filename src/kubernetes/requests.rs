@@ -17,12 +17,13 @@ use serde_json::{Value, json};
 
 use super::classify::{Denial, Failure, classify, is_closed, shows_acceptance};
 use super::codec::{self, RawLease};
+use super::exchange::{exchange, server_time};
 use super::hedge::{Hedge, hedged};
 use super::watch_stream::watch_stream;
 use crate::error::{Cause, RequestError};
 use crate::lease::LeaseName;
 use crate::log::log;
-use crate::protocol::{DoneKeys, Hedging, Join, Queue, Record, Snapshot, Version, Write};
+use crate::protocol::{DoneKeys, Hedging, Join, Queue, Record, Snapshot, Version, WallTime, Write};
 use crate::settings::{LeaseTemplate, Settings};
 
 /// A request, if it could be put into HTTP.
@@ -70,7 +71,7 @@ impl LeaseClient {
         let request = self.requests.get(self.lease.name(), &GetParams::default());
         let request = self.built("get", request)?;
         let lease = self.hedged("get", within.min(self.read_timeout), &|| true, || async {
-            match self.client.request(request.clone()).await {
+            match exchange(&self.client, request.clone()).await {
                 Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
                 answer => answer.map(Some),
             }
@@ -96,6 +97,7 @@ impl LeaseClient {
             (Some(version), Some(on)) => {
                 let patch =
                     self.json_patch(&codec::replace_record(&version.uid, on, &write.record, &write.done));
+                let within = within.min(self.write_timeout);
                 let answer = self.send_write("patch", patch, within, may_send).await;
                 ("patch", answer.map_err(Failure::of_test)?)
             }
@@ -108,9 +110,15 @@ impl LeaseClient {
         matches!(self.try_create(record, within).await, Err(Failure::Denied(Denial::NamespaceGone(_))))
     }
 
+    /// The server's wall clock, if the server tells it.
+    pub(crate) async fn server_time(&self) -> Result<Option<WallTime>, Failure> {
+        let request = self.requests.get(self.lease.name(), &GetParams::default());
+        let request = self.built("get", request)?;
+        self.bounded("get", self.read_timeout, server_time(&self.client, request).boxed()).await
+    }
+
     /// A dry run of creating the Lease. The object in the answer has no version.
     pub(crate) async fn try_create(&self, record: &Record, within: Duration) -> Result<(), Failure> {
-        let within = within.min(self.read_timeout);
         self.create(record, &Queue::EMPTY, within, true).await.map(drop)
     }
 
@@ -129,13 +137,14 @@ impl LeaseClient {
         object["metadata"]["annotations"] = codec::annotations(queue, done);
         let params = PatchParams::apply(&self.field_manager).force();
         let request = self.requests.patch(self.lease.name(), &params, &Patch::Apply(&object));
+        let within = within.min(self.write_timeout);
         self.send_write("patch", request, within, may_send).await
     }
 
     /// Joins the queue. A list that is not as expected, and another object of the same name, are a conflict.
     pub(crate) async fn join(&self, join: &Join) -> Result<Snapshot, Failure> {
         let request = self.built("patch", self.json_patch(&codec::join(join)))?;
-        match self.bounded("patch", self.read_timeout, self.client.request(request).boxed()).await {
+        match self.bounded("patch", self.read_timeout, exchange(&self.client, request).boxed()).await {
             Ok(lease) => self.snapshot("patch", lease),
             Err(failure) => Err(failure.of_test()),
         }
@@ -160,7 +169,7 @@ impl LeaseClient {
         };
         let request = self.requests.patch(self.lease.name(), &params, &Patch::Merge(&json!({})));
         let request = self.built("patch", request)?;
-        let answer = self.bounded("patch", self.read_timeout, self.client.request(request).boxed()).await;
+        let answer = self.bounded("patch", self.read_timeout, exchange(&self.client, request).boxed()).await;
         self.snapshot("patch", answer?)
     }
 
@@ -183,6 +192,7 @@ impl LeaseClient {
         }
         let params = PostParams { dry_run, field_manager: Some(self.field_manager.clone()) };
         let request = self.requests.replace(self.lease.name(), &params, object.to_string().into_bytes());
+        let within = within.min(if dry_run { self.read_timeout } else { self.write_timeout });
         self.send_write("update", request, within, &|| true).await
     }
 
@@ -232,7 +242,7 @@ impl LeaseClient {
         request: Built,
     ) -> Result<T, Failure> {
         let request = self.built(verb, request)?;
-        self.bounded(verb, self.read_timeout, self.client.request(request).boxed()).await
+        self.bounded(verb, self.read_timeout, exchange(&self.client, request).boxed()).await
     }
 
     fn built(&self, verb: &'static str, request: Built) -> Result<http::Request<Vec<u8>>, Failure> {
@@ -247,8 +257,7 @@ impl LeaseClient {
         may_send: &(dyn Fn() -> bool + Sync),
     ) -> Result<RawLease, Failure> {
         let request = self.built(verb, request)?;
-        let within = within.min(self.write_timeout);
-        self.hedged(verb, within, may_send, || self.client.request(request.clone())).await
+        self.hedged(verb, within, may_send, || exchange(&self.client, request.clone())).await
     }
 
     /// Sends the request, and repeats it beside the first while there is no answer.

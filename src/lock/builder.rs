@@ -22,7 +22,7 @@ use crate::settings::Options;
 /// | [`renew_deadline`](Self::renew_deadline) | 2/3 of `lease_duration` | how long the holder trusts a Lease without a confirmed renewal |
 /// | [`renew_interval`](Self::renew_interval) | 1/2 of `renew_deadline` | the time from one renewal to the next |
 /// | [`request_timeout`](Self::request_timeout) | a write: what the renewals leave; otherwise 5 s | the bound on each request |
-/// | [`startup_timeout`](Self::startup_timeout) | 1 minute | how long `acquire` waits for the first answer of an API server |
+/// | [`startup_timeout`](Self::startup_timeout) | 1 minute | how long `acquire` waits for the first answer of an API server, and for accepted credentials |
 /// | [`max_clock_skew`](Self::max_clock_skew) | none | trust wall clocks when a Lease is seen for the first time |
 /// | [`field_manager`](Self::field_manager) | `kube-lease-lock` | the owner of the fields in Server-Side Apply |
 /// | [`create_mode`](Self::create_mode) | [`CreateMode::IfMissing`] | whether the lock may create the Lease |
@@ -127,6 +127,10 @@ impl LeaseLockBuilder {
     /// How long [`acquire`](LeaseLock::acquire) waits for the first answer of an API server, until it fails with
     /// [`AcquireError::Unreachable`](crate::AcquireError::Unreachable). Default: 1 minute. After the first answer it waits as long
     /// as it takes.
+    ///
+    /// At any later time it is also the limit for refusals that may pass, counted from the first one in a row: credentials that are
+    /// not accepted ([`AcquireError::Unauthenticated`](crate::AcquireError::Unauthenticated)), because tokens rotate, and an exceeded
+    /// quota ([`AcquireError::Refused`](crate::AcquireError::Refused)), because quotas are raised.
     ///
     /// It should be longer than the time that a sidecar proxy needs to become ready. Only a wrong address or wrong credentials make
     /// an `acquire` wait for so long in vain. [`acquire_timeout`](LeaseLock::acquire_timeout) waits for its own timeout instead.

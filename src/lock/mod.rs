@@ -76,7 +76,7 @@ impl LeaseLock {
     /// [`AcquireError`]. An error that waiting would not change comes at once: a missing permission, a missing namespace, a
     /// Lease that must not be created. If this process may not write, it learns that while another process holds the Lease too. A
     /// lock that has never reached an API server gives up after its
-    /// [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout).
+    /// [`startup_timeout`](crate::LeaseLockBuilder::startup_timeout), and so does one whose credentials are no longer accepted.
     ///
     /// # Cancel safety
     ///
@@ -326,15 +326,17 @@ impl LeaseLock {
 
     /// Checks that this lock can work: that the API server can be reached and answers in time, that the client has every
     /// permission, and that admission accepts the Lease. It changes nothing: it reads, asks by `SelfSubjectAccessReview`, and
-    /// makes a dry run of a write.
+    /// makes a dry run of a write. If [`max_clock_skew`](crate::LeaseLockBuilder::max_clock_skew) is set, it compares this machine's
+    /// clock with the API server's, and the report has a [`CheckWarning`](crate::CheckWarning) if they differ by more.
     ///
     /// Call it in an init container, or before the program reports that it is ready: a missing permission is then found when the
     /// program starts, and not when it is its turn.
     ///
     /// # Errors
     ///
-    /// [`CheckError::Forbidden`] names all missing verbs. [`CheckError::Denied`] and [`CheckError::Request`] have the error of a
-    /// request. Nothing is tried again. Each request takes `request_timeout` at most.
+    /// [`CheckError::Forbidden`] names all missing verbs. [`CheckError::TooSlow`] says that a write takes longer than the settings
+    /// allow. [`CheckError::Denied`] and [`CheckError::Request`] have the error of a
+    /// request. Nothing is tried again. Each request takes `request_timeout` at most (5 s by default).
     ///
     /// # Cancel safety
     ///

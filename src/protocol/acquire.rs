@@ -8,6 +8,7 @@ use super::done::{DoneKey, DoneKeys};
 use super::expiry::Availability;
 use super::identity;
 use super::memory::Memory;
+use super::patience::Patience;
 use super::queue::Queue;
 use super::queueing::JoinStep;
 use super::record::Snapshot;
@@ -27,9 +28,9 @@ use super::watch_health::WatchEvent;
 ///    because the release of that holder can fail for good if another client has written since. It joins the queue of a free
 ///    Lease only if nobody waits, and its claim came too late, or the last one did: then the other processes are quicker.
 /// 3. While it waits, it always has an instant at which it acts without an event, and there is a watch, or the pause before one.
-/// 4. It gives up at once if waiting would not change anything. If no server has ever answered, it gives up after
-///    `startup_timeout`. A process that may not write learns it while another process holds the Lease: by its join, or by a dry
-///    run if it does not join.
+/// 4. It gives up at once if waiting would not change anything. If no server has ever answered, or if the server goes on refusing
+///    a request for a reason that may pass, it gives up after `startup_timeout`. A process that may not write learns it while another
+///    process holds the Lease: by its join, or by a dry run if it does not join.
 /// 5. The pauses after requests that fail in a row double.
 /// 6. An acquisition for a key gives up as soon as a state of the Lease shows that the key is done, and never claims that state.
 /// 7. A Lease whose holder is chosen by a coordinator is never claimed.
@@ -44,8 +45,7 @@ pub(crate) struct AcquireState {
     create_mode: CreateMode,
     timings: Timings,
     started: Instant,
-    /// When the caller asked for the lock.
-    asked: Instant,
+    patience: Patience,
     /// The key of the work for which the Lease is acquired.
     key: Option<String>,
     /// Nothing is sent before this.
@@ -92,6 +92,8 @@ struct Opening {
     since: Instant,
     /// Drawn after collisions.
     contention_pause: Duration,
+    /// When the Lease can be created, if there is none.
+    create_at: Instant,
 }
 
 /// The next action.
@@ -132,8 +134,8 @@ pub(crate) enum GiveUp {
     LeaseExists,
     /// A coordinator chooses the holder.
     Coordinated,
-    /// No API server has answered for this time.
-    Unreachable { waited: Duration },
+    /// No API server has answered for this time, or the server has refused the request for this time.
+    NotAccepted { waited: Duration },
     /// The work is done already: see [`AcquireState::done`].
     AlreadyDone,
     /// The Lease does not say in a readable form what is done.
@@ -166,7 +168,7 @@ impl AcquireState {
             create_mode,
             timings,
             started: now,
-            asked: now,
+            patience: Patience::new(now, timings.startup_timeout),
             key: None,
             not_before: Instant::ORIGIN,
             read_backoff: Backoff::new(timings.max_pause),
@@ -180,7 +182,7 @@ impl AcquireState {
 
     /// The time that the caller has waited counts from `asked`, and not from the moment at which it was this task's turn.
     pub(crate) fn asked_at(self, asked: Instant) -> Self {
-        Self { asked, ..self }
+        Self { patience: Patience::new(asked, self.timings.startup_timeout), ..self }
     }
 
     /// The Lease is acquired for the work of this key, unless it is done.
@@ -282,6 +284,10 @@ impl AcquireState {
                 JoinStep::None => {}
             }
         }
+        if claim_at > now && self.claims.observed().is_none() {
+            // A read would tell no more than the creation will.
+            return AcquireStep::Wait(claim_at);
+        }
         if claim_at > now {
             return self.wait_with_watch(claim_at, memory, now, rng);
         }
@@ -360,9 +366,15 @@ impl AcquireState {
     /// When the processes ahead in the queue have had their time, of a Lease that can be claimed since `since`. After collisions,
     /// a process outside the queue waits a little longer.
     fn turn(&mut self, since: Instant, memory: &Memory, rng: &mut fastrand::Rng) -> Instant {
-        let Memory { queueing, contention, trip, .. } = memory;
-        let opening =
-            self.opening.get_or_insert_with(|| Opening { since, contention_pause: contention.pause(rng) });
+        let Memory { queueing, contention, trip, recreation, .. } = memory;
+        let opening = self.opening.get_or_insert_with(|| Opening {
+            since,
+            contention_pause: contention.pause(rng),
+            create_at: recreation.create_at(rng),
+        });
+        if self.claims.observed().is_none() && self.mode == Mode::Wait {
+            return opening.since.max(opening.create_at);
+        }
         let Some(queue) = self.claims.queue() else { return opening.since };
         let has_place = queue.contains(queueing.number());
         let pause = if has_place { Duration::ZERO } else { opening.contention_pause };
@@ -428,23 +440,27 @@ impl AcquireState {
             Outcome::Read(seen) => {
                 watch.read(seen.as_ref().map(|seen| seen.version.revision), sent, trip, now);
                 self.read_backoff.succeeded();
+                self.patience.accepted_read();
                 self.poll_pause = jittered(Self::POLL_INTERVAL, rng);
                 if let Some(seen) = seen {
                     memory.shown(seen);
                 }
             }
-            Outcome::Written(seen) => watch.wrote(seen.version.revision, sent, trip, now),
+            Outcome::Written(seen) => {
+                watch.wrote(seen.version.revision, sent, trip, now);
+                memory.recreation.exists(seen, now);
+            }
             Outcome::Conflict => self.too_late(memory, now, rng),
-            Outcome::InDoubt { server_known, .. } => {
+            Outcome::InDoubt { server_known, refused, .. } => {
                 let claiming = self.claims.is_claiming();
                 let backoff = if claiming { &mut self.claim_backoff } else { &mut self.read_backoff };
                 self.not_before = now + backoff.failed_with(&outcome, rng).min(Self::MAX_RETRY_PAUSE);
-                if !*server_known {
+                let end = self.patience.failed(claiming, *server_known, *refused, now);
+                if let Some(end) = end {
                     // The last try comes when the time is over.
-                    let last = self.asked + self.timings.startup_timeout;
-                    self.not_before = self.not_before.min(last.max(now));
+                    self.not_before = self.not_before.min(end.max(now));
                 }
-                self.failed(*server_known, now);
+                self.failed(end, now);
             }
             Outcome::Denied { .. } => self.given_up = Some(GiveUp::Denied),
         }
@@ -454,6 +470,10 @@ impl AcquireState {
 
     /// A claim was refused, because the Lease has changed. The first time, the next read comes at once.
     fn too_late(&mut self, memory: &mut Memory, now: Instant, rng: &mut fastrand::Rng) {
+        self.patience.accepted_claim();
+        if self.claims.observed().is_none() {
+            memory.recreation.created_by_another(now);
+        }
         let first = self.claim_backoff.is_fresh();
         self.not_before = now + self.claim_backoff.came_too_late(rng);
         if !first && self.mode == Mode::Try {
@@ -466,13 +486,12 @@ impl AcquireState {
         self.opening = None;
     }
 
-    /// A request has failed in a way that may pass.
-    fn failed(&mut self, server_known: bool, now: Instant) {
-        let waited = self.asked.until(now);
+    /// A request has failed in a way that may pass. If it fails again until `end`, it is an error.
+    fn failed(&mut self, end: Option<Instant>, now: Instant) {
         if self.mode == Mode::Try {
             self.given_up = Some(GiveUp::Failed);
-        } else if !server_known && waited >= self.timings.startup_timeout {
-            self.given_up = Some(GiveUp::Unreachable { waited });
+        } else if end.is_some_and(|end| end <= now) {
+            self.given_up = Some(GiveUp::NotAccepted { waited: self.patience.waited(now) });
         }
     }
 
@@ -522,11 +541,16 @@ impl AcquireState {
         if self.claims.availability().is_none() {
             return;
         }
+        match self.claims.observed() {
+            Some(seen) => memory.recreation.exists(seen, now),
+            None => memory.recreation.missing(now),
+        }
         if let Some(Availability::HeldUntil(expiry)) = self.claims.availability()
             && now < expiry
         {
             self.opening = None;
             self.claim_backoff.succeeded();
+            self.patience.accepted_claim();
         }
         if let Some(seen) = self.claims.observed()
             && memory.queueing.observed(seen, now)

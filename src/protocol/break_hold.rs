@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn in_doubt() -> Outcome {
-        Outcome::InDoubt { retry_after: None, server_known: true }
+        Outcome::InDoubt { retry_after: None, server_known: true, refused: false }
     }
 
     #[test]

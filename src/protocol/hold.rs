@@ -228,6 +228,9 @@ impl HoldState {
         self.expire(now);
         if let Some(loss) = &self.lost {
             memory.expiry.lost(self.me.clone(), self.last_sent);
+            if *loss == Loss::Deleted {
+                memory.recreation.missing(now);
+            }
             return HoldStep::Lost(loss.clone());
         }
         let Memory { watch, trip, .. } = memory;

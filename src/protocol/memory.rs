@@ -7,6 +7,7 @@ use super::contention::ContentionWindow;
 use super::expiry::ExpiryTracker;
 use super::queueing::QueuePolicy;
 use super::record::{Record, Snapshot};
+use super::recreation::Recreation;
 use super::round_trip::RoundTrip;
 use super::time::Instant;
 use super::timings::Timings;
@@ -20,6 +21,7 @@ pub(crate) struct Memory {
     pub trip: RoundTrip,
     pub queueing: QueuePolicy,
     pub contention: ContentionWindow,
+    pub recreation: Recreation,
     /// Whether a claim came too late, because other processes are quicker.
     pub outpaced: bool,
     /// The record with which this process last released the Lease.
@@ -48,6 +50,7 @@ impl Memory {
             trip: RoundTrip::default(),
             queueing: QueuePolicy::new(number),
             contention: ContentionWindow::default(),
+            recreation: Recreation::default(),
             outpaced: false,
             left_record: None,
             created: false,
@@ -76,6 +79,9 @@ impl Memory {
     /// A hold ended with a release, which left the Lease in this state, if that is known.
     pub(crate) fn released(&mut self, left: Option<Snapshot>, now: Instant) {
         self.queueing.released(now);
+        if let Some(left) = &left {
+            self.recreation.exists(left, now);
+        }
         self.left_record = left.as_ref().map(|left| left.record.clone());
         (self.carryover, self.left) = (left.map_or(Carryover::Unknown, Carryover::Free), now);
     }
@@ -115,6 +121,7 @@ impl Memory {
     #[cfg(test)]
     pub(crate) fn forget_measurements(&mut self) {
         (self.trip, self.contention) = (RoundTrip::default(), ContentionWindow::default());
+        self.recreation = Recreation::default();
         self.queueing.forget_measurements();
         self.watch.forget_measurements();
     }

@@ -14,6 +14,8 @@
 //! The rules:
 //!
 //! - [`AcquireState`] is one acquisition: it reads, waits, joins the queue and claims, until a claim wins or it gives up.
+//! - [`Recreation`](recreation::Recreation) decides when a Lease that was deleted is created again.
+//! - [`Patience`](patience::Patience) decides how long it goes on if no server accepts its requests.
 //! - [`ClaimState`](claim::ClaimState) decides what can be claimed, and finds out what became of a claim without an answer.
 //! - [`ExpiryTracker`](expiry::ExpiryTracker) decides whether a Lease that another process may hold can be claimed.
 //! - [`HoldState`] is one hold: it renews the Lease, and decides when the hold is over, and whether it is handed off.
@@ -40,9 +42,11 @@ mod memory;
 #[cfg(test)]
 mod model;
 mod observe;
+mod patience;
 mod queue;
 mod queueing;
 mod record;
+mod recreation;
 mod release;
 mod request;
 mod round_trip;

@@ -504,7 +504,7 @@ mod tests {
     #[test]
     fn a_join_without_effect_widens_the_window_whatever_the_cause() {
         let without_ticket = held_by("them", 6, queue([1]));
-        let in_doubt = Outcome::InDoubt { retry_after: None, server_known: true };
+        let in_doubt = Outcome::InDoubt { retry_after: None, server_known: true, refused: false };
         for outcome in [Outcome::Written(without_ticket), in_doubt, Outcome::Denied { any_write: false }] {
             let mut joiner = Joiner::new();
             let seen = held_by("them", 5, queue([1]));

@@ -329,7 +329,7 @@ mod tests {
     }
 
     fn in_doubt(retry_after: Option<Duration>) -> Outcome {
-        Outcome::InDoubt { retry_after, server_known: true }
+        Outcome::InDoubt { retry_after, server_known: true, refused: false }
     }
 
     fn read(release: &mut ReleaseState, seen: Option<Snapshot>) {

@@ -71,6 +71,8 @@ pub(crate) enum Outcome {
         retry_after: Option<Duration>,
         /// Whether an API server has ever answered this client.
         server_known: bool,
+        /// Whether the server refuses the request, for a reason that may pass: tokens rotate, quotas are raised.
+        refused: bool,
     },
     /// The server refused the request. It has had no effect, and the same request would be refused again.
     Denied {

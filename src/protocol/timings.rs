@@ -15,7 +15,7 @@ pub(crate) struct Timings {
     pub token_deadline: Duration,
     /// The time from sending one successful write to sending the next.
     pub renew_interval: Duration,
-    /// How long an acquisition waits for the first answer of an API server.
+    /// How long an acquisition waits for the first answer of an API server, and goes on after refusals that may pass.
     pub startup_timeout: Duration,
     /// The longest pause between two tries of a failing request.
     pub max_pause: Duration,

@@ -37,7 +37,8 @@ pub(crate) enum WatchEvent {
 /// 2. A watch proves itself if it tells of a revision that this process has learned in another way.
 /// 3. If the watch does not tell of such a revision within a grace period, or if a read shows that it told of changes that are no
 ///    longer true, it is refuted, and closed.
-/// 4. If the state has not been certain for [`SILENCE_LIMIT`](Self::SILENCE_LIMIT), a read is due.
+/// 4. If the state has not been certain for [`SILENCE_LIMIT`](Self::SILENCE_LIMIT), a read is due. When a watch breaks off, a read is due
+///    at once, unless others broke off before it and none has proved itself since.
 /// 5. A watch that broke off or was refuted is opened again after a pause, which doubles until a watch proves itself. After
 ///    [`Broken`](WatchEvent::Broken) by expiry it begins with what there is, and not with a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -209,10 +210,11 @@ impl WatchHealth {
             WatchEvent::Bookmark => Some(true),
             WatchEvent::Broken { expired } => {
                 self.begin_anew = *expired;
-                let pause = self.backoff.failed(None, rng);
-                if self.trust == Trust::Proven {
-                    self.recheck_at = Some(now + pause);
+                // The store may have been set back.
+                if self.backoff.is_fresh() {
+                    self.recheck_at = Some(now);
                 }
+                let pause = self.backoff.failed(None, rng);
                 return self.reopen_after(pause, now);
             }
             WatchEvent::Forbidden => return self.reopen_after(Self::FORBIDDEN_RETRY_INTERVAL, now),

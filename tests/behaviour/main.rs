@@ -23,10 +23,11 @@
 //! | `election` | leader election | in-process, `both_servers` apart |
 //! | `fairness` | the order of processes at any distance, and what it costs | in-process |
 //! | `faults` | requests and watches that fail | in-process |
+//! | `field` | what went wrong with other locks | in-process |
 //! | `logs` | messages and fields | in-process |
 //! | `observer` | who holds the Lease, for those who do not contend | in-process, the first of `answers` both |
 //! | `odd_leases` | generated Leases and replies | in-process |
-//! | `refusals` | a process that may not write, or not yet | in-process |
+//! | `refusals` | a process that may not write, or not yet | in-process, one on a real server |
 //! | `regressions` | defects that were found and repaired | in-process |
 //! | `with` | work that runs under the lock | in-process |
 
@@ -35,6 +36,7 @@
 mod cluster;
 #[path = "../support/fixture.rs"]
 mod fixture;
+mod intercept;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -73,6 +75,7 @@ mod errors;
 mod exclusion;
 mod fairness;
 mod faults;
+mod field;
 mod health;
 mod lead;
 mod logs;

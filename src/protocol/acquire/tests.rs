@@ -89,7 +89,7 @@ fn millis(instant: Instant) -> u64 {
 }
 
 fn in_doubt() -> Outcome {
-    Outcome::InDoubt { retry_after: Some(PAUSE), server_known: true }
+    Outcome::InDoubt { retry_after: Some(PAUSE), server_known: true, refused: false }
 }
 
 /// The latest instant at which the machine acts by itself.
@@ -440,14 +440,14 @@ fn a_try_gives_up_at_once_if_the_lease_is_held_or_a_request_fails() {
 fn a_wait_gives_up_if_no_server_has_ever_answered() {
     for server_known in [true, false] {
         let mut me = Me::new(Carryover::Unknown);
-        let unanswered = Outcome::InDoubt { retry_after: None, server_known };
+        let unanswered = Outcome::InDoubt { retry_after: None, server_known, refused: false };
         for now in [0, 20_000, 40_000, 59_999] {
             assert_eq!(me.step(now), AcquireStep::Read);
             me.answer(unanswered.clone(), now);
         }
         assert_eq!(me.step(60_000), AcquireStep::Read);
         me.answer(unanswered.clone(), 60_000);
-        let given_up = GiveUp::Unreachable { waited: Timings::DEFAULTS.startup_timeout };
+        let given_up = GiveUp::NotAccepted { waited: Timings::DEFAULTS.startup_timeout };
         let expected = if server_known { AcquireStep::Read } else { AcquireStep::GiveUp(given_up) };
         assert_eq!(me.step(60_000), expected);
     }
@@ -607,5 +607,33 @@ fn a_state_that_shows_the_key_is_left_to_the_next_task() {
         assert_eq!(me.step(millis), AcquireStep::GiveUp(GiveUp::AlreadyDone));
         me.state.withdraw(&mut me.memory, at(millis));
         assert_eq!(me.memory.begin(at(millis)) == Carryover::Free(seen), left, "{millis}");
+    }
+}
+
+#[test]
+fn a_lease_that_is_deleted_early_again_is_created_after_a_pause() {
+    for mode in [Mode::Wait, Mode::Try] {
+        let mut me = Me::with(mode, CreateMode::IfMissing, Carryover::Free(state("", 3)));
+        for (revision, millis) in [(4, 100), (6, 300)] {
+            me.watch(state("them", revision), millis);
+            let deleted = WatchEvent::Deleted(revision + 1);
+            me.state.watched(deleted, &mut me.memory, at(millis + 100), WALL, &mut me.rng);
+        }
+        match (mode, me.one_step(400)) {
+            (Mode::Wait, AcquireStep::Wait(until)) => {
+                assert!(at(450) <= until && until <= at(500), "{until:?}");
+            }
+            (Mode::Try, AcquireStep::Claim(write)) => {
+                assert_eq!(write.on, None, "its caller sets the pace");
+            }
+            (mode, other) => panic!("{mode:?}: {other:?}"),
+        }
+        if mode == Mode::Wait {
+            assert_eq!(me.claim(500).on, None);
+            // Another process was quicker, and its Lease is gone too: a third early deletion.
+            me.answer(Outcome::Conflict, 510);
+            me.read(None, 510);
+            assert!(matches!(me.one_step(510), AcquireStep::Wait(until) if until >= at(610)));
+        }
     }
 }

@@ -70,7 +70,7 @@ impl Me {
 }
 
 fn in_doubt(pause: Duration) -> Outcome {
-    Outcome::InDoubt { retry_after: Some(pause), server_known: true }
+    Outcome::InDoubt { retry_after: Some(pause), server_known: true, refused: false }
 }
 
 /// Sends the renewal that is due, and returns the Lease after it, as `revision`.
@@ -583,4 +583,16 @@ fn the_hold_of_an_election_ends_when_a_coordinator_prefers_another_holder() {
     let renewed = renew(&mut holder, 5_000, 11);
     holder.answered(Outcome::Written(preferring("them", &renewed, 11)), at(5_010));
     assert_eq!(holder.step(at(5_010), wall(5_010)), preferred);
+}
+
+#[test]
+fn a_hold_whose_lease_is_deleted_early_delays_the_next_creation() {
+    let mut me = holder();
+    let (first, second) = (me.current(), by("them", &me.current(), 12));
+    me.memory.recreation.exists(&first, at(0));
+    me.watched_deletion(11, at(1_000));
+    assert_eq!(me.step(at(1_000), wall(1_000)), HoldStep::Lost(Loss::Deleted));
+    me.memory.recreation.exists(&second, at(1_100));
+    me.memory.recreation.missing(at(1_200));
+    assert!(me.memory.recreation.create_at(&mut me.rng) >= at(1_250), "the second early deletion");
 }

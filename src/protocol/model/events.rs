@@ -130,7 +130,8 @@ impl Explorer<'_> {
                     |world| {
                         let (now, wall) = (world.now(setup, number), world.wall(setup, number));
                         world.abandon_requests(number);
-                        let in_doubt = Outcome::InDoubt { retry_after: None, server_known: true };
+                        let in_doubt =
+                            Outcome::InDoubt { retry_after: None, server_known: true, refused: false };
                         world.processes[number].answered(in_doubt, now, wall);
                     },
                 );

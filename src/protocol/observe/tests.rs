@@ -59,7 +59,7 @@ impl Observer {
     }
 
     fn fail(&mut self, now: Instant) {
-        self.answer(Outcome::InDoubt { retry_after: None, server_known: true }, now);
+        self.answer(Outcome::InDoubt { retry_after: None, server_known: true, refused: false }, now);
     }
 
     fn tell(&mut self, event: WatchEvent, now: Instant) {

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use kube_lease_lock::LeaseGuard;
 use kube_lease_lock::testing::{Fault, Link, Verb};
+use kube_lease_lock::{LeaseGuard, LossReason};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fixture::{
-    Fixture, LEASE_DURATION, NAME, NAMESPACE, acquire, put_lease, set_holder, spawn_acquire,
+    Fixture, LEASE_DURATION, NAME, NAMESPACE, acquire, create_free_lease, put_lease, set_holder,
+    spawn_acquire,
 };
 
 #[tokio::test(start_paused = true)]
@@ -122,4 +123,52 @@ async fn a_watch_that_lags_by_a_second_is_kept() {
         guard.release().await.unwrap();
     }
     assert!(link.count(Verb::Watch) <= 2, "{} watches", link.count(Verb::Watch));
+}
+
+/// As after a power cut of a store that had not written everything: the connections break, and what was told is no longer true.
+#[tokio::test(start_paused = true)]
+async fn a_holder_whose_watch_breaks_reads_at_once() {
+    // The watch has proved nothing, or something, or has broken before.
+    for held_for in [1_200, 7_000, 60_000] {
+        let Fixture { server, link, lock } = Fixture::new();
+        put_lease(&server, &json!({ "holderIdentity": "them", "leaseDurationSeconds": 1_000_000_000 }));
+        let backup = server.revision();
+        set_holder(&server, "");
+        let guard = acquire(&lock).await;
+        sleep(Duration::from_millis(held_for)).await;
+        server.restore(backup);
+        link.reset_watches();
+        let lost = timeout(Duration::from_millis(10), guard.lost()).await.expect("read at once");
+        assert!(matches!(&lost, LossReason::TakenOver { by, .. } if by == "them"), "{lost:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_whose_watch_breaks_reads_at_once() {
+    let fixture = Fixture::new();
+    create_free_lease(&fixture.server).await;
+    let backup = fixture.server.revision();
+    let _guard = acquire(&fixture.other_lock()).await;
+    let waiting = spawn_acquire(&fixture.lock);
+    sleep(Duration::from_secs(7)).await;
+    fixture.link.reset_watches();
+    fixture.server.restore(backup);
+    drop(timeout(Duration::from_millis(10), waiting).await.expect("read at once").unwrap());
+}
+
+/// Behind a load balancer that cuts every connection after a while. Without a watch, the waiter reads every 2 s.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_breaks_again_and_again_costs_few_reads() {
+    let fixture = Fixture::new();
+    let _guard = acquire(&fixture.other_lock()).await;
+    let waiting = spawn_acquire(&fixture.lock);
+    sleep(Duration::from_secs(1)).await;
+    fixture.link.forget_requests();
+    for _ in 0..30 {
+        sleep(Duration::from_secs(20)).await;
+        fixture.link.reset_watches();
+    }
+    let (reads, watches) = (fixture.link.count(Verb::Get), fixture.link.count(Verb::Watch));
+    assert!(reads <= 300 && watches <= 30, "{reads} reads and {watches} watches for 30 broken connections");
+    waiting.abort();
 }
