@@ -6,6 +6,8 @@ mod endings;
 mod health;
 mod idle_runtimes;
 mod leading;
+mod overlaps;
+mod owners;
 mod panics;
 mod raced_writes;
 mod refused_waiters;
