@@ -88,7 +88,7 @@ async fn work_that_tidies_up_is_dropped_if_the_lease_is_deleted() {
     });
     sleep(SECOND).await;
     link.inject(Fault::status(500).on_any(&[Verb::Apply, Verb::Patch, Verb::Update]));
-    sleep(RENEW_DEADLINE - SECOND / 2).await;
+    sleep(RENEW_DEADLINE.mul_f64(0.95)).await;
     let other = connect(&server).1.elect().unwrap();
     delete_lease(&server);
     timeout(SECOND, other.subscribe().leading()).await.unwrap().unwrap();
