@@ -37,6 +37,8 @@ pub(crate) struct ClaimState {
     availability: Option<Availability>,
     in_flight: Option<Request>,
     in_doubt: Option<InDoubtClaims>,
+    /// Another write came before a claim.
+    raced: bool,
     /// The `renewTime` of the last claim.
     last_renew_time: Option<WallTime>,
     won: Option<Claim>,
@@ -54,14 +56,40 @@ pub(crate) struct Claim {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Request {
     Read { sent: Instant },
-    Claim { on: Option<Version>, attempt: Attempt },
+    Claim { on: Condition, attempt: Attempt },
+}
+
+/// What a claim is conditional on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Condition {
+    /// `None`: that there is no Lease.
+    version: Option<Version>,
+    /// If set: this record of the object, in any version.
+    record: Option<Box<Record>>,
+}
+
+impl Condition {
+    fn of(write: &Write) -> Self {
+        Self { version: write.on.clone(), record: write.on_record.clone() }
+    }
+
+    fn is_creation(&self) -> bool {
+        self.version.is_none()
+    }
+
+    fn is_met_by(&self, seen: Option<&Snapshot>) -> bool {
+        let version = seen.map(|seen| &seen.version);
+        let Some(record) = &self.record else { return version == self.version.as_ref() };
+        let same_object = version.map(|on| &on.uid) == self.version.as_ref().map(|on| &on.uid);
+        let same = |found: &Record| found.holder == record.holder && found.renewed == record.renewed;
+        same_object && seen.is_some_and(|seen| same(&seen.record))
+    }
 }
 
 /// Claims that may have been made, or may still be made, without an answer to us.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct InDoubtClaims {
-    /// The state that they were conditional on. `None`: that there was no Lease.
-    on: Option<Version>,
+    on: Condition,
     attempts: Vec<Attempt>,
 }
 
@@ -89,6 +117,7 @@ impl ClaimState {
             observed,
             in_flight: None,
             in_doubt: None,
+            raced: false,
             last_renew_time: None,
             won: None,
         }
@@ -123,8 +152,8 @@ impl ClaimState {
     /// Whether a claim of ours has created the Lease, or may have created it.
     pub(crate) fn may_have_created(&self) -> bool {
         let won = self.won.as_ref().is_some_and(|claim| claim.created);
-        let in_flight = matches!(self.in_flight, Some(Request::Claim { on: None, .. }));
-        won || in_flight || self.in_doubt.as_ref().is_some_and(|claims| claims.on.is_none())
+        let in_flight = matches!(&self.in_flight, Some(Request::Claim { on, .. }) if on.is_creation());
+        won || in_flight || self.in_doubt.as_ref().is_some_and(|claims| claims.on.is_creation())
     }
 
     /// Whether the request in flight is a claim.
@@ -150,12 +179,16 @@ impl ClaimState {
         let record = Record { renewed: Some(renew_time), ..claim };
         let write = match &self.observed {
             None => Write::create(record),
+            // Processes that join the queue could make it fail again and again.
+            Some(seen) if self.is_ours(seen) && self.raced => {
+                Write::replace_record(seen, record, seen.queue.merged())
+            }
             Some(seen) if self.is_ours(seen) => Write::replace(seen, record, seen.queue.merged()),
             Some(seen) => Write::replace(seen, record, seen.queue.after(self.ticket)),
         };
         self.last_renew_time = Some(renew_time);
         let attempt = Attempt { sent: now, renew_time };
-        self.in_flight = Some(Request::Claim { on: write.on.clone(), attempt });
+        self.in_flight = Some(Request::Claim { on: Condition::of(&write), attempt });
         write
     }
 
@@ -182,11 +215,12 @@ impl ClaimState {
                 if now < attempt.sent + self.timings.token_deadline =>
             {
                 self.in_doubt = None;
-                self.won = Some(Claim { sent: attempt.sent, snapshot, created: on.is_none() });
+                self.won = Some(Claim { sent: attempt.sent, snapshot, created: on.is_creation() });
             }
             // It has had no effect, and will have none.
             (Request::Claim { .. }, Outcome::Denied { .. }) => self.availability = None,
-            (Request::Claim { on, attempt }, _) => {
+            (Request::Claim { on, attempt }, failure) => {
+                self.raced |= failure == Outcome::Conflict;
                 self.mark_in_doubt(on, attempt);
                 self.availability = None;
             }
@@ -237,7 +271,7 @@ impl ClaimState {
         let deadline = now + self.timings.token_deadline;
         let ours = [self.predecessor, Some(self.me)].into_iter().flatten().collect::<Vec<_>>();
         match self.in_doubt {
-            Some(claims) => Some(ReleaseState::of_claim(ours, claims.on, deadline, self.timings)),
+            Some(claims) => Some(ReleaseState::of_claim(ours, claims.on.version, deadline, self.timings)),
             None => (ours.len() > 1).then(|| ReleaseState::of_hand_off(ours, deadline, self.timings)),
         }
     }
@@ -269,7 +303,7 @@ impl ClaimState {
 
     /// The outcome of a claim is unknown. Earlier claims on another state can no longer be made, because that state was
     /// gone when this claim was sent.
-    fn mark_in_doubt(&mut self, on: Option<Version>, attempt: Attempt) {
+    fn mark_in_doubt(&mut self, on: Condition, attempt: Attempt) {
         let earlier = self.in_doubt.take().filter(|claims| claims.on == on);
         let mut attempts = earlier.map_or_else(Vec::new, |claims| claims.attempts);
         attempts.push(attempt);
@@ -280,7 +314,7 @@ impl ClaimState {
     /// that is none of these claims is claimed again.
     fn resolve(&mut self, now: Instant) {
         let Some(claims) = &self.in_doubt else { return };
-        if self.observed.as_ref().map(|seen| &seen.version) == claims.on.as_ref() {
+        if claims.on.is_met_by(self.observed.as_ref()) {
             return; // They may still be made.
         }
         let Some(seen) = self.observed.as_ref().filter(|seen| seen.record.holder.as_ref() == Some(&self.me))
@@ -292,7 +326,8 @@ impl ClaimState {
         let fresh = made.filter(|attempt| now < attempt.sent + self.timings.renew_interval);
         let intact = seen.record.duration == Some(self.timings.lease_duration);
         if let (Some(attempt), true) = (fresh, intact) {
-            let claim = Claim { sent: attempt.sent, snapshot: seen.clone(), created: claims.on.is_none() };
+            let claim =
+                Claim { sent: attempt.sent, snapshot: seen.clone(), created: claims.on.is_creation() };
             self.won = Some(claim);
             self.in_doubt = None;
         }

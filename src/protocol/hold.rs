@@ -208,7 +208,8 @@ impl HoldState {
         memory.expiry.lost(self.me.clone(), self.last_sent);
         let must_read = self.must_read || self.in_flight.is_some();
         let release = ReleaseState::of_hold(self.me, self.current, must_read, self.deadline, self.timings)
-            .marking(self.mark);
+            .marking(self.mark)
+            .raced(self.raced);
         let release = match memory.queueing.rejoining(waited_for, &memory.trip) {
             // Beside quicker processes it would find no queue to join when it is back.
             Some(ticket) => release.rejoining(ticket, memory.outpaced),

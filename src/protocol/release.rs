@@ -39,8 +39,13 @@ pub(crate) struct ReleaseState {
     not_before: Instant,
     /// A read must come before the next write.
     must_read: bool,
+    /// A release may have been made without an answer to us.
+    maybe_released: bool,
     in_flight: bool,
-    failed: FailedWrite,
+    /// How often another write came before one of this release, or of its hold.
+    races: u32,
+    /// When half of the time for the release is over.
+    half_time: Option<Instant>,
     backoff: Backoff,
     end: Option<ReleaseOutcome>,
 }
@@ -56,17 +61,6 @@ enum Origin {
     },
     /// A hold that was over, and handed off to a task that no longer wants it.
     HandOff,
-}
-
-/// What is known of the writes that have failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum FailedWrite {
-    /// None has been sent.
-    None,
-    /// One may have been made.
-    InDoubt,
-    /// Another write came before so many of them. It may also be the answer to a silent repetition of a write that was made.
-    Raced(u32),
 }
 
 /// How a release ended.
@@ -96,7 +90,7 @@ pub(crate) enum ReleaseStep {
 }
 
 impl ReleaseState {
-    /// After so many lost races, a release that adds the ticket of this process leaves it out.
+    /// After so many lost races, or after half of its time, a release that adds the ticket of this process leaves it out.
     const RACES_WITH_TICKET: u32 = 3;
 
     /// Ends a hold by `me` that was last seen as `current`.
@@ -123,6 +117,11 @@ impl ReleaseState {
     /// Releases what was handed off.
     pub(super) fn of_hand_off(ours: Vec<String>, deadline: Instant, timings: Timings) -> Self {
         Self::new(ours, None, Origin::HandOff, true, deadline, timings)
+    }
+
+    /// The same release, of a hold whose last write lost a race.
+    pub(super) fn raced(self, raced: bool) -> Self {
+        Self { races: raced.into(), ..self }
     }
 
     /// The same release, which also adds `ticket` to the queue if other processes wait, or `always`.
@@ -152,8 +151,10 @@ impl ReleaseState {
             deadline,
             not_before: Instant::ORIGIN,
             must_read,
+            maybe_released: false,
             in_flight: false,
-            failed: FailedWrite::None,
+            races: 0,
+            half_time: None,
             backoff: Backoff::new(timings.max_pause),
             end: None,
         }
@@ -180,12 +181,13 @@ impl ReleaseState {
             return ReleaseStep::Wait(self.not_before.min(self.deadline));
         }
         self.in_flight = true;
-        if self.must_read { ReleaseStep::Read } else { ReleaseStep::Write(self.write(wall)) }
+        self.half_time.get_or_insert(now + now.until(self.deadline) / 2);
+        if self.must_read { ReleaseStep::Read } else { ReleaseStep::Write(self.write(now, wall)) }
     }
 
     /// A hold that was over before anything was tried was not released, but lost.
     fn too_late(&self) -> ReleaseOutcome {
-        let tried = self.in_flight || self.failed > FailedWrite::None || self.not_before > Instant::ORIGIN;
+        let tried = self.in_flight || self.maybe_released || self.not_before > Instant::ORIGIN;
         match self.origin {
             Origin::Hold if !tried => ReleaseOutcome::Lost(Loss::Deadline),
             _ => ReleaseOutcome::Unconfirmed,
@@ -208,13 +210,8 @@ impl ReleaseState {
     /// A request has failed. However long the server asks the client to wait, half of the time that is left remains for
     /// another try.
     fn retry(&mut self, failure: &Outcome, now: Instant, rng: &mut fastrand::Rng) {
-        if !self.must_read {
-            self.failed = match (self.failed, failure) {
-                (FailedWrite::Raced(times), Outcome::Conflict) => FailedWrite::Raced(times + 1),
-                (_, Outcome::Conflict) => FailedWrite::Raced(1),
-                (failed, _) => failed.max(FailedWrite::InDoubt),
-            };
-        }
+        self.maybe_released |= !self.must_read;
+        self.races += u32::from(!self.must_read && *failure == Outcome::Conflict);
         self.must_read = true;
         let pause = self.backoff.failed_with(failure, rng);
         self.not_before = now + pause.min(now.until(self.deadline) / 2);
@@ -238,9 +235,7 @@ impl ReleaseState {
         if claim_pending || holder.as_ref().is_some_and(|holder| self.ours.contains(holder)) {
             self.on = seen;
             self.must_read = false;
-        } else if self.origin != Origin::Hold
-            || self.failed > FailedWrite::None && self.is_marked_in(seen.as_ref())
-        {
+        } else if self.origin != Origin::Hold || self.maybe_released && self.is_marked_in(seen.as_ref()) {
             self.end(ReleaseOutcome::Done(None));
         } else {
             self.end(ReleaseOutcome::Lost(match (seen, holder) {
@@ -257,7 +252,7 @@ impl ReleaseState {
         self.mark.as_ref().is_none_or(shows)
     }
 
-    fn write(&self, wall: WallTime) -> Write {
+    fn write(&self, now: Instant, wall: WallTime) -> Write {
         let Some(on) = &self.on else {
             return Write::create(Record::free(wall));
         };
@@ -267,8 +262,10 @@ impl ReleaseState {
         };
         let ours = on.record.holder.as_ref().is_some_and(|holder| self.ours.contains(holder));
         // Without the queue, the ticket of this process would not come along. It would then have to join again.
-        let races = if self.rejoining.is_some() { Self::RACES_WITH_TICKET } else { 1 };
-        let on_record = self.failed >= FailedWrite::Raced(races) && ours;
+        let keeps_ticket = self.rejoining.is_some()
+            && self.races < Self::RACES_WITH_TICKET
+            && self.half_time.is_none_or(|half| now < half);
+        let on_record = self.races > 0 && ours && !keeps_ticket;
         let replace = if on_record { Write::replace_record } else { Write::replace };
         let mut write = replace(on, on.record.release(wall), queue);
         if let Some(mark) = &self.mark {
