@@ -195,13 +195,18 @@ impl LeaseGuard {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn run<W: Future>(self, work: W) -> Result<W::Output, LossReason> {
-        match self.run_while_held(|_| work).await {
-            None => Err(self.lost().await),
-            Some(output) => {
-                // The background task logs the outcome.
-                let _ = self.release().await;
-                Ok(output)
+    pub fn run<W: Future>(self, work: W) -> impl Future<Output = Result<W::Output, LossReason>> {
+        // If the future is never polled, the work is dropped first too.
+        let work_and_guard = (work, self);
+        async move {
+            let (work, guard) = work_and_guard;
+            match guard.run_while_held(|_| work).await {
+                None => Err(guard.lost().await),
+                Some(output) => {
+                    // The background task logs the outcome.
+                    let _ = guard.release().await;
+                    Ok(output)
+                }
             }
         }
     }

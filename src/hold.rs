@@ -3,8 +3,8 @@
 //! The deadline is the one value here that several parties write. The background task moves it forward; the guard and
 //! any reader of the clock can only end the hold. Once ended, a hold is never revived.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -33,8 +33,8 @@ struct Shared {
     deadline: AtomicU64,
     /// Nanoseconds: how long after the deadline no other process can hold the Lease, less a second.
     grace: AtomicU64,
-    /// When the work has to be over, once the hold has ended.
-    stop_by: OnceLock<Instant>,
+    /// Nanoseconds on `clock`: when the work has to be over, once the hold has ended. Zero before.
+    stop_by: AtomicU64,
     token: CancellationToken,
     end: watch::Sender<Option<EndReason>>,
 }
@@ -59,7 +59,7 @@ impl Hold {
             clock,
             deadline: AtomicU64::new(nanos(deadline)),
             grace: AtomicU64::new(grace_nanos(grace)),
-            stop_by: OnceLock::new(),
+            stop_by: AtomicU64::new(0),
             token: CancellationToken::new(),
             end: watch::Sender::new(None),
         }))
@@ -130,7 +130,7 @@ impl Hold {
                 return left;
             }
             if self.0.deadline.compare_exchange(deadline, OVER, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                let _ = self.0.stop_by.set(instant(deadline) + self.grace());
+                self.stop_at(instant(deadline) + self.grace());
                 self.0.token.cancel();
             }
         }
@@ -139,9 +139,12 @@ impl Hold {
     /// Until when the work under the lock has to be over.
     ///
     /// While the lock is held, and after the deadline of the hold has passed, that is a second before the first moment at which another
-    /// process can take over. With the default settings it is 3.7 seconds after the token was cancelled. Each renewal moves it.
-    /// If the lock was released, or if another client took, cleared or deleted the Lease, there is no time left: it is the moment
-    /// of that end.
+    /// process can take over, or the deadline if that comes later. With the default settings it is 3.7 seconds after the token was
+    /// cancelled, with a `lease_duration` of 3 seconds none. Each renewal moves it. If the lock was released, or if another client took,
+    /// cleared or deleted the Lease, there is no time left: it is the moment at which this process learned of that.
+    ///
+    /// If somebody edits `leaseDurationSeconds` while this process cannot reach the API server, the takeover can come earlier than this
+    /// says. The token is cancelled in time all the same, unless the edit leaves less time than `renew_deadline`.
     ///
     /// Use it to bound what has to be tidied up after the token was cancelled:
     ///
@@ -170,7 +173,7 @@ impl Hold {
         if !left.is_zero() {
             return left.saturating_add(self.grace());
         }
-        self.0.stop_by.get().map_or(Duration::ZERO, |stop_by| self.0.clock.now().until(*stop_by))
+        self.0.clock.now().until(instant(self.0.stop_by.load(Ordering::Acquire)))
     }
 
     /// The fencing token of this claim of the Lease.
@@ -238,7 +241,18 @@ impl Hold {
         if deadline != OVER {
             let stop_by =
                 if leaves_the_record { instant(deadline) + self.grace() } else { self.0.clock.now() };
-            let _ = self.0.stop_by.set(stop_by);
+            self.stop_at(stop_by);
+        }
+    }
+
+    fn stop_at(&self, stop_by: Instant) {
+        self.0.stop_by.store(nanos(stop_by), Ordering::Release);
+    }
+
+    /// The Lease does not show the record of this hold any more. If the hold is over, so is the time to stop.
+    pub(crate) fn replaced(&self) {
+        if !self.is_held() {
+            self.0.stop_by.fetch_min(nanos(self.0.clock.now()), Ordering::AcqRel);
         }
     }
 }

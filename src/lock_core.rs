@@ -273,6 +273,10 @@ impl LockCore {
         tracing::error_span!(target: "lease_lock", "lease_lock", namespace = lease.namespace(), lease = lease.name(), identity)
     }
 
+    pub(crate) fn renew_deadline(&self) -> Duration {
+        self.settings.renew_deadline
+    }
+
     /// Whether an API server has ever answered, and accepted this client.
     pub(crate) fn reached(&self) -> bool {
         self.client.reached()

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::Fuse;
 
 use super::exclusive::Exclusive;
-use super::outcome::{InFlight, outcome_of};
+use super::outcome::{InFlight, note, outcome_of};
 use super::session::Session;
 use crate::error::{AcquireError, RequestError};
 use crate::kubernetes::Failure;
@@ -128,6 +128,7 @@ impl AcquireDriver<'_> {
 
     fn answered(&mut self, answer: Result<Outcome, Failure>) {
         let Session { context, exclusive } = &mut *self.session;
+        note(&context.progress, &answer);
         let Exclusive { memory, .. } = &mut **exclusive;
         let (now, wall) = (context.now(), context.clock.wall());
         let failure = match answer {
@@ -160,6 +161,7 @@ impl AcquireDriver<'_> {
 
     fn joined(&mut self, answer: Result<Outcome, Failure>) {
         let Session { context, exclusive } = &mut *self.session;
+        note(&context.progress, &answer);
         if answer.is_ok() {
             context.progress.accepted();
         }

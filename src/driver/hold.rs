@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::Fuse;
 use tokio::sync::oneshot;
 
-use super::outcome::{InFlight, outcome_of};
+use super::outcome::{InFlight, note, outcome_of};
 use super::session::Session;
 use super::stop::StopRequest;
 use crate::clock::Clock;
@@ -118,6 +118,7 @@ impl HoldDriver<'_> {
         let now = self.session.context.now();
         let left = self.left(now);
         let lease = self.session.context.client.lease();
+        note(&self.session.context.progress, &answer);
         let outcome = match answer {
             Ok(outcome) => {
                 if let Outcome::Written(snapshot) = &outcome {

@@ -22,6 +22,8 @@ struct State {
     may_write: bool,
     /// The last hold of this process.
     hold: Option<Hold>,
+    /// Whether the last request failed or was refused.
+    failing: bool,
     /// A release was not confirmed: the Lease may be held until then.
     unreleased_until: Option<Instant>,
 }
@@ -33,6 +35,11 @@ impl Progress {
 
     pub(crate) fn observed(&self, holder: Option<LeaseHolder>, now: Instant) {
         let mut state = self.state();
+        if let Some(hold) = &state.hold
+            && holder.as_ref().is_none_or(|holder| holder.identity != hold.holder_identity())
+        {
+            hold.replaced();
+        }
         let known = state.holder.take();
         state.holder = holder.map(|holder| {
             let since = known.filter(|(known, _)| known.identity == holder.identity).map(|(_, since)| since);
@@ -54,6 +61,15 @@ impl Progress {
     pub(crate) fn refused(&self) {
         let mut state = self.state();
         (state.holder, state.failure, state.may_write) = (None, None, false);
+    }
+
+    /// A request has been answered, or has failed, for any reason but that the Lease had changed.
+    pub(super) fn answered(&self, ok: bool) {
+        self.state().failing = !ok;
+    }
+
+    pub(crate) fn is_failing(&self) -> bool {
+        self.state().failing
     }
 
     pub(crate) fn failed(&self, error: RequestError, now: Instant) {

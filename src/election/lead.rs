@@ -142,6 +142,8 @@ impl LeaseLock {
             }
         }
         let _ = election.stop().await;
+        // A claim may have been on its way. It is withdrawn now.
+        let _ = tokio::time::timeout(self.core().renew_deadline(), self.core().drained()).await;
         Ok(())
     }
 

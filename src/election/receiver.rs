@@ -55,8 +55,8 @@ impl LeadershipReceiver {
     ///
     /// # Errors
     ///
-    /// [`AcquireError::ShutDown`] or [`AcquireError::TaskEnded`] if the election has ended: it was stopped or dropped, the lock
-    /// was shut down, or the runtime has ended.
+    /// If the election has ended: [`AcquireError::Stopped`] if it was stopped or dropped, [`AcquireError::ShutDown`] if the lock was
+    /// shut down, [`AcquireError::TaskEnded`] if the runtime has ended.
     ///
     /// # Cancel safety
     ///

@@ -97,8 +97,9 @@ impl ElectionState {
     pub(super) fn step_down(&self) -> Option<LeaseGuard> {
         let mut state = self.state();
         match *state {
-            State::Leading(_) => replace(&mut *state, State::SteppedDown).guard(),
-            State::Following | State::SteppedDown | State::Ended => None,
+            State::Leading(ref guard) if guard.is_held() => replace(&mut *state, State::SteppedDown).guard(),
+            // A leadership that is lost is cleared by the background task.
+            State::Leading(_) | State::Following | State::SteppedDown | State::Ended => None,
         }
     }
 

@@ -10,14 +10,15 @@ use crate::lock_core::LockCore;
 /// | [`Idle`](Self::Idle): nothing is held, and nothing has failed | yes | yes |
 /// | [`Holds`](Self::Holds): the lock is held, and its last renewal is recent | yes | yes |
 /// | [`Unreached`](Self::Unreached): no API server has ever answered | yes | no |
-/// | [`Failing`](Self::Failing): requests fail, after others have succeeded | yes | yes |
+/// | [`Failing`](Self::Failing): the last request failed or was refused, after others have succeeded | yes | yes |
 /// | [`Stopping`](Self::Stopping): the lock is lost, and its work may still stop in time | yes | no |
 /// | [`Overdue`](Self::Overdue): the lock is lost, and its work still runs after [`Hold::stop_by`](crate::Hold::stop_by) | no | no |
 /// | [`TaskEnded`](Self::TaskEnded): the background task of the last hold has ended with its runtime or in a panic | no | no |
 /// | [`ShutDown`](Self::ShutDown): the lock was shut down | yes | no |
 ///
 /// A process that only waits is healthy: to restart it would not help. So is one whose requests fail, because an API server that is away
-/// must not take all replicas out of their Service. Only a process whose work does not stop has to be killed.
+/// must not take all replicas out of their Service. Only a process whose work does not stop has to be killed. After a takeover that is so
+/// for the moment until the work is dropped: let the probe fail twice before it counts.
 ///
 /// The lock knows the work that [`LeaseGuard::run`](crate::LeaseGuard::run), [`LeaseLock::with`](crate::LeaseLock::with) and its
 /// relatives, and [`LeaseLock::lead`](crate::LeaseLock::lead) run. It does not know what a task does beside a guard.
@@ -30,7 +31,7 @@ pub enum Health {
     Holds,
     /// No API server has ever answered.
     Unreached,
-    /// The last request failed, after others have succeeded.
+    /// The last request failed or was refused, after others have succeeded.
     Failing,
     /// The lock is lost. Its work still runs, and may do so for a moment.
     Stopping,
@@ -68,7 +69,7 @@ impl Health {
             Self::Holds
         } else if works.is_running() {
             Self::Stopping
-        } else if progress.get().1.is_none() {
+        } else if !progress.is_failing() {
             Self::Idle
         } else if core.reached() {
             Self::Failing
