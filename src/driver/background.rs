@@ -4,6 +4,7 @@
 //! polls the task once on its own thread. All that needs no answer of the API server is then done at once.
 
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -36,7 +37,8 @@ impl BackgroundTask {
         Self { runtime: runtime.clone(), shared }
     }
 
-    /// Polls the task once, on this thread, unless another thread does so now. The runtime goes on with the task afterwards.
+    /// Polls the task once, on this thread, unless another thread does so now. The runtime goes on with the task afterwards. If the
+    /// task panics, for example because a layer of the client does, it ends as it does on its runtime: the owner goes on.
     pub(crate) fn poll_once(&self) {
         if Handle::try_current().is_err_and(|error| error.is_thread_local_destroyed()) {
             // This thread ends, and cannot enter a runtime.
@@ -46,8 +48,16 @@ impl BackgroundTask {
         let _entered = self.runtime.enter();
         let waker = task.waker.clone().unwrap_or(Waker::noop().clone());
         // The caller may have used up its own budget of polls.
-        let polled =
-            pin!(unconstrained(poll_fn(|context| task.poll(context)))).poll(&mut Context::from_waker(&waker));
+        let mut polling = pin!(unconstrained(poll_fn(|context| task.poll(context))));
+        let poll = AssertUnwindSafe(|| polling.as_mut().poll(&mut Context::from_waker(&waker)));
+        let polled = catch_unwind(poll).unwrap_or_else(|_| {
+            tracing::error!(target: "lease_lock", "the background task of a lock has panicked");
+            Poll::Ready(())
+        });
+        if polled.is_ready() {
+            // A future that has panicked cannot be polled again.
+            drop(task.future.take());
+        }
         drop(task);
         if polled.is_ready() {
             // The runtime can drop the task now.
@@ -96,5 +106,27 @@ impl Drop for OnRuntime {
     fn drop(&mut self) {
         let future = self.task().future.take();
         drop(future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_task_that_panics_ends_and_its_owner_goes_on() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let polls = Arc::new(AtomicUsize::new(0));
+        let counted = polls.clone();
+        let task = BackgroundTask::spawn(runtime.handle(), async move {
+            counted.fetch_add(1, Ordering::SeqCst);
+            panic!("a layer of the client panics");
+        });
+        task.poll_once();
+        task.poll_once();
+        runtime.block_on(tokio::task::yield_now());
+        assert_eq!(polls.load(Ordering::SeqCst), 1);
     }
 }
