@@ -58,7 +58,7 @@ impl Hold {
             fencing_token,
             clock,
             deadline: AtomicU64::new(nanos(deadline)),
-            grace: AtomicU64::new(grace_nanos(grace)),
+            grace: AtomicU64::new(span_nanos(grace)),
             stop_by: AtomicU64::new(0),
             token: CancellationToken::new(),
             end: watch::Sender::new(None),
@@ -213,7 +213,7 @@ impl Hold {
 
     /// Moves the deadline, and the time after it in which the work may still stop. Returns `false` if the hold is over.
     pub(crate) fn set_deadline(&self, deadline: Instant, grace: Duration) -> bool {
-        self.0.grace.store(grace_nanos(grace), Ordering::Release);
+        self.0.grace.store(span_nanos(grace), Ordering::Release);
         let live = |current| (current != OVER).then_some(nanos(deadline));
         self.0.deadline.fetch_update(Ordering::AcqRel, Ordering::Acquire, live).is_ok()
     }
@@ -246,24 +246,24 @@ impl Hold {
     }
 
     fn stop_at(&self, stop_by: Instant) {
-        self.0.stop_by.store(nanos(stop_by), Ordering::Release);
+        self.0.stop_by.store(span_nanos(stop_by.since_origin()), Ordering::Release);
     }
 
     /// The Lease does not show the record of this hold any more. If the hold is over, so is the time to stop.
     pub(crate) fn replaced(&self) {
         if !self.is_held() {
-            self.0.stop_by.fetch_min(nanos(self.0.clock.now()), Ordering::AcqRel);
+            self.0.stop_by.fetch_min(span_nanos(self.0.clock.now().since_origin()), Ordering::AcqRel);
         }
     }
 }
 
 /// Never [`OVER`]: a deadline lies at least a second after the origin of the clock.
 fn nanos(instant: Instant) -> u64 {
-    u64::try_from(instant.since_origin().as_nanos()).unwrap_or(u64::MAX).max(OVER + 1)
+    span_nanos(instant.since_origin()).max(OVER + 1)
 }
 
-fn grace_nanos(grace: Duration) -> u64 {
-    u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX)
+fn span_nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn instant(nanos: u64) -> Instant {
