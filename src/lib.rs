@@ -139,7 +139,7 @@
 //! | `acquired` | info | `fencing_token`, `transitions`, `waited`, and `previous`, the holder that was seen last, if there was one |
 //! | `renewed` | debug | `resource_version` |
 //! | `renewal failed` | warn | `error`, `left` |
-//! | `lost` | warn | `reason` |
+//! | `lost` | warn | `reason`, and `stood_still`: how long at least the process or its machine stood still, if that was the cause |
 //! | `released` | info | |
 //! | `release failed` | warn | `error` |
 //! | `released, but the key is not marked as done` | warn | |

@@ -22,8 +22,8 @@ use crate::protocol::{HoldState, HoldStep, Instant, Loss, Outcome, WatchEvent};
 
 /// How a hold ended.
 pub(super) enum HoldEnd {
-    /// It was lost. The last request, if it failed.
-    Lost(Loss, Option<Failure>),
+    /// It was lost. The last request, if it failed. How long after the deadline this process has noticed it.
+    Lost(Loss, Option<Failure>, Duration),
     /// A stop was requested. The request is `None` if its sender was dropped without one.
     Stopped(Box<HoldState>, Option<StopRequest>),
 }
@@ -60,7 +60,7 @@ impl HoldDriver<'_> {
                     if let Some(Err(failure)) = (&mut self.request).now_or_never() {
                         self.last_failure = Some(failure);
                     }
-                    return HoldEnd::Lost(loss, self.last_failure);
+                    return HoldEnd::Lost(loss, self.last_failure, self.state.deadline().until(now));
                 }
                 HoldStep::Read => {
                     self.request = async move { client.get(left).await.map(Outcome::Read) }.boxed().fuse();
@@ -89,7 +89,9 @@ impl HoldDriver<'_> {
                 // The hold is over already: the guard was dropped, or a reader of the clock saw that the deadline had passed.
                 return match stop.try_recv() {
                     Ok(request) => HoldEnd::Stopped(Box::new(self.state), Some(request)),
-                    Err(_) => HoldEnd::Lost(Loss::Deadline, self.last_failure),
+                    Err(_) => {
+                        HoldEnd::Lost(Loss::Deadline, self.last_failure, self.state.deadline().until(now))
+                    }
                 };
             }
             let Session { context, exclusive } = &mut *self.session;

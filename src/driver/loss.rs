@@ -9,6 +9,9 @@ use crate::kubernetes::{Denial, Failure};
 use crate::log::log;
 use crate::protocol::{Loss, Record};
 
+/// A deadline that is noticed later tells of a process that stood still, and not of a silent server.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+
 /// The reason for a loss, as far as the protocol knows it.
 pub(super) fn reason(loss: Loss) -> LossReason {
     match loss {
@@ -27,7 +30,11 @@ pub(super) async fn report(
     record: &Record,
     loss: Loss,
     last_failure: Option<Failure>,
+    late: Duration,
 ) {
+    // No timer is that late while the process runs: the process or its machine stood still.
+    let stood_still = (loss == Loss::Deadline && late > STOOD_STILL).then(|| tracing::field::debug(late));
+
     // The token first: to find out the reason can take a request, and the token must not wait for that.
     let known = reason(loss);
     hold.cancel(known.leaves_the_record());
@@ -43,6 +50,6 @@ pub(super) async fn report(
         }
         (reason, _) => reason,
     };
-    log!(warn, hold.lease(), %reason, "lost");
+    log!(warn, hold.lease(), %reason, stood_still, "lost");
     hold.end(reason.into());
 }

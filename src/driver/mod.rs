@@ -162,12 +162,12 @@ async fn hold_and_release(
     let _ = acquired.send(Ok(hold.clone()));
 
     match hold::keep(session, state, hold.clone(), &mut stop).await {
-        HoldEnd::Lost(loss, last_failure) => {
+        HoldEnd::Lost(loss, last_failure, late) => {
             if loss != Loss::Deleted {
                 // The watch may have missed what it should have told.
                 session.exclusive.close_watch();
             }
-            loss::report(&session.context, &hold, &record, loss, last_failure).await;
+            loss::report(&session.context, &hold, &record, loss, last_failure, late).await;
             Ended::Done(None)
         }
         HoldEnd::Stopped(mut state, mut request) => {

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
+use kube_lease_lock::testing::{Fault, LeaseServer, Machine, Verb};
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Dispatch, Event, Subscriber, span};
@@ -13,7 +13,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::fixture::{Fixture, connect, delete_lease};
+use crate::fixture::{Fixture, builder, connect, delete_lease};
 
 /// A dispatcher that never ends and keeps nothing. If the dispatcher of one test were the only one, `tracing` would ask
 /// the thread that first reaches a log call, which may run another test without a dispatcher, and then disable that
@@ -118,6 +118,29 @@ async fn every_event_of_a_lock_is_logged() {
     link.inject(Fault::refuse());
     assert!(guard.release().await.is_err());
     log.assert_has(&["warn release failed: error lease"]);
+}
+
+/// The log tells a process that stood still from a server that was silent.
+#[tokio::test(start_paused = true)]
+async fn a_loss_says_whether_the_process_stood_still() {
+    for (stands_still, expected) in
+        [(true, "warn lost: lease reason stood_still"), (false, "warn lost: lease reason")]
+    {
+        let (log, _default) = Log::start();
+        let machine = Machine::new();
+        let (link, builder) = builder(&LeaseServer::new());
+        let lock = builder.machine(&machine).build().unwrap();
+        let guard = lock.acquire().await.unwrap();
+        if stands_still {
+            machine.freeze();
+        } else {
+            link.cut();
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        machine.thaw();
+        guard.lost().await;
+        log.assert_has(&[expected]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
