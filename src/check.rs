@@ -61,8 +61,12 @@ pub(crate) async fn check(
     }
     let mut tries = 1;
     let round_trip = loop {
-        let exists = client.get(Duration::MAX).await?.is_some();
-        let lease = client.lease().clone();
+        let seen = client.get(Duration::MAX).await?;
+        let (exists, lease) = (seen.is_some(), client.lease().clone());
+        if let Some(strategy) = seen.as_ref().and_then(|seen| seen.record.strategy()) {
+            let strategy = strategy.to_owned();
+            return Err(CheckError::Denied(AcquireError::Coordinated { lease, strategy }));
+        }
         match create_mode {
             CreateMode::MustExist if !exists => {
                 return Err(CheckError::Denied(AcquireError::LeaseMissing(lease)));

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube_lease_lock::testing::{Fault, LeaseServer, Verb};
-use kube_lease_lock::{AcquireError, EndReason, LeaseGuard, LeaseLock, LossReason, TryAcquireError};
+use kube_lease_lock::{
+    AcquireError, CheckError, EndReason, LeaseGuard, LeaseLock, LossReason, TryAcquireError,
+};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -190,4 +192,15 @@ async fn a_hold_can_be_broken_under_a_strategy_too() {
         (Some(STRATEGY), Some("others"))
     );
     assert_eq!(holder(&server), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_tells_that_the_lease_belongs_to_a_coordinator() {
+    let server = LeaseServer::new();
+    let (_link, lock) = connect(&server);
+    lock.check().await.unwrap();
+    put_lease(&server, &json!({ "strategy": STRATEGY }));
+    let checked = lock.check().await;
+    let Err(CheckError::Denied(error)) = checked else { panic!("{checked:?}") };
+    assert_coordinated(&error);
 }
