@@ -134,7 +134,7 @@
 //!
 //! | message | level | fields |
 //! |---|---|---|
-//! | `waiting` | info | `holder`, and `free_in`: how long the record stands if its holder is not heard of |
+//! | `waiting` | info | `holder`, `ticket`, the number in the queue of the Lease, and `free_in`: how long the record stands if its holder is not heard of |
 //! | `request failed` | warn | `error`, `pause` |
 //! | `acquired` | info | `fencing_token`, `transitions`, `waited`, and `previous`, the holder that was seen last, if there was one |
 //! | `renewed` | debug | `resource_version` |
@@ -153,7 +153,8 @@
 //! # How it works
 //!
 //! The lock creates a missing Lease by a PUT that is refused if the Lease exists. It claims, renews and releases by Server-Side
-//! Apply, conditional on the uid and the version of the Lease. One such write is in flight at a time, or several copies of it
+//! Apply, conditional on the uid and the version of the Lease. If another write came first and has left its record, it repeats a
+//! renewal or release as a JSON Patch that is conditional on that record. One such write is in flight at a time, or several copies of it
 //! if the server is silent. Besides, a JSON Patch that joins the queue may be in flight: it changes one annotation and nothing
 //! else.
 //!

@@ -191,10 +191,12 @@ impl AcquireDriver<'_> {
         let identity = holder.as_ref().map(|holder| holder.identity.clone());
         if identity != self.published_holder {
             if let (Some(holder), Mode::Wait) = (&identity, self.mode) {
-                let context = &self.session.context;
+                let Session { context, exclusive } = &*self.session;
                 // If nothing is heard of the holder until then.
                 let free_in = self.state.free_at().map(|at| tracing::field::debug(context.now().until(at)));
-                log!(info, context.client.lease(), holder, free_in, "waiting");
+                // As in the annotations of the Lease.
+                let ticket = format_args!("{:08x}", exclusive.memory.queueing.number());
+                log!(info, context.client.lease(), holder, free_in, %ticket, "waiting");
             }
             self.published_holder = identity;
         }

@@ -109,7 +109,7 @@ async fn every_event_of_a_lock_is_logged() {
     guard.lost().await;
     log.assert_has(&[
         "warn request failed: error lease pause",
-        "info waiting: free_in holder lease",
+        "info waiting: free_in holder lease ticket",
         "warn lost: lease reason",
     ]);
     drop(guard);
