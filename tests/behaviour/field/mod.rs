@@ -2,7 +2,6 @@
 
 mod annotations;
 mod crowds;
-mod other_fields;
 mod partitions;
 mod refused_namespaces;
 mod retries;
