@@ -163,8 +163,9 @@
 //! they *received* it. The holder's time is shorter by more than clocks can drift apart, so the token is cancelled
 //! first. If the outcome of a write is unknown, the lock reads the Lease before it writes anything else.
 //!
-//! The page [`migrating`] is for users of other libraries. The page [`running`] is about permissions, outages, deployment tools and backups. The page [`architecture`] has the parts
-//! of the crate, and the page [`lease_api`] the behaviour of the API server that the lock builds on.
+//! The page [`migrating`] is for users of other libraries. The page [`running`] is about permissions, outages, deployment tools
+//! and backups. The page [`architecture`] has the parts of the crate, and the page [`lease_api`] the behaviour of the API server that
+//! the lock builds on.
 //!
 //! # Features
 //!
