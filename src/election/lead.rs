@@ -58,6 +58,7 @@ impl LeaseLock {
     ///   for election again.
     /// - **`shutdown` is cancelled.** So is the token of the [`Leadership`]. The Lease is kept and renewed until the future has
     ///   ended, however long that takes. Then it is released, and the next process leads one round trip later.
+    ///   If this process does not lead, a claim that was on its way is withdrawn, for at most `renew_deadline`.
     /// - **The future ends by itself.** This process steps down: see [`Election::step_down`](crate::Election::step_down). It
     ///   stands for election again after 5 seconds.
     ///
