@@ -236,6 +236,7 @@ impl Hold {
         self.0.token.cancel();
     }
 
+    /// Ends the hold. While its record still stands, the work has some time to stop.
     fn stop(&self, leaves_the_record: bool) {
         let deadline = self.0.deadline.swap(OVER, Ordering::AcqRel);
         if deadline != OVER {

@@ -23,37 +23,41 @@ struct Running {
 
 /// Runs `work` until it ends, or the hold does. `None`: the hold has ended first, and the work was dropped.
 pub(crate) async fn while_held<W: Future>(hold: &Hold, works: &Arc<Works>, work: W) -> Option<W::Output> {
-    let _running = Running::new(works, hold);
-    let (lost, mut work) = (hold.token(), pin!(work));
-    let while_held =
-        poll_fn(
-            |context| {
-                if hold.is_held() { work.as_mut().poll(context).map(Some) } else { Poll::Ready(None) }
-            },
-        );
-    let output = tokio::select! {
-        biased;
-        () = lost.cancelled() => None,
-        output = while_held => output,
-    };
+    let lost = hold.token();
+    let output = run_while(hold, works, Hold::is_held, lost.cancelled(), work).await;
     output.filter(|_| hold.is_held())
 }
 
 /// Runs `work` until it ends, or until it has to be over: see [`Hold::stop_by`]. `None`: it was not over then, and was dropped.
 pub(crate) async fn until_stop_by<W: Future>(hold: &Hold, works: &Arc<Works>, work: W) -> Option<W::Output> {
-    let _running = Running::new(works, hold);
-    let (lost, mut work) = (hold.token(), pin!(work));
-    let in_time = poll_fn(|context| {
-        if hold.time_to_stop().is_zero() { Poll::Ready(None) } else { work.as_mut().poll(context).map(Some) }
-    });
+    let lost = hold.token();
     let overdue = async {
         lost.cancelled().await;
         tokio::time::sleep_until(hold.stop_by()).await;
     };
+    run_while(hold, works, |hold| !hold.time_to_stop().is_zero(), overdue, work).await
+}
+
+/// Runs `work` until `over` is ready. Before each poll it asks `may_run`, which reads the clock.
+async fn run_while<W: Future>(
+    hold: &Hold,
+    works: &Arc<Works>,
+    may_run: impl Fn(&Hold) -> bool,
+    over: impl Future<Output = ()>,
+    work: W,
+) -> Option<W::Output> {
+    let _running = Running::new(works, hold);
+    let mut work = pin!(work);
+    let running =
+        poll_fn(
+            |context| {
+                if may_run(hold) { work.as_mut().poll(context).map(Some) } else { Poll::Ready(None) }
+            },
+        );
     tokio::select! {
         biased;
-        () = overdue => None,
-        output = in_time => output,
+        () = over => None,
+        output = running => output,
     }
 }
 
